@@ -1,0 +1,141 @@
+"""Boxes as arrays: overlap, non-maximum suppression, clipping.
+
+Every box here is `x1 y1 x2 y2` in 0-based inclusive pixels: a box of one pixel has x1 == x2, and a width is
+x2 - x1 + 1. The originals count pixels from 1; no overlap or area depends on that.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from rcnn_svm.errors import InputError
+
+
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas of inclusive boxes.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+
+    Returns:
+        (N,) float64, pixels.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of every box of `a` with every box of `b`.
+
+    Args:
+        a: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
+        b: (M, 4) float, x1 y1 x2 y2, inclusive pixels.
+
+    Returns:
+        (N, M) float64 in [0, 1]; 0 where two boxes share no area.
+
+    Source: `boxoverlap.m` of R-CNN.
+    """
+    a = np.asarray(a, np.float64).reshape(-1, 4)
+    b = np.asarray(b, np.float64).reshape(-1, 4)
+    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0]) + 1
+    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1]) + 1
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    union = box_areas(a)[:, None] + box_areas(b)[None, :] - intersection
+    return intersection / union
+
+
+def class_overlaps(
+    boxes: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Return, for every box and class, the largest IoU with a ground-truth box of that class.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
+        gt_boxes: (M, 4) float, the same convention.
+        gt_classes: (M,) int, class indices in [0, num_classes).
+        num_classes: K.
+
+    Returns:
+        (N, K) float32; 0 for a class without ground truth in the image.
+
+    Source: `imdb_eval`'s and `roidb_from_voc.m`'s `overlap`: computed in double, stored in single precision,
+    which decides cases at exactly 0.3.
+    """
+    overlaps = np.zeros((len(boxes), num_classes), np.float32)
+    if len(gt_boxes):
+        iou = iou_matrix(boxes, gt_boxes)
+        for index in np.unique(gt_classes):
+            overlaps[:, index] = iou[:, np.asarray(gt_classes) == index].max(axis=1, initial=0)
+    return overlaps
+
+
+def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Return the boxes cut to the image.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+        image_size: (height, width), pixels.
+
+    Returns:
+        (N, 4) of the input's dtype, x in [0, width - 1], y in [0, height - 1].
+    """
+    height, width = image_size
+    return np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], boxes.dtype))
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
+        scores: (N,) float; the highest is kept first, and among equal scores the highest row.
+        threshold: a box is suppressed when its IoU with a kept one is strictly greater.
+
+    Returns:
+        (M,) int64, the rows kept, in order of keeping.
+
+    Raises:
+        InputError: a score is NaN, which has no rank.
+
+    Source: `nms.m` of voc-dpm and R-CNN.
+    """
+    boxes = np.ascontiguousarray(boxes, np.float64).reshape(-1, 4)
+    scores = np.asarray(scores)
+    if np.isnan(scores).any():
+        raise InputError(f"nms: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
+    order = np.argsort(scores, kind="stable")[::-1]
+    keep = _greedy_nms(boxes, np.ascontiguousarray(order), float(threshold))
+    return order[keep]
+
+
+@numba.njit(cache=True, nogil=True)
+def _greedy_nms(boxes, order, threshold):
+    """Return the positions in `order` that survive."""
+    count = len(order)
+    suppressed = np.zeros(count, np.bool_)
+    keep = np.empty(count, np.int64)
+    kept = 0
+    for i in range(count):
+        if suppressed[i]:
+            continue
+        keep[kept] = i
+        kept += 1
+        a = boxes[order[i]]
+        area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
+        for j in range(i + 1, count):
+            if suppressed[j]:
+                continue
+            b = boxes[order[j]]
+            width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+            if width <= 0:
+                continue
+            height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+            if height <= 0:
+                continue
+            intersection = width * height
+            area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
+            if intersection / (area_a + area_b - intersection) > threshold:
+                suppressed[j] = True
+    return keep[:kept]

@@ -1,0 +1,5 @@
+"""Image sets and their ground truth."""
+
+from rcnn_svm.data.database import Annotation, ImageDatabase
+
+__all__ = ["Annotation", "ImageDatabase"]

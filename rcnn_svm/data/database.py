@@ -1,0 +1,118 @@
+"""An image set with its classes and ground truth, wherever it came from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.data.images import load_image
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import fingerprint
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The objects of one image.
+
+    Attributes:
+        image_size: (height, width), pixels, as the annotation states it.
+        boxes: (M, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        classes: (M,) int64, indices into `ImageDatabase.classes`.
+        difficult: (M,) bool; such an object counts neither way in the VOC evaluation.
+        truncated: (M,) bool; the object reaches beyond its box.
+    """
+
+    image_size: tuple[int, int]
+    boxes: np.ndarray
+    classes: np.ndarray
+    difficult: np.ndarray
+    truncated: np.ndarray
+
+
+class ImageDatabase:
+    """Images with annotations: the `imdb` and `roidb` of the original in one object.
+
+    Args:
+        name: short name used in file names, such as `voc_2007_trainval`.
+        classes: class names; their order defines the class indices.
+        image_ids: one identifier per image, unique, in evaluation order.
+        image_path: maps an image id to the path of its image file.
+        read_annotation: maps an image id to its `Annotation`; called once per image, when first needed.
+
+    Raises:
+        InputError: no classes, no images or an id listed twice.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        image_ids: Sequence[str],
+        image_path: Callable[[str], Path],
+        read_annotation: Callable[[str], Annotation],
+    ):
+        self.name = name
+        self.classes = tuple(classes)
+        self.image_ids = tuple(image_ids)
+        self._image_path = image_path
+        self._read_annotation = functools.cache(read_annotation)
+        if not self.classes:
+            raise InputError(f"image set {name} has no classes")
+        if not self.image_ids:
+            raise InputError(f"image set {name} has no images")
+        if len(set(self.image_ids)) != len(self.image_ids):
+            seen: set[str] = set()
+            twice = next(i for i in self.image_ids if i in seen or seen.add(i))
+            raise InputError(f"image set {name} lists image {twice} more than once; list each image once")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __repr__(self) -> str:
+        return f"ImageDatabase({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
+
+    def image_path(self, index: int) -> Path:
+        """Return the path of image `index`."""
+        return Path(self._image_path(self.image_ids[index]))
+
+    def annotation(self, index: int) -> Annotation:
+        """Return the ground truth of image `index`."""
+        return self._read_annotation(self.image_ids[index])
+
+    def load_image(self, index: int) -> np.ndarray:
+        """Return image `index`, (H, W, 3) uint8 RGB.
+
+        Raises:
+            InputError: the file is missing or damaged, or its size is not the one its annotation states.
+        """
+        image = load_image(self.image_path(index))
+        stated = self.annotation(index).image_size
+        if image.shape[:2] != stated:
+            height, width = image.shape[:2]
+            raise InputError(
+                f"{self.image_path(index)} is {width} x {height} pixels but its annotation says "
+                f"{stated[1]} x {stated[0]}; its boxes cannot be trusted, so correct the annotation or the image"
+            )
+        return image
+
+    def subset(self, image_ids: Sequence[str]) -> ImageDatabase:
+        """Return the database restricted to `image_ids`, in their order.
+
+        Raises:
+            InputError: an id is not in this database.
+        """
+        known = set(self.image_ids)
+        for image_id in image_ids:
+            if image_id not in known:
+                raise InputError(f"image {image_id} is not in {self.name} ({len(self)} images)")
+        return ImageDatabase(
+            f"{self.name}_{fingerprint(list(image_ids))[:8]}",
+            self.classes,
+            image_ids,
+            self._image_path,
+            self._read_annotation,
+        )

@@ -1,0 +1,149 @@
+"""Artefacts on disk: written atomically, opened with checks, carrying what made them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rcnn_svm import __version__
+from rcnn_svm.errors import InputError
+
+
+def fingerprint(settings: Any) -> str:
+    """Return 16 hex digits that change whenever the JSON-able `settings` change."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def provenance() -> dict[str, str]:
+    """Return who, what and when made an artefact: versions, command line and UTC time."""
+    return {
+        "rcnn_svm": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "command": " ".join(sys.argv),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its name only if the block ends without an error.
+
+    A reader therefore sees the old file, no file or the complete new one, whenever the writer dies.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; nothing that was there is touched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = _write_failure(error)
+        if reason is None:
+            raise
+        raise InputError(
+            f"cannot write {path}: {reason}; everything completed before is intact, "
+            "so free some space or choose another place and run the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_failure(error: BaseException) -> str | None:
+    """Return the operating system's words for a failed write, or None if `error` is something else.
+
+    HDF5 hides the errno of a failed write inside its message.
+    """
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+    for code in codes:
+        if getattr(error, "errno", None) == code or os.strerror(code).lower() in str(error).lower():
+            return os.strerror(code)
+    return None
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def create_h5(
+    path: str | os.PathLike, kind: str, schema: int, settings: dict[str, Any]
+) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file that appears at `path`, complete, when the block ends.
+
+    Its root attributes say what it is: `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and
+    `provenance` (JSON).
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as handle:
+        handle.attrs["kind"] = kind
+        handle.attrs["schema"] = schema
+        handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
+        handle.attrs["fingerprint"] = fingerprint(settings)
+        handle.attrs["provenance"] = json.dumps(provenance())
+        yield handle
+
+
+@contextlib.contextmanager
+def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.File]:
+    """Yield an artefact opened for reading after checking that it is one.
+
+    Raises:
+        InputError: the file is missing, truncated, not HDF5, of another kind or of another schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run the stage that writes it or correct the path")
+    try:
+        handle = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            f"{path} is not a readable HDF5 file (truncated or damaged); "
+            "delete it and run the stage that writes it again"
+        ) from error
+    with handle:
+        found = handle.attrs.get("kind")
+        if found != kind:
+            raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
+        version = int(handle.attrs.get("schema", -1))
+        if version != schema:
+            raise InputError(
+                f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
+            )
+        try:
+            yield handle
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read to its end (truncated or damaged); "
+                "delete it and run the stage that writes it again"
+            ) from error
+
+
+def read_settings(handle: h5py.File) -> dict[str, Any]:
+    """Return the settings recorded by `create_h5`."""
+    return json.loads(handle.attrs["settings"])
