@@ -93,14 +93,15 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 @contextlib.contextmanager
 def create_h5(
-    path: str | os.PathLike, kind: str, schema: int, settings: dict[str, Any]
+    path: str | os.PathLike, kind: str, schema: int, settings: dict[str, Any], *, alignment: int = 1
 ) -> Iterator[h5py.File]:
     """Yield a new HDF5 file that appears at `path`, complete, when the block ends.
 
     Its root attributes say what it is: `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and
-    `provenance` (JSON).
+    `provenance` (JSON). `alignment`: every dataset starts at a multiple of this many bytes.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as handle:
+    options = {"alignment_threshold": 1, "alignment_interval": alignment} if alignment > 1 else {}
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", **options) as handle:
         handle.attrs["kind"] = kind
         handle.attrs["schema"] = schema
         handle.attrs["settings"] = json.dumps(settings, sort_keys=True)

@@ -1,0 +1,431 @@
+"""The feature cache: every region of an image set with its features, in shards, opened as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.cache.regions import RegionSet
+from rcnn_svm.cache.shards import ShardArrays, read_shard, write_shard
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import fingerprint, provenance, write_text
+
+MANIFEST = "cache.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a feature cache will hold, known before the first feature is computed.
+
+    Written as `cache.json` when the cache is begun; the shards follow in any order, from any process or
+    machine that sees the folder.
+
+    Attributes:
+        folder: where the cache lies.
+        name: name of the image set.
+        classes: class names.
+        image_ids: one per image.
+        rows: number of regions of every image.
+        dim: D, the length of a feature vector.
+        dtype: how features are stored, `float32` or `float16`.
+        shard_images: images per shard.
+        settings: everything that decides the features' values (backbone, weights, crop, proposals).
+    """
+
+    folder: Path
+    name: str
+    classes: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    rows: tuple[int, ...]
+    dim: int
+    dtype: str
+    shard_images: int
+    settings: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ between any two caches that must not be mixed."""
+        return fingerprint(self._identity())
+
+    @property
+    def num_shards(self) -> int:
+        return -(-len(self.image_ids) // self.shard_images)
+
+    def images_of(self, shard: int) -> range:
+        """Return the indices of the images in a shard."""
+        first = shard * self.shard_images
+        return range(first, min(first + self.shard_images, len(self.image_ids)))
+
+    def shard_path(self, shard: int) -> Path:
+        return self.folder / f"shard-{shard:05d}.h5"
+
+    def pending(self) -> list[int]:
+        """Return the shards that are still to be written; a damaged one is to be written again.
+
+        Raises:
+            InputError: a shard belongs to another cache.
+        """
+        return [shard for shard in range(self.num_shards) if not self._is_complete(shard)]
+
+    def write_shard(self, shard: int, regions: Sequence[RegionSet]) -> None:
+        """Write the regions of all images of a shard, in image order, with features.
+
+        Raises:
+            InputError: the disk is full; the shards written before are intact.
+            ValueError: the regions are not those that were planned.
+        """
+        expected = [(self.image_ids[i], self.rows[i]) for i in self.images_of(shard)]
+        found = [(region.image_id, len(region)) for region in regions]
+        if found != expected:
+            raise ValueError(f"shard {shard} was planned with (image, rows) {expected}, got {found}")
+        arrays = ShardArrays.from_regions(regions, self.dtype)
+        write_shard(self.shard_path(shard), arrays, self.fingerprint, shard)
+
+    def _is_complete(self, shard: int) -> bool:
+        path = self.shard_path(shard)
+        if not path.exists():
+            return False
+        try:
+            read_shard(path, self.fingerprint)
+        except InputError as error:
+            if "belongs to a cache" in str(error):
+                raise
+            return False
+        return True
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "classes": list(self.classes),
+            "image_ids": list(self.image_ids),
+            "rows": list(self.rows),
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "shard_images": self.shard_images,
+            "settings": self.settings,
+        }
+
+    def begin(self) -> None:
+        """Write the manifest, or check that the folder already holds this very plan.
+
+        Raises:
+            InputError: the folder holds a cache made with other settings, naming the first that differs.
+        """
+        manifest = self.folder / MANIFEST
+        if not manifest.exists():
+            content = {
+                "kind": "feature cache",
+                "fingerprint": self.fingerprint,
+                **self._identity(),
+                "provenance": provenance(),
+            }
+            write_text(manifest, json.dumps(content, indent=1))
+            return
+        found = read_plan(self.folder)
+        if found.fingerprint != self.fingerprint:
+            difference = first_difference(found._identity(), self._identity())
+            raise InputError(
+                f"{self.folder} holds a feature cache made with other settings ({difference}); "
+                "give another --out, or delete the folder to make it again"
+            )
+
+
+def first_difference(found: Any, wanted: Any, where: str = "") -> str:
+    """Return where two JSON-able values differ first, with both values, shortened."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            if found.get(key) != wanted.get(key):
+                return first_difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+    if isinstance(found, list) and isinstance(wanted, list):
+        if len(found) != len(wanted):
+            return f"{where}: {len(found)} there, {len(wanted)} wanted"
+        for index, (a, b) in enumerate(zip(found, wanted, strict=True)):
+            if a != b:
+                return first_difference(a, b, f"{where}[{index}]")
+    return f"{where}: {str(found)[:60]} there, {str(wanted)[:60]} wanted"
+
+
+def read_plan(folder: str | Path) -> CachePlan:
+    """Return the plan recorded in a cache folder.
+
+    Raises:
+        InputError: the folder is not a feature cache, or one of another schema.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"{folder} is not a feature cache: it has no {MANIFEST}; run the extract stage first")
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise InputError(f"{manifest} has schema {schema}, this version of rcnn-svm reads {SCHEMA}")
+        return CachePlan(
+            folder=folder,
+            name=content["name"],
+            classes=tuple(content["classes"]),
+            image_ids=tuple(content["image_ids"]),
+            rows=tuple(content["rows"]),
+            dim=content["dim"],
+            dtype=content["dtype"],
+            shard_images=content["shard_images"],
+            settings=content["settings"],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{manifest} is damaged ({error}); delete the folder and run the extract stage again"
+        ) from error
+
+
+def plan_cache(
+    folder: str | Path,
+    *,
+    name: str,
+    classes: Sequence[str],
+    image_ids: Sequence[str],
+    rows: Sequence[int],
+    settings: dict[str, Any],
+    dim: int,
+    dtype: str = "float32",
+    shard_images: int = 20,
+) -> CachePlan:
+    """Begin a feature cache, or go on with one begun before.
+
+    Args:
+        folder: where it shall lie; made if needed.
+        name: name of the image set.
+        classes: K class names.
+        image_ids: one per image.
+        rows: number of regions of every image, ground truth included.
+        settings: JSON-able, everything that decides the features' values.
+        dim: D.
+        dtype: `float32` or `float16`.
+        shard_images: images per shard; a shard is what an interruption can lose.
+
+    Raises:
+        InputError: the folder holds a cache made with other settings.
+    """
+    plan = CachePlan(
+        folder=Path(folder),
+        name=name,
+        classes=tuple(classes),
+        image_ids=tuple(image_ids),
+        rows=tuple(int(n) for n in rows),
+        dim=int(dim),
+        dtype=dtype,
+        shard_images=int(shard_images),
+        settings=json.loads(json.dumps(settings)),
+    )
+    plan.begin()
+    return plan
+
+
+class FeatureCache:
+    """Regions and features of an image set, read at the speed of memory.
+
+    Made by `FeatureCache.open` from a folder or by `FeatureCache.from_arrays` from arrays in memory.
+
+    Attributes:
+        name: name of the image set.
+        classes: K class names.
+        image_ids: I identifiers.
+        image_start: (I + 1,) int64; rows `image_start[i]:image_start[i + 1]` of the whole are image i's.
+        dim: D.
+        settings: what made the features.
+        fingerprint: differs between any two caches that must not be mixed.
+    """
+
+    def __init__(self, plan: CachePlan, shards: Sequence[ShardArrays], checksums: Sequence[str | None]):
+        self._plan = plan
+        self._shards = list(shards)
+        self._checksums = list(checksums)
+        self.name = plan.name
+        self.classes = plan.classes
+        self.image_ids = plan.image_ids
+        self.dim = plan.dim
+        self.settings = plan.settings
+        self.fingerprint = plan.fingerprint
+        self.image_start = np.concatenate([[0], np.cumsum(plan.rows)]).astype(np.int64)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> FeatureCache:
+        """Open a complete cache folder.
+
+        Raises:
+            InputError: it is no cache, not complete, damaged, or a mixture of several caches.
+        """
+        plan = read_plan(folder)
+        missing = [shard for shard in range(plan.num_shards) if not plan.shard_path(shard).exists()]
+        if missing:
+            raise InputError(
+                f"{folder} is not complete: {len(missing)} of {plan.num_shards} shards are missing "
+                f"(the first is {plan.shard_path(missing[0]).name}); run the extract stage again to finish it"
+            )
+        opened = [read_shard(plan.shard_path(shard), plan.fingerprint) for shard in range(plan.num_shards)]
+        return cls(plan, [arrays for arrays, _ in opened], [checksum for _, checksum in opened])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        features: np.ndarray,
+        image_start: np.ndarray,
+        boxes: np.ndarray,
+        gt: np.ndarray,
+        label: np.ndarray,
+        overlap: np.ndarray,
+        classes: Sequence[str],
+        image_ids: Sequence[str] | None = None,
+        image_size: np.ndarray | None = None,
+        difficult: np.ndarray | None = None,
+        settings: dict[str, Any] | None = None,
+        name: str = "arrays",
+    ) -> FeatureCache:
+        """Return a cache over arrays in memory; nothing is copied that has the right type already.
+
+        Args:
+            features: (N, D) float32.
+            image_start: (I + 1,) int; rows `image_start[i]:image_start[i + 1]` belong to image i.
+            boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+            gt: (N,) bool; in every image these rows come first.
+            label: (N,) int, class index + 1 for ground-truth rows, else 0.
+            overlap: (N, K) float32.
+            classes: K names.
+            image_ids: I names; the image numbers where not given.
+            image_size: (I, 2) int, height and width; the extent of the boxes where not given.
+            difficult: (N,) bool; none where not given.
+            settings: what made the features, for provenance.
+            name: name of the image set.
+
+        Raises:
+            InputError: the arrays do not fit together.
+        """
+        image_start = np.asarray(image_start, np.int64)
+        num_images, num_rows = len(image_start) - 1, len(features)
+        arrays = ShardArrays(
+            features=np.ascontiguousarray(features, np.float32),
+            boxes=np.asarray(boxes, np.float32),
+            gt=np.asarray(gt, bool),
+            label=np.asarray(label, np.int32),
+            difficult=np.zeros(num_rows, bool) if difficult is None else np.asarray(difficult, bool),
+            overlap=np.asarray(overlap, np.float32),
+            image_start=image_start,
+            image_size=(
+                _extent(boxes, image_start) if image_size is None else np.asarray(image_size, np.int32)
+            ),
+        )
+        if image_start[0] != 0 or image_start[-1] != num_rows or (np.diff(image_start) < 0).any():
+            raise InputError(f"image_start must rise from 0 to the {num_rows} rows of features")
+        for key, array in arrays.items():
+            wanted = {"image_start": num_images + 1, "image_size": num_images}.get(key, num_rows)
+            if len(array) != wanted:
+                raise InputError(f"{key} has {len(array)} rows, expected {wanted} like the other arrays")
+        if arrays.overlap.shape[1] != len(classes):
+            raise InputError(f"overlap has {arrays.overlap.shape[1]} columns for {len(classes)} classes")
+        plan = CachePlan(
+            folder=Path(),
+            name=name,
+            classes=tuple(classes),
+            image_ids=tuple(map(str, range(num_images))) if image_ids is None else tuple(image_ids),
+            rows=tuple(np.diff(image_start).tolist()),
+            dim=features.shape[1],
+            dtype="float32",
+            shard_images=max(num_images, 1),
+            settings=settings or {"source": "arrays"},
+        )
+        return cls(plan, [arrays], [None])
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.image_start[-1])
+
+    @property
+    def dtype(self) -> str:
+        """How features are stored, `float32` or `float16`."""
+        return self._plan.dtype
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureCache({self.name!r}, {self.num_images} images, {self.num_rows} rows, "
+            f"{self.dim}-d, {len(self.classes)} classes)"
+        )
+
+    def regions(self, index: int) -> RegionSet:
+        """Return the regions of image `index`; arrays are read-only views wherever storage allows."""
+        shard, local = divmod(index, self._plan.shard_images)
+        arrays = self._shards[shard]
+        first, last = arrays.image_start[local], arrays.image_start[local + 1]
+        rows = slice(int(first), int(last))
+        height, width = arrays.image_size[local]
+        return RegionSet(
+            image_id=self.image_ids[index],
+            image_size=(int(height), int(width)),
+            boxes=arrays.boxes[rows],
+            gt=arrays.gt[rows],
+            label=arrays.label[rows],
+            difficult=arrays.difficult[rows],
+            overlap=arrays.overlap[rows],
+            features=arrays.features[rows].astype(np.float32, copy=False),
+        )
+
+    def runs(self, max_bytes: int) -> Iterator[tuple[range, ShardArrays, slice]]:
+        """Cut the cache into runs of consecutive images that lie in one piece.
+
+        Args:
+            max_bytes: bytes of float32 features a run may hold; a single larger image makes a run of its own.
+
+        Yields:
+            the images, the arrays that hold them, and the rows of these arrays.
+        """
+        row_bytes = 4 * self.dim
+        for shard, arrays in enumerate(self._shards):
+            offset = shard * self._plan.shard_images
+            start = arrays.image_start
+            first, count = 0, len(start) - 1
+            while first < count:
+                last = first + 1
+                while last < count and (start[last + 1] - start[first]) * row_bytes <= max_bytes:
+                    last += 1
+                yield range(offset + first, offset + last), arrays, slice(int(start[first]), int(start[last]))
+                first = last
+
+    def verify(self) -> list[str]:
+        """Return one sentence for everything that is wrong with the stored data; none when all is well.
+
+        Reads every byte.
+        """
+        problems = []
+        for number, (arrays, checksum) in enumerate(zip(self._shards, self._checksums, strict=True)):
+            where = self._plan.shard_path(number).name
+            if checksum is not None and arrays.checksum() != checksum:
+                problems.append(f"{where}: the content does not match its checksum; delete and extract it again")
+            bad = int((~np.isfinite(arrays.features).all(axis=1)).sum())
+            if bad:
+                problems.append(f"{where}: {bad} of {len(arrays.features)} feature rows are not finite")
+            if (arrays.gt != (arrays.label > 0)).any():
+                problems.append(f"{where}: labels and ground-truth flags disagree")
+            late = np.flatnonzero(~arrays.gt[:-1] & arrays.gt[1:]) + 1
+            if np.setdiff1d(late, arrays.image_start).size:
+                problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
+        return problems
+
+
+def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:
+    """Return (height, width) that just holds the boxes of every image."""
+    size = np.zeros((len(image_start) - 1, 2), np.int32)
+    for i in range(len(size)):
+        corner = boxes[image_start[i] : image_start[i + 1], 2:]
+        if len(corner):
+            size[i] = np.ceil(corner.max(axis=0))[::-1] + 1
+    return size

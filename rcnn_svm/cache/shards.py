@@ -1,0 +1,116 @@
+"""One shard of a feature cache: some tens of images in one HDF5 file, written whole, read by mapping it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from rcnn_svm.cache.regions import RegionSet
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import create_h5, open_h5, read_settings
+
+KIND = "feature shard"
+SCHEMA = 1
+# Mapped arrays start on cache lines, so that BLAS reads them without a copy.
+ALIGNMENT = 64
+
+
+@dataclass
+class ShardArrays:
+    """The flat arrays of consecutive images; rows `image_start[i]:image_start[i + 1]` are image i's.
+
+    Attributes:
+        features: (N, D) float32 or float16.
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        gt: (N,) bool.
+        label: (N,) int32.
+        difficult: (N,) bool.
+        overlap: (N, K) float32.
+        image_start: (I + 1,) int64.
+        image_size: (I, 2) int32, height and width in pixels.
+    """
+
+    features: np.ndarray
+    boxes: np.ndarray
+    gt: np.ndarray
+    label: np.ndarray
+    difficult: np.ndarray
+    overlap: np.ndarray
+    image_start: np.ndarray
+    image_size: np.ndarray
+
+    @classmethod
+    def from_regions(cls, regions: Sequence[RegionSet], dtype: str) -> ShardArrays:
+        """Return the flat arrays of `regions`, with features stored as `dtype`."""
+        counts = [len(region) for region in regions]
+        joined = {
+            name: np.concatenate([getattr(region, name) for region in regions])
+            for name in ("boxes", "gt", "label", "difficult", "overlap")
+        }
+        return cls(
+            features=np.concatenate([region.features for region in regions]).astype(dtype, copy=False),
+            image_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            image_size=np.array([region.image_size for region in regions], np.int32).reshape(-1, 2),
+            **joined,
+        )
+
+    def checksum(self) -> str:
+        """Return a digest of every array, 32 hex digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, array in self.items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield every array with its name, in a fixed order."""
+        for field in fields(self):
+            yield field.name, getattr(self, field.name)
+
+
+def write_shard(path: Path, arrays: ShardArrays, cache_fingerprint: str, number: int) -> None:
+    """Write a shard atomically.
+
+    Raises:
+        InputError: the disk is full; the shards written before are intact.
+    """
+    settings = {"cache": cache_fingerprint, "shard": number}
+    with create_h5(path, KIND, SCHEMA, settings, alignment=ALIGNMENT) as handle:
+        for name, array in arrays.items():
+            handle.create_dataset(name, data=array)
+        handle.attrs["checksum"] = arrays.checksum()
+
+
+def read_shard(path: Path, cache_fingerprint: str) -> tuple[ShardArrays, str]:
+    """Return a shard's arrays, mapped read-only from the file, and the checksum it was written with.
+
+    Nothing is read before it is used, and the operating system may drop it again: a cache larger than
+    memory costs none.
+
+    Raises:
+        InputError: the file is missing, truncated, or belongs to a cache made with other settings.
+    """
+    with open_h5(path, KIND, SCHEMA) as handle:
+        owner = read_settings(handle)["cache"]
+        if owner != cache_fingerprint:
+            raise InputError(
+                f"{path} belongs to a cache with fingerprint {owner}, not {cache_fingerprint} like its folder; "
+                "caches of different backbones, settings or image sets cannot be mixed, so move it back"
+            )
+        mapped = np.memmap(path, np.uint8, "r")
+        names = [field.name for field in fields(ShardArrays)]
+        arrays = ShardArrays(**{name: _view(handle[name], mapped) for name in names})
+        return arrays, str(handle.attrs["checksum"])
+
+
+def _view(dataset: h5py.Dataset, mapped: np.ndarray) -> np.ndarray:
+    """Return a contiguous dataset as a view of the mapped file."""
+    offset = dataset.id.get_offset()
+    if offset is None:  # an empty dataset has no storage
+        return dataset[...]
+    return mapped[offset : offset + dataset.nbytes].view(dataset.dtype).reshape(dataset.shape)

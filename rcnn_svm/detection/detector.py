@@ -1,0 +1,166 @@
+"""A trained detector: one linear SVM per class, with everything needed to apply it to a new image."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.boxes import nms
+from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import create_h5, open_h5, read_settings
+
+KIND = "detector"
+SCHEMA = 1
+TARGET_NORM = 20.0
+
+
+def feature_scale(feat_norm_mean: float) -> np.float32:
+    """Return the factor that brings features to a mean L2 norm of 20, so that one C serves every layer.
+
+    Source: `rcnn_scale_features.m`.
+    """
+    return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
+
+
+@dataclass
+class Detector:
+    """Linear detectors of all classes.
+
+    Attributes:
+        classes: K class names.
+        W: (D, K) float32, weights for scaled features.
+        B: (K,) float32, biases.
+        feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
+        feature_settings: settings of the feature cache that the detector was trained on.
+        training: settings of the training and what it was trained on.
+    """
+
+    classes: tuple[str, ...]
+    W: np.ndarray
+    B: np.ndarray
+    feat_norm_mean: float
+    feature_settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a feature vector."""
+        return self.W.shape[0]
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the score of every region for every class.
+
+        Args:
+            features: (N, D) float32, as cached (unscaled).
+
+        Returns:
+            (N, K) float32; above 0 means the class, -1 is the margin of the negatives.
+
+        Raises:
+            InputError: the features have another length.
+        """
+        if features.shape[1] != self.dim:
+            raise InputError(
+                f"the detector expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
+                "use the backbone and layer it was trained with"
+            )
+        return (features * feature_scale(self.feat_norm_mean)) @ self.W + self.B
+
+    def detect(
+        self, image: np.ndarray, *, thresh: float = -1.0, nms_threshold: float = 0.3
+    ) -> ImageDetections:
+        """Return the objects found in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            thresh: only scores strictly above it are kept.
+            nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+
+        Returns:
+            The detections, best first.
+
+        Raises:
+            InputError: the detector does not say how its features were made, or they cannot be made here.
+
+        Source: `rcnn_detect.m`.
+        """
+        boxes = self._proposer(image)
+        scores = self.scores(self._extractor.extract(image, boxes))
+        found = []
+        for index in range(len(self.classes)):
+            rows = np.flatnonzero(scores[:, index] > thresh)
+            rows = rows[nms(boxes[rows], scores[rows, index], nms_threshold)]
+            found += [(index, row) for row in rows]
+        cls = np.array([index for index, _ in found], np.int32)
+        rows = np.array([row for _, row in found], np.int64)
+        order = np.argsort(-scores[rows, cls], kind="stable")
+        return ImageDetections(
+            cls=cls[order], boxes=boxes[rows[order]], scores=scores[rows[order], cls[order]]
+        )
+
+    @cached_property
+    def _extractor(self):
+        from rcnn_svm.features.extract import make_extractor
+
+        return make_extractor(self._settings_of("backbone") and self.feature_settings)
+
+    @cached_property
+    def _proposer(self):
+        from rcnn_svm.proposals.methods import make_proposer
+
+        return make_proposer(self._settings_of("proposals"))
+
+    def _settings_of(self, part: str) -> dict[str, Any]:
+        if not self.feature_settings.get(part):
+            raise InputError(
+                f"the detector does not record the {part} of its training features (they came from arrays), "
+                "so it can score a feature cache but not an image"
+            )
+        return self.feature_settings[part]
+
+    def save(self, path: str | os.PathLike, history: dict[str, np.ndarray] | None = None) -> None:
+        """Write the detector to an HDF5 file, with the arrays of its mining history where given."""
+        settings = {
+            "classes": list(self.classes),
+            "feat_norm_mean": self.feat_norm_mean,
+            "features": self.feature_settings,
+            "training": self.training,
+        }
+        with create_h5(path, KIND, SCHEMA, settings) as handle:
+            handle.create_dataset("W", data=self.W)
+            handle.create_dataset("B", data=self.B)
+            for name, array in (history or {}).items():
+                handle.create_dataset(f"history/{name}", data=array)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Detector:
+        """Read a detector written by `save`.
+
+        Raises:
+            InputError: the file is missing, damaged or not a detector.
+        """
+        with open_h5(path, KIND, SCHEMA) as handle:
+            settings = read_settings(handle)
+            return cls(
+                classes=tuple(settings["classes"]),
+                W=handle["W"][...],
+                B=handle["B"][...],
+                feat_norm_mean=settings["feat_norm_mean"],
+                feature_settings=settings["features"],
+                training=settings["training"],
+            )
+
+
+def load_history(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of the mining history recorded beside a detector.
+
+    Raises:
+        InputError: the file is missing, damaged or not a detector.
+    """
+    with open_h5(path, KIND, SCHEMA) as handle:
+        return {name: data[...] for name, data in handle.get("history", {}).items()}

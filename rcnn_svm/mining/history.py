@@ -1,0 +1,61 @@
+"""What happened while mining: every hard negative added, every training, every eviction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# name: (columns, dtype), in the order of the file format
+TABLES = {
+    "added": (4, np.int32),
+    "scan": (5, np.int32),
+    "updates": (8, np.int32),
+    "update_loss": (4, np.float64),
+    "update_gap": (1, np.float64),
+    "evicted": (3, np.int32),
+}
+
+
+@dataclass
+class MiningHistory:
+    """The record of a training, as tables that grow.
+
+    All indices are 0-based; a key is (image, row of the image).
+
+    Tables (see `table`):
+        added (A, 4): class, epoch, image, row of every negative added, in order.
+        scan (S, 5): class, epoch, image, candidates (regions that pass the overlap and score tests), added;
+            the difference are keys that were in the cache already.
+        updates (U, 8): class, epoch, image, positives, negatives trained on, negatives left after eviction,
+            negatives added since the class's last update, solver passes.
+        update_loss (U, 4): loss of the positives, of the negatives, regulariser, total; before the eviction.
+        update_gap (U, 1): relative duality gap proven by the solver, NaN where it tells none.
+        evicted (E, 3): update, image, row.
+    """
+
+    parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in TABLES})
+
+    def record(self, name: str, rows: np.ndarray | list) -> None:
+        """Append rows to a table."""
+        columns, dtype = TABLES[name]
+        self.parts[name].append(np.asarray(rows, dtype).reshape(-1, columns))
+
+    def table(self, name: str) -> np.ndarray:
+        """Return a whole table."""
+        columns, dtype = TABLES[name]
+        joined = np.concatenate([np.empty((0, columns), dtype), *self.parts[name]])
+        self.parts[name] = [joined]
+        return joined
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Return every table by name."""
+        return {name: self.table(name) for name in TABLES}
+
+    @property
+    def num_updates(self) -> int:
+        return sum(map(len, self.parts["updates"]))
+
+    @property
+    def num_added(self) -> int:
+        return sum(map(len, self.parts["added"]))

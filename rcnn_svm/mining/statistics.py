@@ -1,0 +1,40 @@
+"""The mean length of a feature vector, by which features are scaled before training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.errors import InputError
+
+MAX_IMAGES = 200
+MAX_ROWS = 200
+
+
+def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
+    """Return the mean L2 norm over up to 200 regions of each of up to 200 images, drawn without replacement.
+
+    Ground-truth rows take part in the draw.
+
+    Args:
+        cache: the features.
+        seed: of the draw.
+
+    Raises:
+        InputError: the cache has no rows, or features that are zero or not finite.
+
+    Source: `rcnn_feature_stats.m`; the draw itself cannot be MATLAB's.
+    """
+    rng = np.random.default_rng(seed)
+    norms = []
+    for index in rng.permutation(cache.num_images)[:MAX_IMAGES]:
+        features = cache.regions(int(index)).features
+        drawn = np.sort(rng.permutation(len(features))[:MAX_ROWS])
+        norms.append(np.linalg.norm(features[drawn], axis=1))
+    mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
+    if not 0 < mean < np.inf:
+        raise InputError(
+            f"the features of {cache.name} have a mean norm of {mean} over {sum(map(len, norms))} sampled rows; "
+            "they must be finite and not all zero, so extract them again"
+        )
+    return mean

@@ -1,0 +1,186 @@
+"""Dual coordinate descent with a warm start and a certificate.
+
+The dual of the problem in `problem.py` has one variable per example, 0 <= alpha_i <= c_i, and
+w~ = sum_i alpha_i y_i x~_i. Between two trainings of the mining loop few examples change, so the variables of
+those that stay are carried over and the solver starts next to the new optimum.
+
+A round is: descend by coordinates (Hsieh et al., ICML 2008) over the examples that can move; then, since the
+bounds that hold at the optimum are known by now, solve for all free variables at once (a Newton step, which
+replaces the long linear tail of coordinate descent); then measure the duality gap over all examples. The
+solver stops on the gap, so what it returns is proven to be that close to the optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import scipy.linalg
+
+from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
+
+# Beyond this many free variables one factorisation costs more than the descent it replaces.
+MAX_NEWTON = 1500
+
+
+@dataclass(frozen=True)
+class DualCoordinateDescent:
+    """Warm-started solver that stops at a relative duality gap.
+
+    Args:
+        tolerance: relative duality gap to reach, (primal - dual) / primal. liblinear's default stopping
+            tolerance 0.1 leaves a gap of about 1e-2.
+        max_rounds: rounds after which the solver returns what it has; the solution tells its gap.
+    """
+
+    tolerance: float = 1e-6
+    max_rounds: int = 100
+
+    def solve(self, problem: SvmProblem, alpha: np.ndarray | None = None, seed: int = 0) -> SvmSolution:
+        """Solve `problem`, starting from dual variables `alpha` (N,) float64 or from zero."""
+        rows, slots, y, upper = problem.rows, problem.slots, problem.y, problem.upper
+        alpha = np.zeros(len(slots)) if alpha is None else alpha.copy()
+        norms = _squared_norms(rows, slots) + problem.bias_mult**2
+        weights = _combine(rows, slots, alpha * y, problem.bias_mult)
+        violation, passes = 0.1, 0
+        for round_number in range(self.max_rounds + 1):
+            scores = _score(rows, slots, weights, problem.bias_mult)
+            loss = losses(problem, weights, scores)
+            dual = float(alpha.sum()) - loss[2]
+            if loss[3] - dual <= self.tolerance * loss[3] or round_number == self.max_rounds:
+                break
+            movable = np.flatnonzero((alpha > 0) | (y * scores < 1))
+            passes += _descend(
+                rows, slots, y, upper, norms, alpha, weights, problem.bias_mult, movable, violation, seed + passes
+            )
+            _newton(problem, alpha, weights)
+            violation *= 0.1
+        return SvmSolution(weights, alpha, scores, loss, dual, passes)
+
+
+def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None:
+    """Move all free variables together towards the point where their margins are exactly 1, in place.
+
+    A step that would leave the box is cut at the first bound and the variable that hit it is fixed, so the
+    dual objective never falls.
+    """
+    y, upper = problem.y, problem.upper
+    free = np.flatnonzero((alpha > 0) & (alpha < upper))
+    if not 0 < len(free) <= MAX_NEWTON:
+        return
+    rows = problem.rows[problem.slots[free]].astype(np.float64)
+    rows = np.concatenate([rows, np.full((len(free), 1), problem.bias_mult)], axis=1) * y[free, None]
+    gram = rows @ rows.T
+    # Identical regions make the matrix singular; the ridge is far below the tolerance of any score.
+    gram[np.diag_indices_from(gram)] *= 1 + 1e-12
+    inside = np.arange(len(free))
+    while len(inside):
+        residual = 1.0 - rows[inside] @ weights
+        try:
+            factor = scipy.linalg.cho_factor(gram[np.ix_(inside, inside)], lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return
+        step = scipy.linalg.cho_solve(factor, residual, check_finite=False)
+        current, bound = alpha[free[inside]], upper[free[inside]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(step > 0, (bound - current) / step, np.where(step < 0, -current / step, np.inf))
+        length = min(1.0, room.min())
+        moved = np.clip(current + length * step, 0.0, bound)
+        weights += rows[inside].T @ (moved - current)
+        alpha[free[inside]] = moved
+        if length == 1.0:
+            return
+        inside = inside[room > length]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _dot(row, weights, bias_mult):
+    total = 0.0
+    for d in range(len(row)):
+        total += row[d] * weights[d]
+    return total + bias_mult * weights[len(row)]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _add(weights, row, factor, bias_mult):
+    for d in range(len(row)):
+        weights[d] += factor * row[d]
+    weights[len(row)] += factor * bias_mult
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _squared_norms(rows, slots):
+    norms = np.empty(len(slots))
+    for i in range(len(slots)):
+        row = rows[slots[i]]
+        total = 0.0
+        for d in range(len(row)):
+            total += np.float64(row[d]) * row[d]
+        norms[i] = total
+    return norms
+
+
+@numba.njit(cache=True, nogil=True)
+def _score(rows, slots, weights, bias_mult):
+    scores = np.empty(len(slots))
+    for i in range(len(slots)):
+        scores[i] = _dot(rows[slots[i]], weights, bias_mult)
+    return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _combine(rows, slots, factors, bias_mult):
+    weights = np.zeros(rows.shape[1] + 1)
+    for i in range(len(slots)):
+        if factors[i] != 0.0:
+            _add(weights, rows[slots[i]], factors[i], bias_mult)
+    return weights
+
+
+@numba.njit(cache=True, nogil=True)
+def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, violation, seed):
+    """Coordinate descent over `movable` until no margin is violated by more than `violation`; in place.
+
+    Examples that sit firmly at a bound are set aside, as in liblinear; the caller checks them again.
+    Returns the number of passes.
+    """
+    np.random.seed(seed)
+    active = movable.copy()
+    count = len(active)
+    last_max, last_min = np.inf, -np.inf
+    for passes in range(1, 1001):
+        for i in range(count - 1, 0, -1):
+            j = np.random.randint(0, i + 1)
+            active[i], active[j] = active[j], active[i]
+        largest, smallest = -np.inf, np.inf
+        s = 0
+        while s < count:
+            i = active[s]
+            row = rows[slots[i]]
+            gradient = y[i] * _dot(row, weights, bias_mult) - 1.0
+            projected = gradient
+            if alpha[i] == 0.0:
+                if gradient > last_max:
+                    count -= 1
+                    active[s], active[count] = active[count], active[s]
+                    continue
+                projected = min(gradient, 0.0)
+            elif alpha[i] == upper[i]:
+                if gradient < last_min:
+                    count -= 1
+                    active[s], active[count] = active[count], active[s]
+                    continue
+                projected = max(gradient, 0.0)
+            largest = max(largest, projected)
+            smallest = min(smallest, projected)
+            if abs(projected) > 1e-14:
+                moved = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
+                _add(weights, row, (moved - alpha[i]) * y[i], bias_mult)
+                alpha[i] = moved
+            s += 1
+        if largest - smallest <= violation:
+            return passes
+        last_max = largest if largest > 0 else np.inf
+        last_min = smallest if smallest < 0 else -np.inf
+    return 1000

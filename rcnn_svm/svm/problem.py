@@ -1,0 +1,84 @@
+"""The linear SVM of R-CNN: what is minimised, and what a solver hands back.
+
+With x~ = [x, bias_mult] and w~ = [w, b / bias_mult]:
+
+    minimise  0.5 |w~|^2 + sum_i c_i max(0, 1 - y_i w~.x~_i),   c_i = C for negatives, C * pos_loss_weight for positives
+
+that is liblinear's `-s 3`: hinge loss, the bias regularised like the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SvmProblem:
+    """One class against the rest, over rows that stay where they are.
+
+    Attributes:
+        rows: (M, D) float32, a pool of scaled feature rows, shared by the problems of all classes.
+        slots: (N,) int64, the rows of the pool that are this problem's examples.
+        y: (N,) float64, +1 for positives, -1 for negatives.
+        upper: (N,) float64, c_i: the weight of an example's loss and the bound of its dual variable.
+        bias_mult: value of the feature that carries the bias.
+    """
+
+    rows: np.ndarray
+    slots: np.ndarray
+    y: np.ndarray
+    upper: np.ndarray
+    bias_mult: float
+
+    @property
+    def dim(self) -> int:
+        return self.rows.shape[1]
+
+
+@dataclass(frozen=True)
+class SvmSolution:
+    """A solved problem.
+
+    Attributes:
+        weights: (D + 1,) float64, w~; the last entry times bias_mult is the bias.
+        alpha: (N,) float64 dual variables, or None from a solver that does not tell them.
+        scores: (N,) float64, w~.x~ of every example.
+        loss: weighted hinge losses of the positives, of the negatives, the regulariser, and their sum.
+        dual: dual objective, a lower bound of the optimum; NaN from a solver that does not tell.
+        iterations: passes over the examples, in the solver's own count.
+    """
+
+    weights: np.ndarray
+    alpha: np.ndarray | None
+    scores: np.ndarray
+    loss: tuple[float, float, float, float]
+    dual: float
+    iterations: int
+
+    @property
+    def relative_gap(self) -> float:
+        """(primal - dual) / primal: no weights can have an objective lower than by this fraction."""
+        return (self.loss[3] - self.dual) / self.loss[3]
+
+
+class SvmSolver(Protocol):
+    """Solves the problems of the mining loop."""
+
+    def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int) -> SvmSolution:
+        """Solve `problem`, starting from dual variables `alpha` (or from zero)."""
+        ...
+
+
+def losses(problem: SvmProblem, weights: np.ndarray, scores: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the objective by part: positives' loss, negatives' loss, regulariser, total.
+
+    Source: `update_model` of rcnn_train.m, which logs the same four.
+    """
+    hinge = problem.upper * np.maximum(0.0, 1.0 - problem.y * scores)
+    positive = float(hinge[problem.y > 0].sum())
+    negative = float(hinge[problem.y < 0].sum())
+    regulariser = 0.5 * float(weights @ weights)
+    return positive, negative, regulariser, positive + negative + regulariser
