@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from rcnn_svm import __version__
 from rcnn_svm.errors import InputError
 
-STAGES = ("run", "synthesize", "propose", "extract", "train", "test", "evaluate", "detect", "inspect", "import")
+STAGES = (
+    "run",
+    "synthesize",
+    "propose",
+    "extract",
+    "train",
+    "test",
+    "evaluate",
+    "detect",
+    "inspect",
+    "import",
+    "parity",
+)
 
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong usage or input (one sentence says what), 130 interrupted"
 
@@ -53,6 +65,14 @@ def run_stage(stage: str, argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     _configure(parser, stage)
     return _execute(parser.parse_args(argv))
+
+
+def run_arguments(stage: str, argv: Sequence[str]) -> int:
+    """Run one stage inside another and return its exit code; what it raises goes to the caller."""
+    parser = argparse.ArgumentParser()
+    _configure(parser, stage)
+    args = parser.parse_args(argv)
+    return _module(stage).run(args) or 0
 
 
 def _execute(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import h5py
 import numpy as np
 
 from rcnn_svm.boxes import nms
@@ -163,4 +164,7 @@ def load_history(path: str | os.PathLike) -> dict[str, np.ndarray]:
         InputError: the file is missing, damaged or not a detector.
     """
     with open_h5(path, KIND, SCHEMA) as handle:
-        return {name: data[...] for name, data in handle.get("history", {}).items()}
+        return {
+            name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
+            for name, data in handle.get("history", {}).items()
+        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from rcnn_svm.errors import InputError
@@ -31,4 +33,4 @@ def split_folds(num_images: int, num_folds: int, seed: int) -> list[np.ndarray]:
     cuts = np.floor(np.linspace(1, num_images, num_folds + 1)).astype(int) - 1
     cuts[-1] = num_images
     order = np.random.default_rng(seed).permutation(num_images)
-    return [order[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [order[a:b] for a, b in itertools.pairwise(cuts)]

@@ -13,7 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
@@ -92,6 +94,7 @@ class HardNegativeMiner(BaseEstimator):
         negatives_: (N, 3) int32, class, image, row of the negatives in the caches at the end.
         support_: (S, 3) int32 and (S,) float32, class, image, row and score of the negatives on or inside the
             margin at the last training.
+        image_ids_: identifiers of the images that keys count.
         folds_: the image indices of every fold.
         fold_detectors_: one `Detector` per fold.
 
@@ -162,6 +165,30 @@ class HardNegativeMiner(BaseEstimator):
         _Training(self, cache, folds, checkpoint, checkpoint_seconds).run()
         return self
 
+    def identity(self, cache: FeatureCache) -> dict[str, Any]:
+        """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
+        parameters = {k: v for k, v in self.get_params().items() if k not in ("n_jobs", "block_bytes")}
+        parameters["classes"] = list(cache.classes if self.classes is None else self.classes)
+        return {"parameters": parameters, "cache": cache.fingerprint}
+
+    def save(self, path: str | Path) -> None:
+        """Write the detector with the whole record of its training; `Detector.load` reads it."""
+        keys, scores = self.support_
+        record = {
+            **self.history_.tables(),
+            "negatives": self.negatives_,
+            "support": keys,
+            "support_scores": scores,
+            "image_ids": np.array(self.image_ids_, h5py.string_dtype()),
+        }
+        if self.fold_detectors_:
+            record["fold_W"] = np.stack([detector.W for detector in self.fold_detectors_])
+            record["fold_B"] = np.stack([detector.B for detector in self.fold_detectors_])
+            record["fold_of_image"] = np.empty(len(self.image_ids_), np.int32)
+            for number, fold in enumerate(self.folds_):
+                record["fold_of_image"][fold] = number
+        self.detector_.save(path, record)
+
     def _validate(self) -> None:
         """Check the parameters' ranges."""
         for name in ("svm_C", "pos_loss_weight", "bias_mult"):
@@ -199,14 +226,9 @@ class _Training:
         self.folds = split_folds(cache.num_images, miner.k_folds, miner.seed) if folds is None else list(folds)
         self.threshold = np.float32(miner.hard_thresh)
         self.history = MiningHistory()
-        self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self._identity())
+        self.identity = miner.identity(cache)
+        self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self.identity)
         self.checkpoint_seconds = checkpoint_seconds
-
-    def _identity(self) -> dict:
-        """Return what a checkpoint must agree with."""
-        parameters = {k: v for k, v in self.miner.get_params().items() if k not in ("n_jobs", "block_bytes")}
-        parameters["classes"] = self.names
-        return {"parameters": parameters, "cache": self.cache.fingerprint}
 
     def run(self) -> None:
         """Mine, train the folds, and set the miner's fitted attributes."""
@@ -225,6 +247,7 @@ class _Training:
         miner.history_ = self.history
         miner.negatives_ = self._cached_negatives()
         miner.support_ = self._support_vectors()
+        miner.image_ids_ = self.cache.image_ids
         miner.folds_ = self.folds
         miner.fold_detectors_ = fold_detectors
         if self.checkpoint is not None:
@@ -405,7 +428,12 @@ class _Training:
             B=B,
             feat_norm_mean=self.norm,
             feature_settings=self.cache.settings,
-            training={**self._identity(), "image_set": self.cache.name, "num_images": self.cache.num_images},
+            training={
+                "identity": self.identity,
+                "image_set": self.cache.name,
+                "num_images": self.cache.num_images,
+                "num_regions": self.cache.num_rows,
+            },
         )
 
     def _cached_negatives(self) -> np.ndarray:

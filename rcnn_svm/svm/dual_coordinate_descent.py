@@ -145,13 +145,13 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, v
     Examples that sit firmly at a bound are set aside, as in liblinear; the caller checks them again.
     Returns the number of passes.
     """
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
     active = movable.copy()
     count = len(active)
     last_max, last_min = np.inf, -np.inf
     for passes in range(1, 1001):
         for i in range(count - 1, 0, -1):
-            j = np.random.randint(0, i + 1)
+            j = np.random.randint(0, i + 1)  # noqa: NPY002
             active[i], active[j] = active[j], active[i]
         largest, smallest = -np.inf, np.inf
         s = 0

@@ -2,8 +2,9 @@
 
 With x~ = [x, bias_mult] and w~ = [w, b / bias_mult]:
 
-    minimise  0.5 |w~|^2 + sum_i c_i max(0, 1 - y_i w~.x~_i),   c_i = C for negatives, C * pos_loss_weight for positives
+    minimise  0.5 |w~|^2 + sum_i c_i max(0, 1 - y_i w~.x~_i)
 
+with c_i = C for negatives and C * pos_loss_weight for positives;
 that is liblinear's `-s 3`: hinge loss, the bias regularised like the weights.
 """
 

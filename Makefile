@@ -1,0 +1,29 @@
+# make demo: set up and run the main job on synthetic images; make test: set up and run the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/rcnn-svm synthesize --out cache/demo/VOCdevkit
+	$(BIN)/rcnn-svm run --voc cache/demo/VOCdevkit --classes "$$($(BIN)/rcnn-svm synthesize --names)" \
+		--crop-size 128 --max-boxes 400 --out cache/demo/run
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) cache/demo

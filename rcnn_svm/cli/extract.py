@@ -1,0 +1,141 @@
+"""Warps every ground-truth box and proposal of an image set and caches what the network makes of it.
+
+Stopped at any moment, the same command goes on after the last complete shard. Several processes or machines
+share the work with --part 1/N ... --part N/N and the same --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
+from rcnn_svm.errors import InputError
+
+HELP = "compute the features of all regions into a feature cache"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the stage."""
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--proposals",
+        metavar="FILE",
+        type=Path,
+        help="what the propose stage wrote (default: the one file cache/proposals/IMAGESET.*.h5)",
+    )
+    parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="only the first N proposals of an image")
+
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--backbone",
+        metavar="NAME",
+        default="lite0",
+        help="lite0, whose weights are installed; alexnet (the paper's), vgg16 or another torchvision classifier; "
+        "timm:NAME (default: %(default)s)",
+    )
+    network.add_argument(
+        "--layer", help="pool5, fc6 or fc7 of alexnet and vgg (default fc7), penultimate of any (default elsewhere)"
+    )
+    network.add_argument(
+        "--weights", metavar="FILE", help="state dict file, or the word random (default: the published weights)"
+    )
+    network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    network.add_argument(
+        "--runtime",
+        choices=("auto", "torch", "onnxruntime"),
+        default="auto",
+        help="default: torch on a GPU, onnxruntime on a CPU; the features are the same",
+    )
+    network.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: one per core)")
+    network.add_argument("--batch-size", metavar="N", type=positive_int, default=64, help="default: %(default)s")
+
+    crop = parser.add_argument_group("crop")
+    crop.add_argument(
+        "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
+    )
+    crop.add_argument(
+        "--padding", metavar="PIXELS", type=int, help="context on each side (default: 16 of 227, in proportion)"
+    )
+    crop.add_argument(
+        "--crop-mode", choices=("warp", "square"), default="warp", help="stretch the box, or square it first"
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", metavar="DIR", type=Path, help="default: cache/features/IMAGESET.BACKBONE.LAYER"
+    )
+    output.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="how features are stored")
+    output.add_argument(
+        "--shard-images", metavar="N", type=positive_int, default=20, help="images per file (default: %(default)s)"
+    )
+    output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
+    output.add_argument("--overwrite", action="store_true", help="remove what a cache in DIR holds first")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    from rcnn_svm.features.backbones import load_backbone
+    from rcnn_svm.features.extract import FeatureExtractor, extract_database
+    from rcnn_svm.features.runtime import make_runtime
+    from rcnn_svm.proposals.store import ProposalSet
+
+    database = load_database(args)
+    proposals = ProposalSet.load(args.proposals or _find_proposals(database.name))
+    if args.max_boxes is not None:
+        proposals = _first_boxes(proposals, args.max_boxes)
+    backbone = load_backbone(
+        args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding
+    )
+    extractor = FeatureExtractor(
+        backbone,
+        make_runtime(backbone, args.runtime, args.device, args.threads),
+        crop_mode=args.crop_mode,
+        batch_size=args.batch_size,
+    )
+    network = re.sub(r"[^\w.-]+", "-", f"{args.backbone}.{backbone.settings['layer']}")
+    out = args.out or Path("cache/features") / f"{database.name}.{network}"
+    summary = extract_database(
+        database,
+        proposals,
+        extractor,
+        out,
+        shard_images=args.shard_images,
+        dtype=args.dtype,
+        part=args.part,
+        overwrite=args.overwrite,
+    )
+    plan = summary.plan
+    rate = f", {summary.rows / summary.seconds:.0f} crops/s" if summary.rows else ""
+    print(f"computed now: {summary.images} images, {summary.rows} regions in {summary.seconds:.1f} s{rate}")
+    size = sum(path.stat().st_size for path in map(plan.shard_path, range(plan.num_shards)) if path.exists())
+    print(
+        f"cache: {len(plan.image_ids)} images, {sum(plan.rows)} regions, {plan.dim} dimensions of {plan.dtype}, "
+        f"{size / 1e6:.0f} MB"
+    )
+    print(f"wrote {out}")
+
+
+def _find_proposals(name: str) -> Path:
+    found = sorted(Path("cache/proposals").glob(f"{name}.*.h5"))
+    if len(found) != 1:
+        listed = f"found {', '.join(map(str, found))}; say which with" if found else "run the propose stage or give"
+        raise InputError(f"expected one proposals file cache/proposals/{name}.*.h5, {listed} --proposals FILE")
+    return found[0]
+
+
+def _first_boxes(proposals, count: int):
+    """Return the proposals cut to the first `count` of every image, and saying so."""
+    limit = min(count, proposals.settings.get("max_boxes") or count)
+    return type(proposals)(
+        proposals.image_ids, [boxes[:limit] for boxes in proposals.boxes], {**proposals.settings, "max_boxes": limit}
+    )
+
+
+def _part(text: str) -> tuple[int, int]:
+    """argparse type: `I/N`, counted from 1, as (index, parts) with an index from 0."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"must be I/N with 1 <= I <= N, such as 2/4, not {text}")
+    return int(match[1]) - 1, int(match[2])

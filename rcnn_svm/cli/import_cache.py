@@ -1,0 +1,44 @@
+"""Turns the original's feature cache, one .mat file per image, into ours.
+
+Both MATLAB formats are read. Boxes become 0-based; rows, order and overlaps stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import class_names, positive_int, read_ids
+
+HELP = "import a feature cache of the original MATLAB code"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("--mat", metavar="DIR", type=Path, required=True, help="folder of <image id>.mat files")
+    parser.add_argument("--ids", metavar="FILE", type=Path, help="images in their order (default: all, sorted)")
+    parser.add_argument(
+        "--classes", metavar="A,B,...", help="class names in the order of the overlaps (default: the 20 VOC classes)"
+    )
+    parser.add_argument("--shard-images", type=positive_int, default=20, help="images per shard (default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="feature cache to write (default: cache/features/<name of DIR>)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Import and write the cache."""
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.cache.importers import import_girshick_cache
+    from rcnn_svm.data.voc import VOC_CLASSES
+
+    out = args.out or Path("cache/features") / args.mat.resolve().name
+    import_girshick_cache(
+        args.mat,
+        out,
+        classes=class_names(args) or VOC_CLASSES,
+        image_ids=read_ids(args.ids) if args.ids else None,
+        shard_images=args.shard_images,
+    )
+    print(FeatureCache.open(out))
+    print(f"wrote {out}")

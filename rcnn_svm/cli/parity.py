@@ -1,0 +1,98 @@
+"""Trains a recorded case and compares every key, update, eviction and weight with the recording.
+
+CASE is a folder with `inputs.npz` and, to compare with, `expected.npz`, or an inputs file itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from joblib import cpu_count
+
+from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.errors import InputError
+
+HELP = "train a recorded case and compare it key by key with the original"
+
+# Tight enough that the optimum, and with it every key, is unique.
+TIGHT = {"dcd": 1e-10, "liblinear": 1e-8}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("case", metavar="CASE", type=Path, help="folder of the case, or its inputs file (.npz)")
+    parser.add_argument("--solver", choices=tuple(TIGHT), default="dcd", help="SVM solver (default: %(default)s)")
+    parser.add_argument("--tolerance", type=float, help="of the solver (default: tight, so that keys are unique)")
+    parser.add_argument("--variant", default="tight", help="which expected run to compare with (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", metavar="N", type=positive_int, default=cpu_count(), help="classes at once (default: cores)"
+    )
+    parser.add_argument("--out", metavar="FILE.npz", type=Path, help="write our own record in the same format")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, compare, print the table; return 1 if anything differs."""
+    import time
+
+    import numpy as np
+
+    from rcnn_svm.files import atomic_path
+    from rcnn_svm.mining.parity import case_cache, case_miner, compare, result_arrays
+
+    inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
+    inputs = _load_npz(inputs_path)
+    recorded = _load_npz(inputs_path.with_name("expected.npz")) if _has_expected(args.case) else {}
+    expected = {
+        name.split("/", 1)[1]: array for name, array in recorded.items() if name.startswith(f"{args.variant}/")
+    }
+    if recorded and not expected:
+        variants = sorted({name.split("/")[0] for name in recorded})
+        raise InputError(f"{args.case} has no variant {args.variant!r}; it has {', '.join(variants)}")
+    folds = None
+    if "fold_start" in expected:
+        folds = np.split(expected["fold_images"], expected["fold_start"][1:-1])
+    miner = case_miner(
+        inputs,
+        solver=args.solver,
+        tolerance=args.tolerance or TIGHT[args.solver],
+        n_jobs=args.jobs,
+        k_folds=0 if folds else int(inputs["k_folds"]),
+    )
+    start = time.perf_counter()
+    miner.fit(case_cache(inputs, args.case.stem), folds=folds)
+    seconds = time.perf_counter() - start
+    found = result_arrays(miner)
+    print(
+        f"{args.case.stem}: {args.solver}, {len(found['added']):,} hard negatives, {len(found['updates'])} updates, "
+        f"{len(found['evicted']):,} evictions, {seconds:.2f} s"
+    )
+    if args.out:
+        with atomic_path(args.out) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **found)
+    rows = compare(found, expected) if expected else []
+    for row in rows:
+        print(f"  {row.what:<26} {'equal' if row.equal else 'DIFFERENT':<10} {row.detail}")
+    if not rows:
+        print("  no expected.npz beside the inputs: nothing to compare with")
+    if args.out:
+        print(f"wrote {args.out}")
+    return 0 if all(row.equal for row in rows) else 1
+
+
+def _has_expected(case: Path) -> bool:
+    return case.is_dir() and (case / "expected.npz").exists()
+
+
+def _load_npz(path: Path) -> dict:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path) as data:
+            return dict(data)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the folder of a case with inputs.npz") from None
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a readable .npz file: {error}") from error

@@ -1,0 +1,33 @@
+"""Writes a seeded synthetic image set in VOC layout: textured scenes, five object classes, distractors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import positive_int
+
+HELP = "write a synthetic image set in VOC layout"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument(
+        "--out", metavar="ROOT", type=Path, default=Path("cache/synthetic"), help="devkit folder (default: %(default)s)"
+    )
+    parser.add_argument("--train", type=positive_int, default=60, help="training images (default: %(default)s)")
+    parser.add_argument("--test", type=positive_int, default=30, help="test images (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument("--names", action="store_true", help="only print the class names, ready for --classes")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the image set."""
+    from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+
+    if args.names:
+        print(",".join(SYNTHETIC_CLASSES))
+        return
+    write_synthetic_voc(args.out, num_train=args.train, num_test=args.test, seed=args.seed)
+    print(f"classes: {','.join(SYNTHETIC_CLASSES)}")
+    print(f"wrote {args.out}")

@@ -1,0 +1,100 @@
+"""Trains one linear SVM per class on a feature cache by hard negative mining, as rcnn_train.m does.
+
+The defaults are the paper's. An interrupted training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from joblib import cpu_count
+
+from rcnn_svm.cli.arguments import class_names, positive_float, positive_int
+from rcnn_svm.errors import InputError
+
+HELP = "train one SVM per class on cached features by hard negative mining"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to train on")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a model trained with other settings")
+    parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
+    parser.add_argument(
+        "--jobs", metavar="N", type=positive_int, default=cpu_count(), help="classes at once (default: cores)"
+    )
+    mining = parser.add_argument_group("mining")
+    mining.add_argument("--epochs", type=positive_int, default=1, help="passes over the images (default: 1)")
+    mining.add_argument(
+        "--hard-thresh", type=float, default=-1.0001, help="negatives above are hard (default: %(default)s)"
+    )
+    mining.add_argument(
+        "--evict-thresh", type=float, default=-1.2, help="cached negatives below leave (default: %(default)s)"
+    )
+    mining.add_argument(
+        "--neg-overlap", type=float, default=0.3, help="negatives have IoU below (default: %(default)s)"
+    )
+    mining.add_argument(
+        "--retrain-limit", type=positive_int, default=2000, help="new negatives before training (default: %(default)s)"
+    )
+    mining.add_argument(
+        "--k-folds", type=int, default=0, help="also train detectors that leave out a fold each (default: none)"
+    )
+    svm = parser.add_argument_group("SVM")
+    svm.add_argument(
+        "--solver", choices=("dcd", "liblinear"), default="dcd", help="ours, or scikit-learn's (default: %(default)s)"
+    )
+    svm.add_argument(
+        "--tolerance", type=positive_float, help="relative duality gap for dcd (1e-6), liblinear's eps (0.1)"
+    )
+    svm.add_argument("--svm-C", type=positive_float, default=1e-3, help="weight of the loss (default: %(default)s)")
+    svm.add_argument(
+        "--pos-loss-weight", type=positive_float, default=2.0, help="weight of a positive (default: %(default)s)"
+    )
+    svm.add_argument(
+        "--bias-mult", type=positive_float, default=10.0, help="value of the bias feature (default: %(default)s)"
+    )
+    svm.add_argument("--seed", type=int, default=3, help="of samples, folds and solver (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and write the model, or find it done."""
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+    from rcnn_svm.reports.mining import mining_table
+
+    cache = FeatureCache.open(args.features)
+    out = args.out or Path("cache/models") / f"{args.features.resolve().name}.h5"
+    miner = HardNegativeMiner(
+        svm_C=args.svm_C,
+        pos_loss_weight=args.pos_loss_weight,
+        bias_mult=args.bias_mult,
+        hard_thresh=args.hard_thresh,
+        evict_thresh=args.evict_thresh,
+        neg_overlap=args.neg_overlap,
+        retrain_limit=args.retrain_limit,
+        max_epochs=args.epochs,
+        k_folds=args.k_folds,
+        solver=args.solver,
+        tolerance=args.tolerance,
+        classes=class_names(args),
+        n_jobs=args.jobs,
+        seed=args.seed,
+    )
+    if out.exists() and not args.overwrite:
+        if Detector.load(out).training.get("identity") != miner.identity(cache):
+            raise InputError(
+                f"{out} was trained with other settings or on another feature cache; give another --out, "
+                "or --overwrite to replace it"
+            )
+        print(f"{out} is trained already with these settings")
+    else:
+        miner.fit(cache, checkpoint=out.with_suffix(".checkpoint"))
+        miner.save(out)
+    print(mining_table(out))
+    print(f"wrote {out}")

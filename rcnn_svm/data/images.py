@@ -1,0 +1,68 @@
+"""Image files of any usual kind, decoded to one: 8-bit RGB arrays, upright."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rcnn_svm.errors import InputError
+
+_ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+# Formats whose decoder hands out 16-bit samples as 32-bit integers in 0..65535, depending on Pillow's version.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+
+
+def load_image(path: str | os.PathLike) -> np.ndarray:
+    """Decode an image file.
+
+    The EXIF orientation is applied. Transparent pixels are laid over white, as a page would show them. 16-bit
+    samples keep their high byte, so they are scaled and not clipped. Of an animation, the first frame is read.
+
+    Args:
+        path: a file in any format Pillow reads.
+
+    Returns:
+        (H, W, 3) uint8, RGB, writable.
+
+    Raises:
+        InputError: the file is missing, unreadable, no image, truncated, damaged, so large that Pillow takes it
+            for a decompression bomb, or of a pixel type without a defined range (32-bit integer or float).
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(_to_rgb(ImageOps.exif_transpose(image), image.format), np.uint8)
+    except FileNotFoundError as error:
+        raise InputError(f"image file {path} does not exist; correct the path or restore the file") from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(
+            f"{path} is not an image in a format that can be read; replace it or remove it from the image list"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{path} is refused because of its size ({error}); scale it down before using it"
+        ) from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise InputError(
+            f"image file {path} cannot be read to its end ({error or type(error).__name__}); "
+            "it is truncated or damaged, so restore it or remove it from the image list"
+        ) from error
+
+
+def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    """Return an image of any mode as mode RGB."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and file_format in _SIXTEEN_BIT_FORMATS):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif mode in ("I", "F"):
+        kind = "integer" if mode == "I" else "floating-point"
+        raise InputError(f"its 32-bit {kind} pixels have no defined range; convert it to 8 or 16 bits")
+    elif mode in _ALPHA_MODES or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Synthetic photographs of toys: textures, toys, grounds and the scenes made of them."""

@@ -1,0 +1,243 @@
+"""PASCAL VOC: image sets and annotations of a devkit folder, of any year, or of own data in that layout."""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.errors import InputError
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+def load_voc(
+    root: str | os.PathLike,
+    year: str = "2007",
+    split: str = "trainval",
+    *,
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> ImageDatabase:
+    """Open one image set of a PASCAL VOC devkit.
+
+    Annotation files are read when first needed, so an error in one of them appears then.
+
+    Args:
+        root: a `VOCdevkit` folder, which contains `VOC<year>`, or that folder itself.
+        year: four digits.
+        split: name of a list in `ImageSets/Main`, such as `trainval` or `test`.
+        ids: restricts the database to these images, in this order.
+        classes: names that define the class indices, by default the 20 of VOC; with a choice of classes,
+            objects of all others are ignored. Names beyond the 20 are accepted when an annotation file or a
+            per-class list (`ImageSets/Main/<class>_<split>.txt`) of the folder knows them.
+
+    Returns:
+        The database, named `voc_<year>_<split>` (plus a digest of `ids` where given). Its boxes are the
+        annotated ones minus 1, because VOC counts pixels from 1. Parts of objects are left out, objects
+        marked `difficult` are kept.
+
+    Raises:
+        InputError: a folder, split or id that does not exist, a class that nothing names, or (when read) an
+            annotation that is missing, malformed, contradictory or names an unknown class.
+
+    Source: `imdb_from_voc.m` and `roidb_from_voc.m` of R-CNN, `PASreadrecord.m` of the VOC devkit.
+    """
+    folder = _find_voc_folder(Path(root), year)
+    name = f"voc_{year}_{split}"
+    image_ids = _read_split(folder, split)
+
+    def annotation_path(image_id: str) -> Path:
+        return folder / "Annotations" / f"{image_id}.xml"
+
+    def image_path(image_id: str) -> Path:
+        return folder / "JPEGImages" / f"{image_id}.jpg"
+
+    if classes is not None:
+        _check_classes(classes, folder)
+    class_index = {c: k for k, c in enumerate(VOC_CLASSES if classes is None else classes)}
+
+    def read_annotation(image_id: str) -> Annotation:
+        path = annotation_path(image_id)
+        if split == "test" and int(year) > 2007 and not path.is_file():
+            raise InputError(
+                f"annotation file {path} does not exist: PASCAL VOC keeps the annotations of its test images "
+                "secret after 2007; use the split val, or year 2007, where a ground truth is needed"
+            )
+        return _read_annotation(path, class_index, ignore_others=classes is not None)
+
+    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation)
+    return database if ids is None else database.subset(ids)
+
+
+def _find_voc_folder(root: Path, year: str) -> Path:
+    """Return the folder that holds `ImageSets`, `Annotations` and `JPEGImages` of `year`."""
+    if not re.fullmatch(r"\d{4}", str(year)):
+        raise InputError(f"VOC year {year!r} is not a year; give four digits such as 2007")
+    if not root.is_dir():
+        raise InputError(f"VOC folder {root} does not exist; give the path of a VOCdevkit folder")
+    if (root / f"VOC{year}").is_dir():
+        return root / f"VOC{year}"
+    own_year = re.fullmatch(r"VOC(\d{4})", root.resolve().name)
+    if (root / "ImageSets").is_dir() and (own_year is None or own_year[1] == str(year)):
+        return root
+    found = [own_year[0]] if own_year else sorted(p.name for p in root.glob("VOC[0-9][0-9][0-9][0-9]"))
+    raise InputError(
+        f"{root} holds no VOC{year} folder (found: {', '.join(found) or 'no VOC folder at all'}); "
+        "give the VOCdevkit folder that contains it, or another year"
+    )
+
+
+def _read_split(folder: Path, split: str) -> list[str]:
+    """Return the image ids of a split, in file order."""
+    sets = folder / "ImageSets" / "Main"
+    path = sets / f"{split}.txt"
+    if not path.is_file():
+        # The per-class lists (`car_train.txt`) are no splits of images.
+        splits = sorted(p.stem for p in sets.glob("*.txt") if "_" not in p.stem)
+        raise InputError(
+            f"split {split!r} does not exist: there is no {path}; "
+            f"the splits there are: {', '.join(splits) or 'none'}"
+        )
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    image_ids = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) > 1:
+            raise InputError(f"{path}, line {number}: found {line.strip()!r}, expected one image id per line")
+        image_ids += words
+    return image_ids
+
+
+def _check_classes(classes: Sequence[str], folder: Path) -> None:
+    """Raise InputError for a class named twice, or known neither to VOC nor to anything in the folder."""
+    twice = [c for c, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
+    listed = {p.stem.rpartition("_")[0] for p in (folder / "ImageSets" / "Main").glob("*_*.txt")}
+    unknown = [c for c in classes if c not in VOC_CLASSES and c not in listed]
+    names: Counter[str] = Counter()
+    paths = sorted((folder / "Annotations").glob("*.xml"))
+    for path in paths:
+        # Usually the first few files name all classes there are.
+        unknown = [c for c in unknown if c not in names]
+        if not unknown:
+            return
+        names.update(_text(o, "name", path) for o in _parse(path).findall("object"))
+    unknown = [c for c in unknown if c not in names]
+    if unknown:
+        raise InputError(
+            f"unknown class {unknown[0]!r}: it is not one of the 20 VOC classes ({', '.join(VOC_CLASSES)}) and "
+            f"none of the {len(paths)} annotation files of {folder} names it; they name "
+            f"{', '.join(f'{c} ({n})' for c, n in names.most_common()) or 'nothing'}"
+        )
+
+
+def _read_annotation(path: Path, class_index: dict[str, int], ignore_others: bool) -> Annotation:
+    """Return the objects of one annotation file whose classes are in `class_index`."""
+    root = _parse(path)
+    width, height = (_number(root, f"size/{side}", path, int) for side in ("width", "height"))
+    if width < 1 or height < 1:
+        raise InputError(f"{path}: the image size is {width} x {height}; both must be at least 1 pixel")
+    boxes, classes, difficult, truncated = [], [], [], []
+    for number, element in enumerate(root.findall("object"), 1):
+        name = _text(element, "name", path)
+        where = f"{path}, object {number} ({name})"
+        if name not in class_index:
+            if ignore_others:
+                continue
+            raise InputError(
+                f"{where}: {name!r} is not one of the 20 VOC classes; "
+                "name the classes of your own data with --classes"
+            )
+        # Direct children only: the <part> elements of an object have names and boxes of their own.
+        x1, y1, x2, y2 = (
+            _number(element, f"bndbox/{side}", where, float) for side in ("xmin", "ymin", "xmax", "ymax")
+        )
+        if not (1 <= x1 <= x2 <= width and 1 <= y1 <= y2 <= height):
+            raise InputError(
+                f"{where}: box xmin={x1:g} ymin={y1:g} xmax={x2:g} ymax={y2:g} is empty or reaches outside "
+                f"the image of {width} x {height} pixels, which VOC counts from 1; correct the annotation"
+            )
+        boxes.append((x1 - 1, y1 - 1, x2 - 1, y2 - 1))
+        classes.append(class_index[name])
+        difficult.append(_flag(element, "difficult", where))
+        truncated.append(_flag(element, "truncated", where))
+    return Annotation(
+        image_size=(height, width),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        classes=np.array(classes, np.int64),
+        difficult=np.array(difficult, bool),
+        truncated=np.array(truncated, bool),
+    )
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    """Return the root element of an annotation file."""
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"annotation file {path} does not exist; restore it or take the image out of the split"
+        ) from error
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f"{path}, line {error.position[0]}: malformed XML ({error}); correct or restore the annotation"
+        ) from error
+    except (OSError, LookupError, ValueError) as error:
+        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+
+
+def _text(element: ElementTree.Element, tag: str, where: Path | str) -> str:
+    """Return the text of a child element."""
+    text = (element.findtext(tag) or "").strip()
+    if not text:
+        raise InputError(f"{where}: <{tag}> is missing or empty in <{element.tag}>; correct the annotation")
+    return text
+
+
+def _number(element: ElementTree.Element, tag: str, where: Path | str, kind: type) -> float:
+    """Return the number in a child element."""
+    text = _text(element, tag, where)
+    try:
+        return kind(text)
+    except ValueError as error:
+        expected = "a whole number" if kind is int else "a number"
+        raise InputError(
+            f"{where}: <{tag}> is {text!r}, expected {expected}; correct the annotation"
+        ) from error
+
+
+def _flag(element: ElementTree.Element, tag: str, where: str) -> bool:
+    """Return a 0/1 child element as bool; where it is missing, False, as older years and own data leave it out."""
+    text = (element.findtext(tag) or "0").strip()
+    if text not in ("0", "1"):
+        raise InputError(f"{where}: <{tag}> is {text!r}, expected 0 or 1; correct the annotation")
+    return text == "1"

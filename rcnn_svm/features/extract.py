@@ -1,0 +1,304 @@
+"""From regions to features: one image for detection, a whole image set into a feature cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rcnn_svm.cache.feature_cache import MANIFEST, CachePlan, plan_cache
+from rcnn_svm.cache.regions import RegionSet, build_regions
+from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.backbones import RANDOM, Backbone, load_backbone
+from rcnn_svm.features.prefetch import prefetch
+from rcnn_svm.features.runtime import Runtime, make_runtime
+from rcnn_svm.features.warp import plan_crops, sample_crops, sample_crops_torch
+from rcnn_svm.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rcnn_svm.proposals.store import ProposalSet
+
+# Batches warped ahead of the network: enough to hide the decoding of an image, and a bound on memory.
+BATCHES_AHEAD = 4
+
+
+class FeatureExtractor:
+    """Boxes of an image in, features out.
+
+    Args:
+        backbone: the network with its preprocessing, crop size and padding.
+        runtime: what runs it.
+        crop_mode: `warp` or `square`.
+        batch_size: crops per call of the network.
+
+    Attributes:
+        dim: D, the length of a feature vector.
+        settings: JSON-able, everything that decides the features of given boxes.
+
+    Source: `rcnn_extract_regions.m` and `rcnn_features.m`.
+    """
+
+    def __init__(self, backbone: Backbone, runtime: Runtime, *, crop_mode: str = "warp", batch_size: int = 64):
+        # Refuses a geometry without meaning now, not when the first image is warped.
+        plan_crops(
+            np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode
+        )
+        self.dim = backbone.dim
+        self.settings = {
+            "backbone": backbone.settings,
+            "crop_size": backbone.crop_size,
+            "padding": backbone.padding,
+            "crop_mode": crop_mode,
+        }
+        self._backbone = backbone
+        self._runtime = runtime
+        self._crop_mode = crop_mode
+        self._batch_size = batch_size
+
+    def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Return the features of boxes of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+
+        Returns:
+            (N, D) float32.
+        """
+        (features,) = self.extract_many([(image, boxes)])
+        return features
+
+    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+        """Yield the features of every (image, boxes), in order.
+
+        A background thread iterates over `items` and warps; batches are filled across images, so that the
+        network always works on full ones.
+        """
+        parts: list[np.ndarray] = []
+        for crops, segments in prefetch(self._batches(items), BATCHES_AHEAD):
+            features = self._runtime(crops) if len(crops) else np.empty((0, self.dim), np.float32)
+            first = 0
+            for count, ends_image in segments:
+                parts.append(features[first : first + count])
+                first += count
+                if ends_image:
+                    yield np.concatenate(parts)
+                    parts = []
+
+    def _batches(self, items):
+        """Yield (crops, segments); a segment is (number of crops, whether its image ends with it)."""
+        crops, filled, segments = self._new_batch(), 0, []
+        failure = None
+        try:
+            for image, boxes in items:
+                done = 0
+                while True:
+                    count = min(len(boxes) - done, self._batch_size - filled)
+                    self._warp(image, boxes[done : done + count], crops[filled : filled + count])
+                    done, filled = done + count, filled + count
+                    segments.append((count, done == len(boxes)))
+                    if filled == self._batch_size:
+                        yield crops, segments
+                        crops, filled, segments = self._new_batch(), 0, []
+                    if done == len(boxes):
+                        break
+        except Exception as error:
+            # The images before the one that failed shall not be lost with it.
+            failure = error
+        if segments:
+            yield crops[:filled], segments
+        if failure is not None:
+            raise failure
+
+    def _new_batch(self) -> np.ndarray | torch.Tensor:
+        shape = (self._batch_size, 3, self._backbone.crop_size, self._backbone.crop_size)
+        if self._runtime.device.type == "cpu":
+            return np.empty(shape, np.float32)
+        return torch.empty(shape, device=self._runtime.device)
+
+    def _warp(self, image: np.ndarray, boxes: np.ndarray, out: np.ndarray | torch.Tensor) -> None:
+        backbone = self._backbone
+        plan = plan_crops(
+            boxes,
+            image.shape[:2],
+            crop_size=backbone.crop_size,
+            padding=backbone.padding,
+            mode=self._crop_mode,
+        )
+        sample = sample_crops if isinstance(out, np.ndarray) else sample_crops_torch
+        sample(image, plan, backbone.mean, backbone.std, out)
+
+
+def make_extractor(
+    settings: dict[str, Any],
+    *,
+    weights: str | Path | None = None,
+    runtime: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int = 64,
+) -> FeatureExtractor:
+    """Rebuild the extractor that a feature cache was made with.
+
+    Args:
+        settings: the settings of the cache.
+        weights: the weights file, where the cache was made with one.
+        runtime, device, threads: as in `make_runtime`.
+        batch_size: crops per call of the network.
+
+    Raises:
+        InputError: the settings name no backbone, or the weights at hand are not those of the cache.
+    """
+    try:
+        recorded = settings["backbone"]
+        name, layer, digest = recorded["name"], recorded["layer"], recorded["weights_digest"]
+        crop_size, padding, crop_mode = settings["crop_size"], settings["padding"], settings["crop_mode"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"the feature settings do not say how to compute features ({error} is missing); "
+            "they come from imported arrays, so only cached features can be used"
+        ) from error
+    if weights is None and recorded["weights"] == RANDOM:
+        weights = RANDOM
+    backbone = load_backbone(name, layer, weights, crop_size=crop_size, padding=padding)
+    if backbone.settings["weights_digest"] != digest:
+        raise InputError(
+            f"the {weights or 'published'} weights of {name} are not those the features were made with "
+            f"(digest {backbone.settings['weights_digest'][:12]}, expected {digest[:12]}); give that weights file"
+        )
+    return FeatureExtractor(
+        backbone, make_runtime(backbone, runtime, device, threads), crop_mode=crop_mode, batch_size=batch_size
+    )
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What one call of `extract_database` did.
+
+    Attributes:
+        plan: the cache.
+        images, rows: how many were computed now; complete shards found are not counted.
+        seconds: wall time from the first image to the last shard.
+    """
+
+    plan: CachePlan
+    images: int
+    rows: int
+    seconds: float
+
+
+def extract_database(
+    database: ImageDatabase,
+    proposals: ProposalSet | None,
+    extractor: FeatureExtractor,
+    out_dir: str | Path,
+    *,
+    shard_images: int = 20,
+    dtype: str = "float32",
+    part: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+) -> ExtractionSummary:
+    """Compute the features of all regions of an image set into a feature cache.
+
+    Complete shards are kept as they are, so that the same call goes on where it was stopped, however it was.
+
+    Args:
+        database: the image set.
+        proposals: boxes of all its images; None for ground truth only.
+        extractor: makes the features.
+        out_dir: the cache folder.
+        shard_images: images per shard.
+        dtype: how features are stored, `float32` or `float16`.
+        part: (i, n): only every n-th shard, beginning with the i-th; n processes or machines share the work.
+        overwrite: remove what a cache in `out_dir` holds first.
+
+    Raises:
+        InputError: proposals missing for an image or not inside it, an unreadable image, a cache made with
+            other settings, a full disk. What was completed before stays.
+
+    Source: `rcnn_cache_pool5_features.m`; rows as in `rcnn_load_cached_pool5_features.m`.
+    """
+    index, parts = part
+    if overwrite and parts > 1:
+        raise InputError("one part cannot overwrite a cache that other parts are written to; delete the folder first")
+    _check_proposals(database, proposals)
+    if overwrite:
+        _remove_cache(Path(out_dir))
+
+    def proposals_of(i: int) -> np.ndarray:
+        return np.empty((0, 4), np.float32) if proposals is None else proposals.boxes_of(database.image_ids[i])
+
+    plan = plan_cache(
+        out_dir,
+        name=database.name,
+        classes=database.classes,
+        image_ids=database.image_ids,
+        rows=[len(database.annotation(i).boxes) + len(proposals_of(i)) for i in range(len(database))],
+        settings={
+            **extractor.settings,
+            "proposals": None if proposals is None else proposals.settings,
+            "proposals_fingerprint": None if proposals is None else proposals.fingerprint,
+        },
+        dim=extractor.dim,
+        dtype=dtype,
+        shard_images=shard_images,
+    )
+
+    def regions_of(i: int) -> RegionSet:
+        return build_regions(
+            database.image_ids[i], database.annotation(i), proposals_of(i), len(database.classes)
+        )
+
+    mine = range(index, plan.num_shards, parts)
+    pending = [shard for shard in plan.pending() if shard in mine]
+    images = [i for shard in pending for i in plan.images_of(shard)]
+    total = sum(len(plan.images_of(shard)) for shard in mine)
+    start, rows = time.perf_counter(), 0
+    features = extractor.extract_many((database.load_image(i), regions_of(i).boxes) for i in images)
+    with progress_bar(total, "features", "image", initial=total - len(images)) as bar:
+        for shard in pending:
+            regions = []
+            for i in plan.images_of(shard):
+                region = regions_of(i)
+                region.features = next(features)
+                regions.append(region)
+                rows += len(region)
+                bar.set_postfix_str(f"{rows / (time.perf_counter() - start):.0f} crops/s", refresh=False)
+                bar.update()
+            plan.write_shard(shard, regions)
+    return ExtractionSummary(plan, len(images), rows, time.perf_counter() - start)
+
+
+def _check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:
+    """Refuse proposals that do not fit the image set, before hours are spent on them."""
+    if proposals is None:
+        return
+    known = set(proposals.image_ids)
+    missing = [image_id for image_id in database.image_ids if image_id not in known]
+    if missing:
+        raise InputError(
+            f"the proposals have no boxes for {len(missing)} of {len(database)} images of {database.name} "
+            f"(the first is {missing[0]}); make proposals for the same image set"
+        )
+    for i, image_id in enumerate(database.image_ids):
+        boxes = proposals.boxes_of(image_id)
+        height, width = database.annotation(i).image_size
+        x1, y1, x2, y2 = boxes.T
+        inside = (x1 >= 0) & (y1 >= 0) & (x1 <= x2) & (y1 <= y2) & (x2 <= width - 1) & (y2 <= height - 1)
+        if not inside.all():
+            row = int(np.argmin(inside))
+            raise InputError(
+                f"proposal {row} of image {image_id} is {boxes[row].tolist()}, not a box inside the {width} x "
+                f"{height} image (x1 y1 x2 y2, counted from 0, inclusive); clip it or check the convention"
+            )
+
+
+def _remove_cache(folder: Path) -> None:
+    for path in [*folder.glob("shard-*.h5"), folder / MANIFEST]:
+        path.unlink(missing_ok=True)

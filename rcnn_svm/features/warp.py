@@ -1,0 +1,249 @@
+"""The crop of a region: a box with its context, warped to a square for the network.
+
+The geometry is computed once, by `plan_crops`, in closed form for all boxes of an image: every output column
+and row of a crop is a weighted pair of source columns and rows. Two thin samplers carry a plan out:
+`sample_crops` (numba, for a CPU) and `sample_crops_torch` (gathers, for a GPU). On a CPU the gathers take more than
+ten times as long (0.06 against 1 ms for a 128-pixel crop), because each of their steps passes over memory again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+
+from rcnn_svm.errors import InputError
+
+CROP_MODES = ("warp", "square")
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """How each output position of each crop is sampled along one axis.
+
+    Attributes:
+        low, high: (N, S) int32, 0-based source positions to blend; always inside the image.
+        weight: (N, S) float32 in [0, 1), share of `high`.
+        valid: (N, S) bool; False where the output lies beyond the image.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """How every pixel of every crop is sampled; axes are independent of each other."""
+
+    x: AxisPlan
+    y: AxisPlan
+
+    def __len__(self) -> int:
+        return len(self.x.low)
+
+    @property
+    def crop_size(self) -> int:
+        """S, pixels."""
+        return self.x.low.shape[1]
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(N, S, S) bool, rows then columns; False where a crop shows no image."""
+        return self.y.valid[:, :, None] & self.x.valid[:, None, :]
+
+
+def default_padding(crop_size: int) -> int:
+    """Return the paper's context for a crop size: 16 pixels of a 227-pixel crop, in proportion."""
+    return round(16 * crop_size / 227)
+
+
+def plan_crops(
+    boxes: np.ndarray, image_size: tuple[int, int], *, crop_size: int, padding: int, mode: str = "warp"
+) -> CropPlan:
+    """Compute the geometry of warped crops.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels; may reach over the border.
+        image_size: (height, width), pixels.
+        crop_size: S, pixels.
+        padding: context on each side, pixels of the crop; less than S / 2.
+        mode: `warp` stretches the box to the square; `square` takes the tightest square around it instead.
+
+    Returns:
+        The plan of N crops.
+
+    Raises:
+        InputError: a crop size, padding, mode or box without meaning.
+
+    Source: `rcnn_im_crop.m`. A box that shows nothing of the image gives an empty crop instead of an error.
+    """
+    if mode not in CROP_MODES:
+        raise InputError(f"crop mode {mode!r} is unknown, expected one of {', '.join(CROP_MODES)}")
+    if crop_size < 1 or not 0 <= 2 * padding < crop_size:
+        raise InputError(
+            f"crop size {crop_size} with padding {padding} leaves no room for the box; "
+            "the padding must be at least 0 and less than half of the crop size"
+        )
+    # Rounding half away from zero does not commute with a shift across zero: the original's 1-based coordinates.
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4) + 1
+    proper = np.isfinite(corners).all(axis=1) & (corners[:, :2] <= corners[:, 2:]).all(axis=1)
+    if not proper.all():
+        row = int(np.argmin(proper))
+        found = (corners[row] - 1).tolist()
+        raise InputError(f"box {row} is {found}, expected finite numbers x1 y1 x2 y2 with x1 <= x2 and y1 <= y2")
+    if padding > 0 or mode == "square":
+        corners = _add_context(corners, crop_size / (crop_size - 2 * padding), square=mode == "square")
+    corners = round_half_away(corners)
+    height, width = image_size
+    return CropPlan(
+        x=_plan_axis(corners[:, 0], corners[:, 2], width, crop_size),
+        y=_plan_axis(corners[:, 1], corners[:, 3], height, crop_size),
+    )
+
+
+def round_half_away(values: np.ndarray) -> np.ndarray:
+    """Round to the nearest integer, halves away from zero, as MATLAB does."""
+    magnitude = np.abs(values)
+    whole = np.floor(magnitude)
+    return np.copysign(whole + (magnitude - whole >= 0.5), values)
+
+
+def _add_context(corners: np.ndarray, scale: float, square: bool) -> np.ndarray:
+    """Return boxes scaled about their centres, (N, 4), 1-based and not yet rounded."""
+    half = (corners[:, 2:] - corners[:, :2] + 1) / 2
+    centre = corners[:, :2] + half
+    if square:
+        half = np.repeat(half.max(axis=1, keepdims=True), 2, axis=1)
+    return np.hstack([centre - half * scale, centre + half * scale])
+
+
+def _plan_axis(first: np.ndarray, last: np.ndarray, length: int, crop_size: int) -> AxisPlan:
+    """Plan one axis: the part of [first, last] (1-based) inside the image is resized, the rest left empty."""
+    begin = np.maximum(first, 1)
+    end = np.minimum(last, length)
+    extent = last - first + 1
+    inside = np.maximum(end - begin + 1, 0)
+    scale = crop_size / extent
+    offset = round_half_away((begin - first) * scale)
+    size = np.minimum(round_half_away(inside * scale), crop_size - offset)
+
+    # Output pixel i of `size` lies at (i + 0.5) * inside / size - 0.5 of `inside` source pixels.
+    position = np.arange(crop_size) - offset[:, None]
+    valid = (position >= 0) & (position < size[:, None])
+    source = (position + 0.5) * (inside / np.maximum(size, 1))[:, None] - 0.5
+    low = np.floor(source)
+    weight = np.where(valid, source - low, 0)
+    # A border mirrored by half a pixel or less is the border pixel itself.
+    final = np.maximum(inside - 1, 0)[:, None]
+    origin = np.clip(begin - 1, 0, length - 1)[:, None]
+    return AxisPlan(
+        low=(origin + np.clip(low, 0, final)).astype(np.int32),
+        high=(origin + np.clip(low + 1, 0, final)).astype(np.int32),
+        weight=weight.astype(np.float32),
+        valid=valid,
+    )
+
+
+def warp_regions(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    *,
+    crop_size: int,
+    padding: int,
+    mode: str = "warp",
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+) -> np.ndarray:
+    """Return the crops of an image ready for the network.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+        crop_size, padding, mode: as in `plan_crops`.
+        mean, std: 3 numbers each, RGB in 0..255.
+
+    Returns:
+        (N, 3, S, S) float32, (pixel - mean) / std; 0 beyond the image, which is the mean colour.
+    """
+    plan = plan_crops(boxes, image.shape[:2], crop_size=crop_size, padding=padding, mode=mode)
+    crops = np.empty((len(plan), 3, crop_size, crop_size), np.float32)
+    sample_crops(image, plan, mean, std, crops)
+    return crops
+
+
+def sample_crops(
+    image: np.ndarray, plan: CropPlan, mean: Sequence[float], std: Sequence[float], out: np.ndarray
+) -> None:
+    """Sample planned crops on the CPU, without the interpreter lock.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the size that the plan was made for.
+        plan: N crops.
+        mean, std: 3 numbers each, RGB in 0..255.
+        out: (N, 3, S, S) float32, written: (pixel - mean) / std; 0 beyond the image.
+    """
+    scale = 1 / np.asarray(std, np.float32)
+    shift = -np.asarray(mean, np.float32) * scale
+    x, y = plan.x, plan.y
+    columns = x.low, x.high, x.weight, x.valid
+    rows = y.low, y.high, y.weight, y.valid
+    _sample(np.ascontiguousarray(image), *columns, *rows, scale, shift, out)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _sample(image, x_low, x_high, x_weight, x_valid, y_low, y_high, y_weight, y_valid, scale, shift, out):
+    count, size = x_low.shape
+    for n in range(count):
+        for row in range(size):
+            upper = image[y_low[n, row]]
+            lower = image[y_high[n, row]]
+            v = y_weight[n, row]
+            for column in range(size):
+                if not (y_valid[n, row] and x_valid[n, column]):
+                    for channel in range(3):
+                        out[n, channel, row, column] = 0
+                    continue
+                a = x_low[n, column]
+                b = x_high[n, column]
+                u = x_weight[n, column]
+                for channel in range(3):
+                    top = np.float32(upper[a, channel])
+                    top += u * (np.float32(upper[b, channel]) - top)
+                    bottom = np.float32(lower[a, channel])
+                    bottom += u * (np.float32(lower[b, channel]) - bottom)
+                    out[n, channel, row, column] = (top + v * (bottom - top)) * scale[channel] + shift[channel]
+
+
+def sample_crops_torch(
+    image: np.ndarray, plan: CropPlan, mean: Sequence[float], std: Sequence[float], out: torch.Tensor
+) -> None:
+    """Sample planned crops on the device that `out` lies on.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the size that the plan was made for.
+        plan: N crops.
+        mean, std: 3 numbers each, RGB in 0..255.
+        out: (N, 3, S, S) float32, written: (pixel - mean) / std; 0 beyond the image.
+    """
+
+    def on_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(out.device)
+
+    source = on_device(image).permute(2, 0, 1)  # (3, H, W)
+    x_low, x_high = on_device(plan.x.low)[:, None, :], on_device(plan.x.high)[:, None, :]  # (N, 1, S)
+    x_weight, y_weight = on_device(plan.x.weight)[:, None, :], on_device(plan.y.weight)[:, :, None]
+
+    def blend_columns(rows: torch.Tensor) -> torch.Tensor:
+        left = source[:, rows, x_low].float()  # (3, N, S, S)
+        return left + x_weight * (source[:, rows, x_high].float() - left)
+
+    top = blend_columns(on_device(plan.y.low)[:, :, None])
+    bottom = blend_columns(on_device(plan.y.high)[:, :, None])
+    colour = (top + y_weight * (bottom - top)).permute(1, 0, 2, 3)  # (N, 3, S, S)
+    mean, std = (torch.tensor(v, dtype=torch.float32, device=out.device)[:, None, None] for v in (mean, std))
+    out[...] = torch.where(on_device(plan.valid)[:, None], (colour - mean) / std, 0)

@@ -1,0 +1,46 @@
+"""Numeric arrays from MATLAB files of either format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+from rcnn_svm.errors import InputError
+
+
+def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return some numeric or logical matrices of a .mat file, in MATLAB's shapes.
+
+    Args:
+        path: a version 5 to 7 file, or a version 7.3 file, which is HDF5 with the axes reversed.
+        names: variables to read.
+
+    Raises:
+        InputError: the file is missing, damaged, or lacks a variable.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as handle:
+                found = {name: _hdf5_matrix(handle[name]) for name in names if name in handle}
+        else:
+            found = scipy.io.loadmat(path, variable_names=list(names))
+    except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+        raise InputError(f"{path} is not a readable MATLAB file: {error}") from error
+    for name in names:
+        if name not in found:
+            raise InputError(f"{path} has no variable {name!r}, expected {', '.join(names)}")
+    return {name: np.asarray(found[name]) for name in names}
+
+
+def _hdf5_matrix(dataset: h5py.Dataset) -> np.ndarray:
+    """Return a version 7.3 variable; an empty one is stored as its shape with a mark."""
+    if dataset.attrs.get("MATLAB_empty", 0):
+        return np.zeros(tuple(int(n) for n in dataset[...]))
+    return dataset[...].T

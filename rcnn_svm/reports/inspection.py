@@ -1,0 +1,122 @@
+"""Artefacts described in words and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from rcnn_svm.cache.feature_cache import CachePlan, FeatureCache
+from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import open_h5, read_settings
+from rcnn_svm.reports.tables import text_table
+
+
+def cache_summary(plan: CachePlan) -> str:
+    """Return what a feature cache holds, complete or not."""
+    pending = plan.pending()
+    size = sum(plan.shard_path(s).stat().st_size for s in range(plan.num_shards) if plan.shard_path(s).exists())
+    rows = np.array(plan.rows)
+    settings = plan.settings.get("backbone", {})
+    return _facts(
+        {
+            "feature cache": plan.folder,
+            "image set": f"{plan.name}, {len(plan.image_ids)} images, {len(plan.classes)} classes",
+            "regions": f"{rows.sum():,} ({rows.min(initial=0)} to {rows.max(initial=0)} per image)",
+            "features": f"{plan.dim}-d {plan.dtype} "
+            + " ".join(str(settings[key]) for key in ("name", "layer") if key in settings),
+            "shards": f"{plan.num_shards - len(pending)} of {plan.num_shards} complete, {size / 1e6:,.1f} MB",
+            "fingerprint": plan.fingerprint,
+        }
+    )
+
+
+def image_table(cache: FeatureCache, image_id: str, top: int) -> str:
+    """Return the first regions of an image: key, box, label, best overlap and feature norm.
+
+    Raises:
+        InputError: the image is not in the cache.
+    """
+    if image_id not in cache.image_ids:
+        raise InputError(f"image {image_id} is not in {cache.name} ({cache.num_images} images)")
+    index = cache.image_ids.index(image_id)
+    regions = cache.regions(index)
+    rows = []
+    for row in range(min(top, len(regions))):
+        best = int(regions.overlap[row].argmax())
+        overlap = regions.overlap[row, best]
+        label = cache.classes[regions.label[row] - 1] if regions.label[row] else "proposal"
+        rows.append(
+            [
+                f"({index}, {row})",
+                " ".join(f"{value:g}" for value in regions.boxes[row]),
+                label + (" (difficult)" if regions.difficult[row] else ""),
+                f"{overlap:.2f} {cache.classes[best]}" if overlap else "-",
+                f"{np.linalg.norm(regions.features[row]):.2f}",
+            ]
+        )
+    height, width = regions.image_size
+    title = f"image {image_id}: {width} x {height} pixels, {len(regions)} regions, {int(regions.gt.sum())} objects"
+    return f"{title}\n" + text_table(("key", "box", "label", "best overlap", "norm"), rows)
+
+
+def file_summary(path: str | Path) -> tuple[str, str, dict]:
+    """Return what an HDF5 artefact holds, its kind and its settings.
+
+    Raises:
+        InputError: the file is missing, damaged or not ours.
+    """
+    try:
+        with h5py.File(path, "r") as handle:
+            kind, schema = handle.attrs["kind"], int(handle.attrs["schema"])
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file: {error}") from error
+    except KeyError:
+        raise InputError(f"{path} was not written by rcnn-svm") from None
+    with open_h5(path, kind, schema) as handle:
+        made = json.loads(handle.attrs["provenance"])
+        arrays = []
+        handle.visititems(
+            lambda name, item: (
+                arrays.append(f"{name} {item.shape} {item.dtype}") if isinstance(item, h5py.Dataset) else None
+            )
+        )
+        settings = read_settings(handle)
+        facts = {
+            kind: path,
+            "made by": f"rcnn-svm {made['rcnn_svm']} at {made['time']}",
+            "command": made["command"],
+            "fingerprint": handle.attrs["fingerprint"],
+            "arrays": ", ".join(arrays),
+        }
+    return _facts(facts), kind, settings
+
+
+def hardest_table(path: str | Path, name: str, top: int) -> str:
+    """Return the hardest negatives of a class at its last training: key, score, when they were added.
+
+    Raises:
+        InputError: the model has no such class.
+    """
+    detector, history = Detector.load(path), load_history(path)
+    if name not in detector.classes:
+        raise InputError(f"class {name!r} is not in {path}; it has {', '.join(detector.classes)}")
+    cls = detector.classes.index(name)
+    mine = history["support"][:, 0] == cls
+    keys, scores = history["support"][mine, 1:], history["support_scores"][mine]
+    rows = []
+    for position in np.argsort(-scores, kind="stable")[:top]:
+        image, row = keys[position].tolist()
+        rows.append([str(history["image_ids"][image]), f"({image}, {row})", f"{scores[position]:.3f}"])
+    title = f"{name}: {len(scores)} negatives on or inside the margin at the last training, the hardest first"
+    return f"{title}\n" + text_table(("image", "key", "score"), rows)
+
+
+def _facts(facts: dict[str, object]) -> str:
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

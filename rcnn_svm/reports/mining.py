@@ -1,0 +1,37 @@
+"""What a training did, class by class, from the record in its model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.reports.tables import text_table
+
+HEADER = ("class", "positives", "hard negatives", "evicted", "in cache", "updates", "loss", "gap")
+
+
+def mining_table(path: str | Path) -> str:
+    """Return the table of a trained model: examples, updates and the last objective of every class.
+
+    Raises:
+        InputError: the file is missing, damaged or not a model.
+    """
+    detector, history = Detector.load(path), load_history(path)
+    updates = history["updates"]
+    added = np.bincount(history["added"][:, 0], minlength=len(detector.classes))
+    left = np.bincount(updates[history["evicted"][:, 0], 0], minlength=len(detector.classes))
+    kept = np.bincount(history["negatives"][:, 0], minlength=len(detector.classes))
+    rows = []
+    for index, name in enumerate(detector.classes):
+        mine = np.flatnonzero(updates[:, 0] == index)
+        if not len(mine):
+            rows.append([name, "-", str(added[index]), "0", str(kept[index]), "0", "not trained", ""])
+            continue
+        last = mine[-1]
+        counts = [updates[last, 3], added[index], left[index], kept[index], len(mine)]
+        loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
+        rows.append([name, *map(str, counts), f"{loss:.4g}", "-" if np.isnan(gap) else f"{gap:.0e}"])
+    totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]
+    return text_table(HEADER, rows, ["total", *totals, "", ""])

@@ -1,0 +1,297 @@
+"""The feature cache: what is written is read, whatever stops the writing, and nothing gets mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from rcnn_svm.cache import FeatureCache, RegionSet, build_regions, plan_cache
+from rcnn_svm.cache.importers import write_cache
+from rcnn_svm.data import Annotation
+from rcnn_svm.errors import InputError
+
+COUNTS = (10, 0, 7, 33, 0)
+DIM = 12
+
+
+def random_regions(index: int, count: int, num_classes: int = 3) -> RegionSet:
+    rng = np.random.default_rng(index)
+    gt = np.arange(count) < 2
+    return RegionSet(
+        image_id=f"image{index}",
+        image_size=(100 + index, 120),
+        boxes=rng.random((count, 4), dtype=np.float32),
+        gt=gt,
+        label=np.where(gt, 1 + index % num_classes, 0).astype(np.int32),
+        difficult=gt & (np.arange(count) == 1),
+        overlap=rng.random((count, num_classes), dtype=np.float32),
+        features=rng.standard_normal((count, DIM), dtype=np.float32),
+    )
+
+
+REGIONS = [random_regions(index, count) for index, count in enumerate(COUNTS)]
+
+
+def make_plan(folder, **changes):
+    description = {
+        "name": "toy",
+        "classes": ("a", "b", "c"),
+        "image_ids": [region.image_id for region in REGIONS],
+        "rows": COUNTS,
+        "settings": {"backbone": {"name": "net"}, "crop_size": 64},
+        "dim": DIM,
+        "shard_images": 2,
+        **changes,
+    }
+    return plan_cache(folder, **description)
+
+
+def write_all(folder, **changes):
+    plan = make_plan(folder, **changes)
+    for shard in plan.pending():
+        plan.write_shard(shard, [REGIONS[i] for i in plan.images_of(shard)])
+    return plan
+
+
+def assert_same(found: RegionSet, expected: RegionSet, atol: float = 0.0) -> None:
+    assert (found.image_id, found.image_size) == (expected.image_id, expected.image_size)
+    for name in ("boxes", "gt", "label", "difficult", "overlap"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_allclose(found.features, expected.features, rtol=0, atol=atol)
+
+
+def test_reads_back_what_was_written(tmp_path):
+    write_all(tmp_path / "cache")
+    cache = FeatureCache.open(tmp_path / "cache")
+    assert (cache.num_images, cache.num_rows, cache.dim) == (5, sum(COUNTS), DIM)
+    for index, region in enumerate(REGIONS):
+        assert_same(cache.regions(index), region)
+    assert cache.verify() == []
+
+
+def test_half_precision_halves_the_bytes(tmp_path):
+    write_all(tmp_path / "half", dtype="float16")
+    cache = FeatureCache.open(tmp_path / "half")
+    assert cache.dtype == "float16"
+    for index, region in enumerate(REGIONS):
+        assert cache.regions(index).features.dtype == np.float32
+        assert_same(cache.regions(index), region, atol=5e-3)
+
+
+def test_features_are_mapped_not_read(tmp_path):
+    write_all(tmp_path / "cache")
+    features = FeatureCache.open(tmp_path / "cache").regions(0).features
+    assert not features.flags.writeable and not features.flags.owndata
+    assert features.ctypes.data % 64 == 0
+
+
+def test_from_arrays_equals_the_folder(tmp_path):
+    write_all(tmp_path / "cache")
+    stored = FeatureCache.open(tmp_path / "cache")
+    parts = [stored.regions(i) for i in range(stored.num_images)]
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("features", "boxes", "gt", "label", "overlap", "difficult")
+    }
+    cache = FeatureCache.from_arrays(
+        **arrays,
+        image_start=stored.image_start,
+        image_size=np.array([part.image_size for part in parts]),
+        classes=stored.classes,
+        image_ids=stored.image_ids,
+    )
+    for index, region in enumerate(REGIONS):
+        assert_same(cache.regions(index), region)
+    write_cache(cache, tmp_path / "copy", shard_images=3)
+    copy = FeatureCache.open(tmp_path / "copy")
+    for index, region in enumerate(REGIONS):
+        assert_same(copy.regions(index), region)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 1000])
+def test_runs_cover_every_row_once_within_the_limit(tmp_path, rows):
+    write_all(tmp_path / "cache")
+    cache = FeatureCache.open(tmp_path / "cache")
+    seen, covered = [], []
+    for images, arrays, part in cache.runs(rows * 4 * DIM):
+        seen += images
+        covered.append(arrays.features[part])
+        assert len(covered[-1]) <= rows or len(images) == 1
+    assert seen == list(range(cache.num_images))
+    np.testing.assert_array_equal(
+        np.concatenate(covered), np.concatenate([region.features for region in REGIONS])
+    )
+
+
+def test_resume_writes_only_what_is_missing_or_damaged(tmp_path):
+    plan = write_all(tmp_path / "cache")
+    before = [plan.shard_path(shard).read_bytes() for shard in range(3)]
+    plan.shard_path(0).unlink()
+    plan.shard_path(2).write_bytes(before[2][: len(before[2]) // 2])
+    again = make_plan(tmp_path / "cache")
+    assert again.pending() == [0, 2]
+    with pytest.raises(InputError, match="not complete: 1 of 3 shards are missing"):
+        FeatureCache.open(tmp_path / "cache")
+    write_all(tmp_path / "cache")
+    assert plan.shard_path(1).read_bytes() == before[1]
+    assert FeatureCache.open(tmp_path / "cache").verify() == []
+
+
+def test_truncated_shard_is_told_in_one_sentence(tmp_path):
+    plan = write_all(tmp_path / "cache")
+    path = plan.shard_path(1)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"shard-00001\.h5 is not a readable HDF5 file \(truncated or damaged\)"):
+        FeatureCache.open(tmp_path / "cache")
+
+
+def test_verify_finds_a_single_flipped_bit(tmp_path):
+    plan = write_all(tmp_path / "cache")
+    path = plan.shard_path(1)
+    content = bytearray(path.read_bytes())
+    at = content.find(REGIONS[3].features.tobytes())
+    assert at > 0
+    content[at + 17] ^= 1
+    path.write_bytes(content)
+    problems = FeatureCache.open(tmp_path / "cache").verify()
+    assert len(problems) == 1 and "shard-00001.h5" in problems[0] and "checksum" in problems[0]
+
+
+def test_verify_finds_values_that_are_not_finite(tmp_path):
+    plan = make_plan(tmp_path / "cache", image_ids=["image0"], rows=[10])
+    bad = random_regions(0, 10)
+    bad.features[4, 2] = np.nan
+    plan.write_shard(0, [bad])
+    assert "1 of 10 feature rows are not finite" in FeatureCache.open(tmp_path / "cache").verify()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": {"backbone": {"name": "other"}, "crop_size": 64}}, r"settings\.backbone\.name: net there, other"),
+        ({"settings": {"backbone": {"name": "net"}, "crop_size": 128}}, r"settings\.crop_size: 64 there, 128 wanted"),
+        ({"dtype": "float16"}, "dtype: float32 there, float16 wanted"),
+        ({"classes": ("a", "b", "d")}, r"classes\[2\]: c there, d wanted"),
+        ({"image_ids": ["x"], "rows": [1]}, "image_ids: 5 there, 1 wanted"),
+    ],
+)
+def test_other_settings_are_refused_and_named(tmp_path, change, told):
+    plan = write_all(tmp_path / "cache")
+    before = plan.shard_path(0).read_bytes()
+    with pytest.raises(InputError, match=told):
+        make_plan(tmp_path / "cache", **change)
+    assert plan.shard_path(0).read_bytes() == before
+
+
+def test_shards_of_two_caches_cannot_be_mixed(tmp_path):
+    write_all(tmp_path / "one")
+    other = write_all(tmp_path / "two", settings={"backbone": {"name": "other"}})
+    one = make_plan(tmp_path / "one")
+    one.shard_path(1).write_bytes(other.shard_path(1).read_bytes())
+    with pytest.raises(InputError, match="cannot be mixed"):
+        FeatureCache.open(tmp_path / "one")
+    with pytest.raises(InputError, match="cannot be mixed"):
+        one.pending()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', '{"schema": 99}'])
+def test_damaged_manifest(tmp_path, content):
+    write_all(tmp_path / "cache")
+    (tmp_path / "cache" / "cache.json").write_text(content)
+    with pytest.raises(InputError, match=r"cache\.json"):
+        FeatureCache.open(tmp_path / "cache")
+
+
+def test_a_folder_that_is_no_cache(tmp_path):
+    with pytest.raises(InputError, match="is not a feature cache"):
+        FeatureCache.open(tmp_path)
+
+
+def test_regions_in_another_order_than_planned_are_a_bug(tmp_path):
+    plan = make_plan(tmp_path / "cache")
+    with pytest.raises(ValueError, match="planned"):
+        plan.write_shard(0, [REGIONS[1], REGIONS[0]])
+
+
+WRITER = """
+import sys
+import numpy as np
+from rcnn_svm.cache import RegionSet, plan_cache
+n, rows, dim = 200, 50, 256
+plan = plan_cache(sys.argv[1], name="big", classes=("a",), image_ids=[str(i) for i in range(n)],
+                  rows=[rows] * n, settings={}, dim=dim, shard_images=1)
+for shard in plan.pending():
+    gt = np.arange(rows) < 1
+    features = np.full((rows, dim), shard, np.float32)
+    plan.write_shard(shard, [RegionSet(str(shard), (9, 9), np.zeros((rows, 4), np.float32), gt,
+        gt.astype(np.int32), ~gt & gt, np.zeros((rows, 1), np.float32), features)])
+    print(shard, flush=True)
+"""
+
+
+def test_kill_at_any_moment_then_resume(tmp_path):
+    folder = tmp_path / "killed"
+    for number, wait in enumerate((0.0, 0.03, 0.11)):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        complete = sorted(folder.glob("shard-*.h5"))
+        assert len(complete) > number
+    times = {path: path.stat().st_mtime_ns for path in complete}
+    subprocess.run([sys.executable, "-c", WRITER, str(folder)], check=True, stdout=subprocess.DEVNULL)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in times.items())
+    cache = FeatureCache.open(folder)
+    assert cache.verify() == []
+    assert [float(cache.regions(i).features[0, 0]) for i in range(200)] == list(range(200))
+    assert json.loads((folder / "cache.json").read_text())["fingerprint"] == cache.fingerprint
+
+
+def test_rows_are_ground_truth_first_with_labels_and_overlaps():
+    annotation = Annotation(
+        image_size=(50, 60),
+        boxes=np.array([[0, 0, 9, 9], [20, 20, 39, 29]], np.float32),
+        classes=np.array([2, 0]),
+        difficult=np.array([False, True]),
+        truncated=np.array([False, False]),
+    )
+    proposals = np.array([[0, 0, 9, 9], [0, 0, 19, 9], [50, 40, 55, 45]], np.float32)
+    regions = build_regions("x", annotation, proposals, 3)
+    np.testing.assert_array_equal(regions.boxes[2:], proposals)
+    # A proposal identical to an object is not labelled as one.
+    assert regions.label.tolist() == [3, 1, 0, 0, 0]
+    assert regions.gt.tolist() == [True, True, False, False, False]
+    assert regions.difficult.tolist() == [False, True, False, False, False]
+    np.testing.assert_allclose(
+        regions.overlap, [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0.5], [0, 0, 0]], atol=1e-7
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"boxes": np.zeros((3, 4))}, "boxes has 3 rows, expected 4"),
+        ({"overlap": np.zeros((4, 2))}, "2 columns for 1 classes"),
+        ({"image_start": [0, 5]}, "image_start must rise from 0 to the 4 rows"),
+    ],
+)
+def test_arrays_that_do_not_fit(change, told):
+    arrays = {
+        "features": np.zeros((4, 2), np.float32),
+        "image_start": [0, 4],
+        "boxes": np.zeros((4, 4)),
+        "gt": np.zeros(4, bool),
+        "label": np.zeros(4),
+        "overlap": np.zeros((4, 1)),
+        "classes": ("a",),
+    }
+    with pytest.raises(InputError, match=told):
+        FeatureCache.from_arrays(**{**arrays, **change})

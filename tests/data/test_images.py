@@ -1,0 +1,201 @@
+"""Every kind of image file becomes the same kind of array; what cannot is said in one sentence."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rcnn_svm.data.images import load_image
+from rcnn_svm.errors import InputError
+
+
+def photo(height: int = 40, width: int = 60) -> np.ndarray:
+    """A smooth image, so that JPEG changes it little: red grows to the right, green downwards."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, np.full_like(x, 90)], axis=-1).astype(np.uint8)
+
+
+def jpeg_bytes(image: np.ndarray, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+def assert_is_plain_array(image: np.ndarray, height: int, width: int):
+    assert image.shape == (height, width, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous and image.flags.writeable
+
+
+def test_rgb_png_comes_back_as_it_was(tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png")
+    assert_is_plain_array(image, 40, 60)
+    np.testing.assert_array_equal(image, photo())
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_grey_black_white_and_palette(tmp_path, mode):
+    original = Image.fromarray(photo()).convert(mode)
+    original.save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png")
+    assert_is_plain_array(image, 40, 60)
+    np.testing.assert_array_equal(image, np.asarray(original.convert("RGB")))
+
+
+def test_grey_jpeg_has_three_equal_channels(tmp_path):
+    Image.fromarray(photo()[..., 0]).save(tmp_path / "a.jpg")
+    image = load_image(tmp_path / "a.jpg")
+    assert_is_plain_array(image, 40, 60)
+    assert (image == image[..., :1]).all()
+
+
+def test_alpha_is_laid_over_white(tmp_path):
+    pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 51]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    # 51 / 255 = 0.2 of red (200, 0, 0) and 0.8 of white.
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), [[[200, 0, 0], [255] * 3, [244, 204, 204]]])
+
+
+def test_grey_alpha_is_laid_over_white(tmp_path):
+    Image.fromarray(np.array([[[10, 255], [10, 0]]], np.uint8)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), [[[10] * 3, [255] * 3]])
+
+
+def test_transparent_palette_entry_becomes_white(tmp_path):
+    indexed = Image.fromarray(np.array([[0, 1]], np.uint8), "L").convert("P")
+    indexed.putpalette([10, 20, 30, 40, 50, 60])
+    indexed.save(tmp_path / "a.png", transparency=1)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), [[[10, 20, 30], [255] * 3]])
+
+
+def test_cmyk_jpeg(tmp_path):
+    Image.fromarray(photo()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    image = load_image(tmp_path / "a.jpg")
+    assert_is_plain_array(image, 40, 60)
+    assert np.abs(image.astype(int) - photo()).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm", "jp2"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
+    ramp = np.linspace(0, 65535, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    path = tmp_path / f"a.{suffix}"
+    assert cv2.imwrite(str(path), ramp)
+    image = load_image(path)
+    assert_is_plain_array(image, 64, 64)
+    assert image.min() == 0 and image.max() == 255
+    assert np.abs(image - ramp[..., None] / 257.0).max() <= 1
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_16_bit_tiff_of_either_byte_order(tmp_path, order):
+    samples = np.array([[0, 256, 32768, 65535]], order)
+    mode = "I;16" if order == "<u2" else "I;16B"
+    Image.frombytes(mode, (4, 1), samples.tobytes()).save(tmp_path / "a.tiff")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.tiff")[0, :, 0], [0, 1, 128, 255])
+
+
+def test_16_bit_colour_png_is_scaled_not_clipped(tmp_path):
+    samples = photo().astype(np.uint16) * 257
+    assert cv2.imwrite(str(tmp_path / "a.png"), samples[..., ::-1])
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), photo())
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_without_a_range_are_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"a\.tiff.*32-bit.*no defined range"):
+        load_image(tmp_path / "a.tiff")
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(load_image(tmp_path / "a.gif")[0, 0], [255, 0, 0])
+
+
+# What a viewer does to the stored rows, by the EXIF standard's table of orientations.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo()).save(tmp_path / f"a.{suffix}", exif=exif, quality=100, subsampling=0)
+    image = load_image(tmp_path / f"a.{suffix}")
+    expected = UPRIGHT[orientation](photo())
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() <= (0 if suffix == "png" else 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
+def test_tiny_and_elongated(tmp_path, shape):
+    Image.fromarray(photo(*shape)).save(tmp_path / "a.png")
+    assert_is_plain_array(load_image(tmp_path / "a.png"), *shape)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.jpg does not exist"):
+        load_image(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"<html></html>"])
+def test_file_that_is_no_image(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.jpg is not an image"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_folder_instead_of_a_file(tmp_path):
+    with pytest.raises(InputError, match="directory"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+def test_truncated_jpeg(tmp_path, kept):
+    content = jpeg_bytes(np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8))
+    (tmp_path / "a.jpg").write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(InputError, match=r"a\.jpg cannot be read to its end.*truncated"):
+        load_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_damaged_files_never_raise_anything_else(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.img"
+    refused = 0
+    for file_format in ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"):
+        stream = io.BytesIO()
+        Image.fromarray(photo()).save(stream, file_format)
+        for _ in range(40):
+            content = np.frombuffer(stream.getvalue(), np.uint8).copy()
+            content[rng.integers(0, len(content), 8)] = rng.integers(0, 256, 8)
+            path.write_bytes(content[: rng.integers(1, len(content) + 1)].tobytes())
+            try:
+                assert load_image(path).dtype == np.uint8
+            except InputError as error:
+                assert "a.img" in str(error)
+                refused += 1
+    assert refused > 100
+
+
+def test_decompression_bomb(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(jpeg_bytes(photo()))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=r"a\.jpg is refused because of its size"):
+        load_image(tmp_path / "a.jpg")

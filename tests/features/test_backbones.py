@@ -1,0 +1,165 @@
+"""Backbones: the layer that is asked for, the weights that are given, errors that explain."""
+
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.features import backbones
+from rcnn_svm.features.backbones import load_backbone, weights_digest
+
+SMALL = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    """AlexNet as torchvision builds it, with the initialisation of `weights="random"`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(backbones.RANDOM_SEED)
+        return torchvision.models.alexnet().eval()
+
+
+@pytest.fixture
+def small_weights(tmp_path):
+    torch.manual_seed(1)
+    state = torchvision.models.get_model(SMALL).state_dict()
+    torch.save(state, tmp_path / "small.pth")
+    return tmp_path / "small.pth", state
+
+
+def features_of(backbone, crops):
+    with torch.inference_mode():
+        return backbone.module(crops).numpy()
+
+
+def test_alexnet_layers_are_the_papers(alexnet):
+    crops = torch.randn(2, 3, 227, 227)
+    with torch.inference_mode():
+        pool5 = alexnet.features(crops).reshape(2, -1).numpy()  # 6 x 6 without further pooling
+    state = {key: tensor.numpy() for key, tensor in alexnet.state_dict().items()}
+    fc6 = np.maximum(pool5 @ state["classifier.1.weight"].T + state["classifier.1.bias"], 0)
+    fc7 = np.maximum(fc6 @ state["classifier.4.weight"].T + state["classifier.4.bias"], 0)
+    for layer, expected in (("pool5", pool5), ("fc6", fc6), ("fc7", fc7), (None, fc7)):
+        backbone = load_backbone("alexnet", layer, "random")
+        assert (backbone.crop_size, backbone.padding) == (227, 16)
+        assert backbone.dim == expected.shape[1]
+        np.testing.assert_allclose(features_of(backbone, crops), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_penultimate_is_what_the_last_linear_layer_gets():
+    with torch.random.fork_rng():
+        torch.manual_seed(backbones.RANDOM_SEED)
+        model = torchvision.models.get_model("mobilenet_v3_small").eval()
+    crops = torch.randn(2, 3, 96, 96)
+    backbone = load_backbone("mobilenet_v3_small", weights="random", crop_size=96)
+    features = torch.from_numpy(features_of(backbone, crops))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.classifier[-1](features), model(crops))
+
+
+def test_lite0_has_trained_weights_and_its_own_preprocessing():
+    backbone = load_backbone("lite0", crop_size=64)
+    assert (backbone.dim, backbone.crop_size, backbone.padding) == (1280, 64, 5)
+    assert (backbone.mean, backbone.std) == ((127.0,) * 3, (128.0,) * 3)
+    assert backbone.settings["weights_digest"].startswith("e2a6414216cc7dd9")
+    assert load_backbone("lite0").crop_size == 224
+
+
+def test_torchvision_preprocessing_is_that_of_the_weights():
+    backbone = load_backbone(SMALL, weights="random")
+    np.testing.assert_allclose(backbone.mean, 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-6)
+    np.testing.assert_allclose(backbone.std, 255 * np.array([0.229, 0.224, 0.225]), rtol=1e-6)
+
+
+def test_digest_follows_the_values():
+    first = load_backbone(SMALL, weights="random")
+    again = load_backbone(SMALL, weights="random")
+    assert first.settings == again.settings
+    next(again.module.parameters())[0, 0, 0, 0] += 1e-3
+    assert weights_digest(again.module) != first.settings["weights_digest"]
+
+
+def test_loading_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    load_backbone(SMALL, weights="random")
+    assert torch.rand(1) == expected
+
+
+def test_weights_file(small_weights):
+    path, state = small_weights
+    backbone = load_backbone(SMALL, weights=path)
+    loaded = backbone.module.state_dict()
+    assert loaded.keys() < state.keys()
+    assert all(torch.equal(loaded[key], state[key]) for key in loaded)
+    assert backbone.settings["weights_digest"] != load_backbone(SMALL, weights="random").settings["weights_digest"]
+
+
+def test_weights_file_with_another_head(small_weights):
+    """A network fine-tuned for 20 classes and background is as good."""
+    path, state = small_weights
+    expected = load_backbone(SMALL, weights=path).settings
+    state["fc.weight"], state["fc.bias"] = torch.zeros(21, 1024), torch.zeros(21)
+    torch.save(state, path)
+    assert load_backbone(SMALL, weights=path).settings == expected
+
+
+def test_refuses_weights_of_another_network(small_weights):
+    with pytest.raises(InputError, match="shape"):
+        load_backbone("shufflenet_v2_x1_0", weights=small_weights[0])
+    with pytest.raises(InputError, match="has no tensor"):
+        load_backbone("resnet18", weights=small_weights[0])
+
+
+def test_refuses_files_that_are_no_state_dict(small_weights, tmp_path):
+    path, state = small_weights
+    with pytest.raises(InputError, match="does not exist"):
+        load_backbone(SMALL, weights=tmp_path / "absent.pth")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        load_backbone(SMALL, weights=path)
+    torch.save(torchvision.models.get_model(SMALL), path)  # a pickled module could run code
+    with pytest.raises(InputError, match="more than tensors"):
+        load_backbone(SMALL, weights=path)
+    torch.save({"epoch": 3, "model": state}, path)
+    with pytest.raises(InputError, match="state_dict"):
+        load_backbone(SMALL, weights=path)
+
+
+def test_tells_what_to_do_without_a_network(monkeypatch):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(InputError, match="--weights"):
+        load_backbone(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet5", {}, "resnet50"),
+        ("alexnet", {"layer": "fc8", "weights": "random"}, "pool5 or fc6 or fc7"),
+        (SMALL, {"layer": "fc7", "weights": "random"}, "expected penultimate"),
+        ("squeezenet1_0", {"weights": "random"}, "does not end in a linear layer"),
+        ("vit_b_16", {"weights": "random", "crop_size": 230}, "230"),
+        ("alexnet", {"weights": "random", "crop_size": 20}, "cannot take 20-pixel crops"),
+    ],
+)
+def test_errors_name_what_is_wrong(name, options, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone(name, **options)
+
+
+def test_timm_is_optional():
+    try:
+        import timm  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match="pip install timm"):
+            load_backbone("timm:resnet18")
+    else:
+        assert load_backbone("timm:resnet18", weights="random").dim == 512

@@ -1,0 +1,54 @@
+"""Every runtime gives torch eager's numbers."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.backbones import load_backbone
+from rcnn_svm.features.runtime import make_runtime
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "weights", "crop_size"),
+    [("lite0", None, None, 64), ("alexnet", "fc7", "random", 80), ("alexnet", "pool5", "random", 80)],
+)
+def test_onnxruntime_equals_torch(name, layer, weights, crop_size):
+    backbone = load_backbone(name, layer, weights, crop_size=crop_size)
+    crops = np.random.default_rng(0).normal(size=(5, 3, crop_size, crop_size)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the exporter's talk must not reach the user
+        fast = make_runtime(backbone, "onnxruntime", threads=1)
+    with torch.inference_mode():
+        expected = backbone.module(torch.from_numpy(crops)).numpy()
+    assert np.abs(expected).mean() > 1e-3
+    for count in (5, 1):  # the size of a batch is free
+        features = fast(crops[:count])
+        assert features.dtype == np.float32
+        np.testing.assert_allclose(features, expected[:count], rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(make_runtime(backbone, "torch", "cpu")(crops), expected, rtol=1e-3, atol=2e-5)
+
+
+def test_automatic_choice(monkeypatch):
+    backbone = load_backbone("lite0", crop_size=32)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert make_runtime(backbone).kind == "onnxruntime"
+    assert make_runtime(backbone, "torch").device.type == "cpu"
+    with pytest.raises(InputError, match="--device cpu"):
+        make_runtime(backbone, device="cuda")
+
+
+@pytest.mark.parametrize("options", [{"kind": "tensorrt"}, {"device": "tpu"}])
+def test_refuses_the_unknown(options):
+    with pytest.raises(InputError, match="unknown"):
+        make_runtime(load_backbone("lite0", crop_size=32), **options)
+
+
+def test_onnxruntime_stays_on_the_cpu(monkeypatch):
+    backbone = load_backbone("lite0", crop_size=32)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert make_runtime(backbone, "onnxruntime").device.type == "cpu"
+    with pytest.raises(InputError, match="--runtime torch"):
+        make_runtime(backbone, "onnxruntime", "cuda")

@@ -1,0 +1,136 @@
+"""Both solvers against a general-purpose optimiser, and our certificate against the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
+from rcnn_svm.svm.liblinear import Liblinear
+from rcnn_svm.svm.problem import SvmProblem, losses
+
+TIGHT = {"dcd": DualCoordinateDescent(tolerance=1e-11), "liblinear": Liblinear(tolerance=1e-8)}
+
+
+def make_problem(seed: int, positives: int, negatives: int, dim: int, C: float, weight: float = 2.0) -> SvmProblem:
+    rng = np.random.default_rng(seed)
+    count = positives + negatives
+    y = np.where(np.arange(count) < positives, 1.0, -1.0)
+    rows = rng.standard_normal((count + 5, dim)).astype(np.float32)
+    slots = rng.permutation(count + 5)[:count]
+    rows[slots] += np.float32(0.7) * y[:, None].astype(np.float32)
+    return SvmProblem(rows=rows, slots=slots, y=y, upper=np.where(y > 0, C * weight, C), bias_mult=10.0)
+
+
+def optimum_by_qp(problem: SvmProblem) -> float:
+    """The optimal objective by L-BFGS-B on the dual, which knows nothing of coordinate descent."""
+    extended = np.append(problem.rows[problem.slots], np.full((len(problem.slots), 1), problem.bias_mult), axis=1)
+    signed = extended.astype(np.float64) * problem.y[:, None]
+
+    def negative_dual(alpha):
+        weights = alpha @ signed
+        return 0.5 * weights @ weights - alpha.sum(), signed @ weights - 1
+
+    bounds = [(0, c) for c in problem.upper]
+    options = {"maxiter": 20000, "maxfun": 100000, "ftol": 1e-15, "gtol": 1e-10}
+    result = minimize(
+        negative_dual, np.zeros(len(signed)), jac=True, bounds=bounds, method="L-BFGS-B", options=options
+    )
+    return -result.fun
+
+
+CASES = [(0, 20, 80, 10, 0.01), (1, 5, 200, 30, 1e-3), (2, 40, 40, 4, 1.0), (3, 3, 50, 60, 0.1)]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("solver", TIGHT)
+def test_reaches_the_optimum(solver, case):
+    problem = make_problem(*case)
+    solution = TIGHT[solver].solve(problem, None, 0)
+    assert solution.loss[3] == pytest.approx(optimum_by_qp(problem), rel=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_solvers_agree_on_the_weights(case):
+    problem = make_problem(*case)
+    ours, theirs = (TIGHT[name].solve(problem, None, 0).weights for name in ("dcd", "liblinear"))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-6, 1e-9])
+def test_the_gap_is_a_proof(tolerance):
+    """What is reported bounds the distance to the true optimum, and reaches the tolerance."""
+    for case in CASES:
+        problem = make_problem(*case)
+        solution = DualCoordinateDescent(tolerance=tolerance).solve(problem)
+        best = TIGHT["dcd"].solve(problem).loss[3]
+        assert solution.relative_gap <= tolerance
+        assert solution.dual <= best * (1 + 1e-9)
+        assert solution.loss[3] - best <= (solution.relative_gap + 1e-9) * solution.loss[3]
+
+
+@given(
+    seed=st.integers(0, 1000),
+    positives=st.integers(1, 12),
+    negatives=st.integers(1, 40),
+    dim=st.integers(1, 12),
+    C=st.sampled_from([1e-4, 1e-2, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_solution_satisfies_the_optimality_conditions(seed, positives, negatives, dim, C):
+    problem = make_problem(seed, positives, negatives, dim, C)
+    solution = DualCoordinateDescent(tolerance=1e-10).solve(problem)
+    alpha, margin = solution.alpha, problem.y * solution.scores
+    assert (alpha >= 0).all() and (alpha <= problem.upper).all()
+    extended = np.append(problem.rows[problem.slots], np.full((len(alpha), 1), problem.bias_mult), axis=1)
+    np.testing.assert_allclose(solution.weights, (alpha * problem.y) @ extended, atol=1e-8)
+    slack = 1e-3
+    assert (margin[alpha == 0] >= 1 - slack).all()
+    assert (margin[alpha == problem.upper] <= 1 + slack).all()
+    inside = (alpha > 1e-3 * problem.upper) & (alpha < (1 - 1e-3) * problem.upper)
+    np.testing.assert_allclose(margin[inside], 1, atol=slack)
+
+
+def test_warm_start_ends_where_a_cold_start_does():
+    problem = make_problem(5, 30, 400, 20, 0.01)
+    cold = TIGHT["dcd"].solve(problem)
+    warm = TIGHT["dcd"].solve(problem, cold.alpha)
+    assert warm.iterations == 0, "an optimal start needs no pass"
+    half = np.arange(len(problem.slots)) < 200
+    part = SvmProblem(problem.rows, problem.slots[half], problem.y[half], problem.upper[half], problem.bias_mult)
+    start = np.zeros(len(problem.slots))
+    start[half] = TIGHT["dcd"].solve(part).alpha
+    again = TIGHT["dcd"].solve(problem, start)
+    np.testing.assert_allclose(again.weights, cold.weights, atol=1e-6 * np.abs(cold.weights).max())
+
+
+def test_identical_rows_do_not_stop_the_solver():
+    problem = make_problem(6, 10, 30, 8, 0.5)
+    problem.rows[problem.slots[12:30]] = problem.rows[problem.slots[11]]
+    solution = TIGHT["dcd"].solve(problem)
+    assert solution.relative_gap <= 1e-11
+    theirs = TIGHT["liblinear"].solve(problem)
+    np.testing.assert_allclose(solution.weights, theirs.weights, atol=1e-5 * np.abs(theirs.weights).max())
+
+
+def test_the_same_seed_gives_the_same_bits():
+    problem = make_problem(7, 30, 300, 20, 0.01)
+    solver = DualCoordinateDescent(tolerance=1e-4)
+    first, second = solver.solve(problem, None, 3), solver.solve(problem, None, 3)
+    np.testing.assert_array_equal(first.weights, second.weights)
+
+
+def test_loss_by_hand():
+    problem = SvmProblem(
+        rows=np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], np.float32),
+        slots=np.array([0, 1, 2]),
+        y=np.array([1.0, -1.0, -1.0]),
+        upper=np.array([0.2, 0.1, 0.1]),
+        bias_mult=10.0,
+    )
+    weights = np.array([0.5, -2.0, 0.01])
+    scores = np.array([0.6, -1.9, -2.9])
+    assert losses(problem, weights, scores) == pytest.approx((0.08, 0.0, 2.12505, 2.20505))
