@@ -97,10 +97,12 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         (M,) int64, the rows kept, in order of keeping.
 
     Raises:
-        InputError: a score is NaN, which has no rank.
+        InputError: a score is NaN, which has no rank, or the threshold is no IoU.
 
     Source: `nms.m` of voc-dpm and R-CNN.
     """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"nms: the threshold is {threshold}, expected an IoU between 0 and 1")
     boxes = np.ascontiguousarray(boxes, np.float64).reshape(-1, 4)
     scores = np.asarray(scores)
     if np.isnan(scores).any():

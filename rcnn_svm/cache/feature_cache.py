@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.cache.shards import ShardArrays, read_shard, write_shard
+from rcnn_svm.cache.shards import Shard, ShardArrays, read_shard, write_shard
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import fingerprint, provenance, write_text
 
@@ -242,10 +243,10 @@ class FeatureCache:
         fingerprint: differs between any two caches that must not be mixed.
     """
 
-    def __init__(self, plan: CachePlan, shards: Sequence[ShardArrays], checksums: Sequence[str | None]):
+    def __init__(self, plan: CachePlan, load: Callable[[int], Shard]):
         self._plan = plan
-        self._shards = list(shards)
-        self._checksums = list(checksums)
+        # Only the shard in use is mapped: memory and open files stay the same however many there are.
+        self._shard = functools.lru_cache(maxsize=1)(load)
         self.name = plan.name
         self.classes = plan.classes
         self.image_ids = plan.image_ids
@@ -268,8 +269,10 @@ class FeatureCache:
                 f"{folder} is not complete: {len(missing)} of {plan.num_shards} shards are missing "
                 f"(the first is {plan.shard_path(missing[0]).name}); run the extract stage again to finish it"
             )
-        opened = [read_shard(plan.shard_path(shard), plan.fingerprint) for shard in range(plan.num_shards)]
-        return cls(plan, [arrays for arrays, _ in opened], [checksum for _, checksum in opened])
+        cache = cls(plan, lambda shard: read_shard(plan.shard_path(shard), plan.fingerprint))
+        for shard in range(plan.num_shards):
+            cache._shard(shard)
+        return cache
 
     @classmethod
     def from_arrays(
@@ -340,7 +343,7 @@ class FeatureCache:
             shard_images=max(num_images, 1),
             settings=settings or {"source": "arrays"},
         )
-        return cls(plan, [arrays], [None])
+        return cls(plan, lambda shard: Shard(arrays))
 
     @property
     def num_images(self) -> int:
@@ -364,7 +367,7 @@ class FeatureCache:
     def regions(self, index: int) -> RegionSet:
         """Return the regions of image `index`; arrays are read-only views wherever storage allows."""
         shard, local = divmod(index, self._plan.shard_images)
-        arrays = self._shards[shard]
+        arrays = self._shard(shard).arrays
         first, last = arrays.image_start[local], arrays.image_start[local + 1]
         rows = slice(int(first), int(last))
         height, width = arrays.image_size[local]
@@ -389,7 +392,8 @@ class FeatureCache:
             the images, the arrays that hold them, and the rows of these arrays.
         """
         row_bytes = 4 * self.dim
-        for shard, arrays in enumerate(self._shards):
+        for shard in range(self._plan.num_shards):
+            arrays = self._shard(shard).arrays
             offset = shard * self._plan.shard_images
             start = arrays.image_start
             first, count = 0, len(start) - 1
@@ -406,9 +410,11 @@ class FeatureCache:
         Reads every byte.
         """
         problems = []
-        for number, (arrays, checksum) in enumerate(zip(self._shards, self._checksums, strict=True)):
+        for number in range(self._plan.num_shards):
+            shard = self._shard(number)
+            arrays = shard.arrays
             where = self._plan.shard_path(number).name
-            if checksum is not None and arrays.checksum() != checksum:
+            if shard.checksum is not None and arrays.checksum() != shard.checksum:
                 problems.append(f"{where}: the content does not match its checksum; delete and extract it again")
             bad = int((~np.isfinite(arrays.features).all(axis=1)).sum())
             if bad:
@@ -419,7 +425,6 @@ class FeatureCache:
             if np.setdiff1d(late, arrays.image_start).size:
                 problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
         return problems
-
 
 def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:
     """Return (height, width) that just holds the boxes of every image."""

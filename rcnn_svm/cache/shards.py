@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,11 +87,23 @@ def write_shard(path: Path, arrays: ShardArrays, cache_fingerprint: str, number:
         handle.attrs["checksum"] = arrays.checksum()
 
 
-def read_shard(path: Path, cache_fingerprint: str) -> tuple[ShardArrays, str]:
-    """Return a shard's arrays, mapped read-only from the file, and the checksum it was written with.
+@dataclass(frozen=True)
+class Shard:
+    """The arrays of a shard, in memory or mapped read-only from its file.
 
-    Nothing is read before it is used, and the operating system may drop it again: a cache larger than
-    memory costs none.
+    Mapped arrays are read when they are used, and give their memory back when the last view of them goes.
+
+    Attributes:
+        arrays: the arrays.
+        checksum: of the arrays when they were written; None for arrays that never were.
+    """
+
+    arrays: ShardArrays
+    checksum: str | None = None
+
+
+def read_shard(path: Path, cache_fingerprint: str) -> Shard:
+    """Map a shard.
 
     Raises:
         InputError: the file is missing, truncated, or belongs to a cache made with other settings.
@@ -102,10 +115,12 @@ def read_shard(path: Path, cache_fingerprint: str) -> tuple[ShardArrays, str]:
                 f"{path} belongs to a cache with fingerprint {owner}, not {cache_fingerprint} like its folder; "
                 "caches of different backbones, settings or image sets cannot be mixed, so move it back"
             )
-        mapped = np.memmap(path, np.uint8, "r")
+        with open(path, "rb") as stream:
+            mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = np.frombuffer(mapping, np.uint8)
         names = [field.name for field in fields(ShardArrays)]
         arrays = ShardArrays(**{name: _view(handle[name], mapped) for name in names})
-        return arrays, str(handle.attrs["checksum"])
+        return Shard(arrays, str(handle.attrs["checksum"]))
 
 
 def _view(dataset: h5py.Dataset, mapped: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ class Detector:
         feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
         feature_settings: settings of the feature cache that the detector was trained on.
         training: settings of the training and what it was trained on.
+        weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +48,7 @@ class Detector:
     feat_norm_mean: float
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    weights: str | os.PathLike | None = None
 
     @property
     def dim(self) -> int:
@@ -108,7 +110,8 @@ class Detector:
     def _extractor(self):
         from rcnn_svm.features.extract import make_extractor
 
-        return make_extractor(self._settings_of("backbone") and self.feature_settings)
+        self._settings_of("backbone")
+        return make_extractor(self.feature_settings, weights=self.weights)
 
     @cached_property
     def _proposer(self):

@@ -295,3 +295,12 @@ def test_arrays_that_do_not_fit(change, told):
     }
     with pytest.raises(InputError, match=told):
         FeatureCache.from_arrays(**{**arrays, **change})
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files through /proc")
+def test_open_files_do_not_grow_with_the_cache(tmp_path):
+    write_all(tmp_path / "cache", shard_images=1)
+    before = len(os.listdir("/proc/self/fd"))
+    cache = FeatureCache.open(tmp_path / "cache")
+    for _, _, _ in cache.runs(1 << 20):
+        assert len(os.listdir("/proc/self/fd")) <= before + 2

@@ -1,0 +1,106 @@
+"""Finds objects in image files: proposals and features are made as they were for the model's training.
+
+Prints what it finds, best first, with boxes as x1 y1 x2 y2 in pixels from 0, and writes each image with its
+boxes drawn. A score above 0 means the class, and the training's negatives are pushed below -1: a model
+trained on few objects puts many true ones between the two, so try --thresh -0.5 with it.
+
+  rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png --out found/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+HELP = "find objects in image files"
+
+# The margin of the training's negatives, and the threshold of `rcnn_detect.m`.
+NEGATIVE_MARGIN = -1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
+    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="state dict of the network, where the features were made with one"
+    )
+    parser.add_argument(
+        "--thresh",
+        metavar="SCORE",
+        type=float,
+        default=0.0,
+        help="report scores strictly above this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nms",
+        metavar="IOU",
+        type=float,
+        default=0.3,
+        help="drop a box that overlaps a better one of its class by more than this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("cache/reports/detect"),
+        help="where to write the pictures (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write what was found as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect, print and draw, one image after the other."""
+    from rcnn_svm.data.images import load_image
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.files import write_text
+    from rcnn_svm.reports.pictures import draw_detections, save_picture
+    from rcnn_svm.reports.tables import text_table
+
+    detector = Detector.load(args.model)
+    detector.weights = args.weights
+    entries = []
+    try:
+        for path, name in zip(args.images, picture_names(args.images), strict=True):
+            image = load_image(path)
+            candidates = detector.detect(image, thresh=min(args.thresh, NEGATIVE_MARGIN), nms_threshold=args.nms)
+            found = candidates.above(args.thresh)
+            save_picture(draw_detections(image, found, detector.classes), args.out / name)
+            names = [detector.classes[index] for index in found.cls]
+            entries.append(
+                {
+                    "image": str(path),
+                    "objects": [
+                        {"class": name, "score": score, "box": box}
+                        for name, score, box in zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True)
+                    ],
+                }
+            )
+            print(f"{path}: {len(found)} found above {args.thresh:g}")
+            if len(candidates) and not len(found):
+                best = detector.classes[candidates.cls[0]]
+                print(f"the best below is {best} at {candidates.scores[0]:.3f}; lower --thresh to see it")
+            if len(found):
+                rows = [
+                    [name, f"{score:.3f}", *(f"{value:.0f}" for value in box)]
+                    for name, score, box in zip(names, found.scores, found.boxes, strict=True)
+                ]
+                print(text_table(("class", "score", "x1", "y1", "x2", "y2"), rows))
+            print(flush=True)
+    finally:
+        # What was found before a damaged image is worth keeping.
+        if args.json:
+            write_text(args.json, json.dumps(entries, indent=1) + "\n")
+    if args.json:
+        print(f"wrote {args.json}")
+    print(f"wrote {args.out}")
+
+
+def picture_names(images: Sequence[Path]) -> list[str]:
+    """Return a file name for the picture of each image; numbered where images of two folders share a name."""
+    stems = [path.stem for path in images]
+    return [
+        f"{stem}.jpg" if stems.count(stem) == 1 else f"{stem}-{number}.jpg" for number, stem in enumerate(stems, 1)
+    ]

@@ -1,0 +1,123 @@
+"""Compares detections with the ground truth of an image set: average precision of every class in both PASCAL
+VOC protocols, 11 recall levels (VOC2007) and area under the curve (VOC2010 and later).
+
+The detections come from the test stage, or from VOC results files of any detector. Writes the table (CSV,
+Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
+(comp4) and COCO results.
+
+  rcnn-svm evaluate --detections cache/detections/NAME.h5 --voc VOCdevkit --split test
+  rcnn-svm evaluate --comp4 results/VOC2007/Main --voc VOCdevkit --split test
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rcnn_svm.cli.arguments import add_data_arguments, load_database
+
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.evaluation.voc import VocResult
+
+HELP = "compute average precision and report it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--detections", metavar="FILE", type=Path, help="detections of the test stage")
+    source.add_argument(
+        "--comp4",
+        metavar="DIR|PATTERN",
+        help="VOC results files: a folder, or a path with %%s in the place of the class name",
+    )
+    add_data_arguments(parser)
+    parser.set_defaults(split="test")
+    parser.add_argument(
+        "--iou", metavar="IOU", type=float, default=0.5, help="smallest IoU of a hit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--nms",
+        metavar="IOU",
+        type=float,
+        help="first drop boxes that overlap a better one of their class by more than this "
+        "(default: 0.3 with --detections, nothing is dropped with --comp4)",
+    )
+    parser.add_argument(
+        "--pictures", metavar="N", type=int, default=12, help="images to draw; 0 for none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--thresh",
+        metavar="SCORE",
+        type=float,
+        help="draw detections with a score above this (default: in each class, the score of the best F1 here)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to write (default: cache/reports/<name of the detections>/)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, print the table and write the report."""
+    from rcnn_svm.evaluation.voc import align, evaluate_detections
+    from rcnn_svm.reports.tables import voc_text
+
+    database = load_database(args)
+    detections, name, nms_threshold = _load_detections(args, database)
+    detections = align(detections, database)
+    if nms_threshold is not None:
+        detections = detections.after_nms(nms_threshold)
+    result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
+    print(voc_text(result), end="\n\n", flush=True)
+
+    out = args.out or Path("cache/reports") / name
+    _write_report(out, result, detections, database, args)
+    print(f"wrote {out}")
+
+
+def _load_detections(
+    args: argparse.Namespace, database: ImageDatabase
+) -> tuple[Detections, str, float | None]:
+    """Return the detections, a name for their report, and the threshold of the suppression to apply."""
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.evaluation.formats import read_comp4
+
+    if args.detections:
+        return Detections.load(args.detections), args.detections.stem, 0.3 if args.nms is None else args.nms
+    return read_comp4(args.comp4, database.classes, database.image_ids), f"{database.name}.comp4", args.nms
+
+
+def _write_report(
+    out: Path, result: VocResult, detections: Detections, database: ImageDatabase, args: argparse.Namespace
+) -> None:
+    import numpy as np
+
+    from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
+    from rcnn_svm.files import provenance, write_text
+    from rcnn_svm.reports.curves import save_precision_recall
+    from rcnn_svm.reports.pictures import save_detection_pictures
+    from rcnn_svm.reports.tables import voc_csv, voc_json, voc_markdown
+
+    write_text(out / "ap.csv", voc_csv(result))
+    write_text(out / "ap.md", voc_markdown(result))
+    write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
+    save_precision_recall(result, out / "precision_recall.png")
+    write_comp4(detections, out / "comp4", args.split)
+    write_coco_results(detections, out / "coco_results.json")
+    if args.pictures > 0:
+        if args.thresh is None:
+            thresh = np.array([entry.best_f1_thresh for entry in result.classes])
+            chosen = "at the best F1 of each class"
+        else:
+            thresh, chosen = args.thresh, f"with scores above {args.thresh:g}"
+        save_detection_pictures(
+            database,
+            detections,
+            out / "pictures",
+            score_thresh=thresh,
+            count=args.pictures,
+            note=f"solid: found, {chosen}; dashed: ground truth, (difficult)",
+        )

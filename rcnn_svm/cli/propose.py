@@ -1,0 +1,67 @@
+"""Searches every image for boxes that may hold an object, and reports how much of the ground truth they cover.
+
+Stopped at any moment, the same command goes on where it was. Methods:
+
+  fast            selective search as R-CNN runs it: image width 500, HSV and Lab, k 50 and 100
+  quality         the same with five colour spaces, four k and four similarities: 5 times the boxes and time
+  opencv-fast     selective search with OpenCV's settings for fast
+  opencv-quality  and for quality
+  sliding         a regular grid of windows, whatever the image shows
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
+from rcnn_svm.proposals.methods import METHODS
+
+HELP = "find regions that may hold an object, and report their recall"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the stage."""
+    add_data_arguments(parser)
+    source = parser.add_argument_group("where the boxes come from").add_mutually_exclusive_group()
+    source.add_argument("--method", choices=METHODS, default="fast", help="see above (default: %(default)s)")
+    source.add_argument(
+        "--precomputed",
+        metavar="FILE",
+        type=Path,
+        help="boxes computed elsewhere: a proposals file, or a selective_search_data/*.mat of R-CNN",
+    )
+    parser.add_argument(
+        "--max-boxes", metavar="N", type=positive_int, help="keep the first N boxes of an image (default: all)"
+    )
+    parser.add_argument("--jobs", metavar="N", type=positive_int, help="images at once (default: one per core)")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default: cache/proposals/IMAGESET.METHOD.h5")
+    parser.add_argument("--overwrite", action="store_true", help="replace other proposals in FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stage."""
+    import joblib
+
+    from rcnn_svm.proposals.methods import make_proposer
+    from rcnn_svm.proposals.precomputed import import_proposals
+    from rcnn_svm.proposals.propose import existing_proposals, propose_database
+    from rcnn_svm.proposals.recall import format_recall, recall_report
+
+    database = load_database(args)
+    method = "precomputed" if args.precomputed else args.method
+    out = args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
+    if args.precomputed:
+        proposals = import_proposals(args.precomputed, database, args.max_boxes)
+        if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:
+            proposals.save(out)
+    else:
+        proposals = propose_database(
+            database,
+            make_proposer({"method": method, "max_boxes": args.max_boxes}),
+            out,
+            jobs=args.jobs or joblib.cpu_count(),
+            overwrite=args.overwrite,
+        )
+    print(format_recall(recall_report(database, proposals)))
+    print(f"wrote {out}")

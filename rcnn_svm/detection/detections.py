@@ -1,0 +1,186 @@
+"""What a detector found: in one image, and in a whole image set on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rcnn_svm.boxes import nms
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import create_h5, open_h5, read_settings
+
+KIND = "detections"
+SCHEMA = 1
+_DTYPES = {
+    "image": np.int32,
+    "cls": np.int32,
+    "box": np.float32,
+    "score": np.float32,
+    "row": np.int32,
+    "thresh": np.float32,
+    "box_counts": np.int64,
+}
+_PER_BOX = ("image", "cls", "box", "score", "row")
+
+
+@dataclass(frozen=True)
+class ImageDetections:
+    """What was found in one image, best first.
+
+    Attributes:
+        cls: (n,) int32, class indices.
+        boxes: (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        scores: (n,) float32, descending.
+    """
+
+    cls: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, thresh: float | np.ndarray) -> ImageDetections:
+        """Return the detections with a score strictly above `thresh`, one number or (K,), one per class."""
+        keep = self.scores > (thresh if np.ndim(thresh) == 0 else np.asarray(thresh)[self.cls])
+        return ImageDetections(self.cls[keep], self.boxes[keep], self.scores[keep])
+
+
+@dataclass
+class Detections:
+    """What was found in an image set: flat arrays, class after class.
+
+    Within a class the order is the one given, which decides ties in score like the lines of a VOC results
+    file do. Arrays that are not in class order are brought into it, stably.
+
+    Attributes:
+        image_ids: I identifiers.
+        classes: K class names.
+        image: (N,) int32, indices into `image_ids`.
+        cls: (N,) int32, indices into `classes`, never decreasing.
+        box: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        score: (N,) float32.
+        row: (N,) int32, row of the region within its image in the feature cache; -1 unless given.
+        thresh: (K,) float32, score below which boxes of a class were dropped; -inf unless given.
+        box_counts: (K,) int64, boxes kept during the pass, before that final cut; the numbers of detections
+            unless given.
+        settings: what made the detections, JSON-able.
+
+    Raises:
+        InputError: the arrays do not fit together, an index is out of range, or a score or box is not finite.
+    """
+
+    image_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    image: np.ndarray
+    cls: np.ndarray
+    box: np.ndarray
+    score: np.ndarray
+    row: np.ndarray | None = None
+    thresh: np.ndarray | None = None
+    box_counts: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.row is None:
+            self.row = np.full(len(self.score), -1)
+        if self.thresh is None:
+            self.thresh = np.full(len(self.classes), -np.inf)
+        if self.box_counts is None:
+            self.box_counts = [np.count_nonzero(self.cls == index) for index in range(len(self.classes))]
+        for name, dtype in _DTYPES.items():
+            setattr(self, name, np.asarray(getattr(self, name), dtype))
+        self._check()
+        if (np.diff(self.cls) < 0).any():
+            order = np.argsort(self.cls, kind="stable")
+            for name in _PER_BOX:
+                setattr(self, name, getattr(self, name)[order])
+
+    def _check(self) -> None:
+        count, num_classes = len(self.score), len(self.classes)
+        shapes = {
+            "image": (count,),
+            "cls": (count,),
+            "box": (count, 4),
+            "row": (count,),
+            "thresh": (num_classes,),
+            "box_counts": (num_classes,),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise InputError(f"detections: {name} has shape {getattr(self, name).shape}, expected {shape}")
+        for name, limit in (("image", len(self.image_ids)), ("cls", num_classes)):
+            indices = getattr(self, name)
+            wrong = indices[(indices < 0) | (indices >= limit)]
+            if len(wrong):
+                raise InputError(f"detections: {name} indices must lie in [0, {limit}), found {wrong[0]}")
+        if not (np.isfinite(self.score).all() and np.isfinite(self.box).all()):
+            raise InputError("detections: scores and boxes must be finite numbers")
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def of_class(self, index: int) -> slice:
+        """Return the rows of a class."""
+        first, last = np.searchsorted(self.cls, [index, index + 1])
+        return slice(int(first), int(last))
+
+    def of_image(self, index: int) -> ImageDetections:
+        """Return what was found in an image, best first."""
+        rows = np.flatnonzero(self.image == index)
+        rows = rows[np.argsort(-self.score[rows], kind="stable")]
+        return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])
+
+    def after_nms(self, threshold: float = 0.3) -> Detections:
+        """Return the detections that survive non-maximum suppression within each class and image.
+
+        Args:
+            threshold: a box is suppressed when its IoU with a better one is strictly greater.
+
+        Returns:
+            Detections by class, image and descending score.
+
+        Source: `imdb_eval_voc.m`, which does this when it writes the VOC results files.
+        """
+        if not 0 <= threshold <= 1:
+            raise InputError(f"the IoU of non-maximum suppression must lie in [0, 1], not {threshold}")
+        if self.settings.get("nms") == threshold:
+            return self
+        order = np.lexsort((self.image, self.cls))
+        group = self.cls[order].astype(np.int64) * len(self.image_ids) + self.image[order]
+        groups = np.split(order, np.flatnonzero(np.diff(group)) + 1) if len(order) else []
+        kept = [rows[nms(self.box[rows], self.score[rows], threshold)] for rows in groups]
+        rows = np.concatenate(kept) if kept else order
+        survivors = {name: getattr(self, name)[rows] for name in _PER_BOX}
+        return replace(self, **survivors, settings={**self.settings, "nms": threshold})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the detections to an HDF5 file.
+
+        Raises:
+            InputError: the file cannot be written; what was there is intact.
+        """
+        with create_h5(path, KIND, SCHEMA, self.settings) as handle:
+            for name in ("image_ids", "classes"):
+                handle.create_dataset(name, data=list(getattr(self, name)), dtype=h5py.string_dtype())
+            for name in _DTYPES:
+                handle.create_dataset(name, data=getattr(self, name))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Detections:
+        """Read detections written by `save`.
+
+        Raises:
+            InputError: the file is missing, damaged or does not hold detections.
+        """
+        with open_h5(path, KIND, SCHEMA) as handle:
+            return cls(
+                image_ids=tuple(handle["image_ids"].asstr()[:].tolist()),
+                classes=tuple(handle["classes"].asstr()[:].tolist()),
+                settings=read_settings(handle),
+                **{name: handle[name][:] for name in _DTYPES},
+            )

@@ -1,0 +1,206 @@
+"""Testing a whole image set: every cached region scored, the best boxes of every class kept.
+
+Two limits keep the result small, both the original's: at most `max_per_image` boxes per class and image, and
+at most `max_per_set` per class over all images, by a score threshold that rises as images stream by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.errors import InputError
+from rcnn_svm.progress import progress_bar
+
+MAX_PER_IMAGE = 100
+# 100,000 boxes for the 2,500 images that the original was tuned on.
+BOXES_PER_IMAGE_OF_SET = 40
+
+
+class BestBoxes:
+    """Chooses the boxes worth keeping, image by image, with a threshold per class that rises.
+
+    Args:
+        num_classes: K.
+        max_per_set: boxes of a class to keep over all images; once more have passed, the score of the
+            `max_per_set`-th best so far is the threshold for the next images.
+        max_per_image: boxes of a class to keep in one image.
+
+    Attributes:
+        thresh: (K,) float32, -inf until `max_per_set` binds. What was selected earlier and scores below the
+            final threshold is to be dropped at the end.
+        box_counts: (K,) int64, boxes selected so far.
+
+    Source: `rcnn_test.m`.
+    """
+
+    def __init__(self, num_classes: int, max_per_set: int, max_per_image: int = MAX_PER_IMAGE):
+        self.thresh = np.full(num_classes, -np.inf, np.float32)
+        self.box_counts = np.zeros(num_classes, np.int64)
+        self._max_per_set = max_per_set
+        self._max_per_image = max_per_image
+        self._top: list[list[float]] = [[] for _ in range(num_classes)]
+
+    def select(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the boxes of the next image.
+
+        Args:
+            scores: (n, K) float32, scores of its regions.
+
+        Returns:
+            Class indices (m,) int32 and region rows (m,) int64, by class and descending score.
+        """
+        classes, rows = [], []
+        for index in range(scores.shape[1]):
+            chosen = self._select_class(index, scores[:, index])
+            classes.append(np.full(len(chosen), index, np.int32))
+            rows.append(chosen)
+        return np.concatenate(classes), np.concatenate(rows)
+
+    def _select_class(self, index: int, scores: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(scores > self.thresh[index])
+        rows = rows[np.argsort(-scores[rows], kind="stable")[: self._max_per_image]]
+        self.box_counts[index] += len(rows)
+        top = self._top[index]
+        for score in scores[rows].tolist():
+            if len(top) < self._max_per_set:
+                heapq.heappush(top, score)
+            else:
+                heapq.heappushpop(top, score)
+        if self.box_counts[index] > self._max_per_set:
+            self.thresh[index] = top[0]
+        return rows
+
+
+def check_features(
+    detector: Detector, cache: FeatureCache, model: str = "the detector", where: str | None = None
+) -> None:
+    """Check that a detector may score a cache: same kind of features, and classes that the cache knows.
+
+    The proposals may differ.
+
+    Args:
+        detector: the detector.
+        cache: the features.
+        model: what to call the detector in the message.
+        where: what to call the cache in the message; its name where not given.
+
+    Raises:
+        InputError: they do not belong together, saying how they differ.
+    """
+    where = where or f"the cache of {cache.name}"
+    if detector.dim != cache.dim:
+        raise InputError(
+            f"{model} expects {_describe(detector.dim, detector.feature_settings)} features, "
+            f"{where} holds {_describe(cache.dim, cache.settings)}; "
+            "extract the features with the model's backbone and layer"
+        )
+    trained, found = _feature_part(detector.feature_settings), _feature_part(cache.settings)
+    if trained != found:
+        raise InputError(
+            f"{model} was trained on features made with other settings than {where} "
+            f"({first_difference(found, trained)}); extract the features with the model's settings"
+        )
+    unknown = [name for name in detector.classes if name not in cache.classes]
+    if unknown:
+        raise InputError(
+            f"{model} detects {unknown[0]!r}, which is not among the {len(cache.classes)} classes of {where} "
+            f"({', '.join(cache.classes[:5])}{', ...' if len(cache.classes) > 5 else ''})"
+        )
+
+
+def _feature_part(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if not key.startswith("proposals")}
+
+
+def _describe(dim: int, settings: dict) -> str:
+    backbone = settings.get("backbone") or {}
+    return " ".join([f"{dim}-d", *(str(backbone[key]) for key in ("name", "layer") if backbone.get(key))])
+
+
+def run_settings(
+    cache: FeatureCache,
+    detector: Detector,
+    *,
+    max_per_image: int = MAX_PER_IMAGE,
+    max_per_set: int | None = None,
+) -> dict[str, Any]:
+    """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
+    named = repr((detector.classes, detector.feat_norm_mean)).encode()
+    digest = hashlib.sha256(named + detector.W.tobytes() + detector.B.tobytes())
+    return {
+        "image_set": cache.name,
+        "features": cache.fingerprint,
+        "detector": {"digest": digest.hexdigest()[:16], "training": detector.training},
+        "max_per_image": max_per_image,
+        "max_per_set": BOXES_PER_IMAGE_OF_SET * cache.num_images if max_per_set is None else max_per_set,
+    }
+
+
+def test_cache(
+    cache: FeatureCache,
+    detector: Detector,
+    *,
+    max_per_image: int = MAX_PER_IMAGE,
+    max_per_set: int | None = None,
+) -> Detections:
+    """Score every proposal of an image set and keep the best.
+
+    Ground-truth rows are never detections. Memory holds one image's features and the boxes kept.
+
+    Args:
+        cache: regions and features of the image set.
+        detector: the detector.
+        max_per_image: boxes of a class to keep in one image.
+        max_per_set: boxes of a class to keep over all images; 40 times the number of images by default.
+
+    Returns:
+        The detections, before non-maximum suppression.
+
+    Raises:
+        InputError: detector and cache do not belong together, or a score is not finite.
+
+    Source: `rcnn_test.m`. The original drops a score that is NaN without a word; here it is an error.
+    """
+    check_features(detector, cache)
+    settings = run_settings(cache, detector, max_per_image=max_per_image, max_per_set=max_per_set)
+    best = BestBoxes(len(detector.classes), settings["max_per_set"], max_per_image)
+    images, classes, rows, boxes, scores = [], [], [], [], []
+    with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
+        for number in range(cache.num_images):
+            regions = cache.regions(number)
+            num_gt = int(regions.gt.sum())  # ground truth comes first
+            z = detector.scores(regions.features[num_gt:])
+            if not np.isfinite(z).all():
+                raise InputError(
+                    f"image {regions.image_id} has scores that are not finite numbers; its features or the "
+                    "detector are damaged (the inspect stage verifies a cache)"
+                )
+            chosen_classes, chosen = best.select(z)
+            images.append(np.full(len(chosen), number, np.int32))
+            classes.append(chosen_classes)
+            rows.append(num_gt + chosen)
+            boxes.append(regions.boxes[num_gt:][chosen])
+            scores.append(z[chosen, chosen_classes])
+            bar.update()
+    image, cls = np.concatenate(images), np.concatenate(classes)
+    box, score = np.concatenate(boxes), np.concatenate(scores)
+    keep = score >= best.thresh[cls]
+    return Detections(
+        image_ids=cache.image_ids,
+        classes=detector.classes,
+        image=image[keep],
+        cls=cls[keep],
+        box=box[keep],
+        score=score[keep],
+        row=np.concatenate(rows)[keep],
+        thresh=best.thresh,
+        box_counts=best.box_counts,
+        settings=settings,
+    )

@@ -1,0 +1,170 @@
+"""Detections in the files of other people's tools: VOC results text and COCO results JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import atomic_path, write_text
+
+
+def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -> list[Path]:
+    """Write one VOC results file per class, `comp4_det_<split>_<class>.txt`.
+
+    A line is `image score x1 y1 x2 y2`, with 1-based inclusive pixels and six decimals in the score, as the
+    VOC development kit reads it (`comp4`: detection with outside training data).
+
+    Args:
+        detections: what to write, after non-maximum suppression.
+        folder: where to write; made if needed.
+        split: name of the image set, such as `test`.
+
+    Returns:
+        The files' paths, one per class.
+
+    Source: `imdb_eval_voc.m`. The original prints whole pixels; here a box between pixels keeps its fraction.
+    """
+    paths = []
+    for index, name in enumerate(detections.classes):
+        rows = detections.of_class(index)
+        images = [detections.image_ids[image] for image in detections.image[rows]]
+        lines = (
+            "{} {:.6f} {:.7g} {:.7g} {:.7g} {:.7g}\n".format(image_id, score, *box)
+            for image_id, score, box in zip(
+                images, detections.score[rows].tolist(), (detections.box[rows] + 1).tolist(), strict=True
+            )
+        )
+        paths.append(Path(folder) / f"comp4_det_{split}_{name}.txt")
+        write_text(paths[-1], "".join(lines))
+    return paths
+
+
+def read_comp4(
+    source: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str]
+) -> Detections:
+    """Read VOC results files, ours or anyone's.
+
+    Args:
+        source: a folder that holds one `comp*_det_*_<class>.txt` per class, or a path with `%s` in the place
+            of the class name.
+        classes: the classes to read.
+        image_ids: the images that may be named.
+
+    Returns:
+        The detections, in the order of the files' lines.
+
+    Raises:
+        InputError: a file is missing or a line of it is not a detection, naming both.
+    """
+    index_of = {image_id: index for index, image_id in enumerate(image_ids)}
+    images, cls, numbers = [], [], []
+    for index, name in enumerate(classes):
+        path = _comp4_path(source, name)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the results of class {name!r} from {path}: {error}") from error
+        for number, line in enumerate(lines, 1):
+            fields = line.split()
+            if not fields:
+                continue
+            try:
+                images.append(index_of[fields[0]])
+                numbers.append(_score_and_box(fields[1:]))
+            except KeyError:
+                raise InputError(
+                    f"{path}, line {number}: image {fields[0]} is not among the {len(image_ids)} images to evaluate"
+                ) from None
+            except ValueError as error:
+                raise InputError(
+                    f"{path}, line {number}: {error}; expected `image score x1 y1 x2 y2`, found {line[:80]!r}"
+                ) from None
+            cls.append(index)
+    table = np.array(numbers, np.float64).reshape(-1, 5)
+    return Detections(
+        image_ids=tuple(image_ids),
+        classes=tuple(classes),
+        image=np.array(images, np.int32),
+        cls=np.array(cls, np.int32),
+        box=(table[:, 1:] - 1).astype(np.float32),
+        score=table[:, 0].astype(np.float32),
+        settings={"source": str(source)},
+    )
+
+
+def _comp4_path(source: str | os.PathLike, name: str) -> Path:
+    if "%s" in str(source):
+        return Path(str(source).replace("%s", name))
+    if not Path(source).is_dir():
+        raise InputError(
+            f"{source} is neither a folder with VOC results files nor a path with %s in the place of the class name"
+        )
+    found = sorted(Path(source).glob(f"comp*_det_*_{name}.txt"))
+    if len(found) != 1:
+        what = f"several results files ({found[0].name}, {found[1].name})" if found else "no results file"
+        raise InputError(
+            f"{source} holds {what} for class {name!r}; "
+            f"give the one to read as a path with %s in the place of the class name"
+        )
+    return found[0]
+
+
+def _score_and_box(fields: Sequence[str]) -> list[float]:
+    if len(fields) != 5:
+        raise ValueError(f"{len(fields) + 1} fields instead of 6")
+    values = [float(text) for text in fields]
+    if not np.isfinite(values).all():
+        raise ValueError("a number is not finite")
+    _, x1, y1, x2, y2 = values
+    if x2 < x1 or y2 < y1:
+        raise ValueError("the box ends before it begins")
+    return values
+
+
+def coco_image_ids(image_ids: Sequence[str]) -> list[int]:
+    """Return the whole numbers that COCO wants for image ids.
+
+    They are the ids themselves where all are different numbers (VOC2007's `000005` becomes 5), else the
+    images' positions in the list, from 0 on.
+    """
+    if all(image_id.isascii() and image_id.isdigit() for image_id in image_ids):
+        numbers = [int(image_id) for image_id in image_ids]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(len(image_ids)))
+
+
+def write_coco_results(detections: Detections, path: str | os.PathLike) -> None:
+    """Write detections as a COCO results file.
+
+    An entry is `{image_id, category_id, bbox: [x, y, w, h], score}`. `image_id` is given by `coco_image_ids`,
+    `category_id` is the class index + 1, and a box that covers one pixel has w = h = 1. Boxes have three
+    decimals and scores six.
+
+    Args:
+        detections: what to write, after non-maximum suppression.
+        path: the JSON file.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        stream.write("[")
+        separator = "\n"
+        for entry in _coco_entries(detections):
+            stream.write(separator + json.dumps(entry))
+            separator = ",\n"
+        stream.write("\n]\n")
+
+
+def _coco_entries(detections: Detections) -> Iterable[dict]:
+    numbers = coco_image_ids(detections.image_ids)
+    box = detections.box.astype(np.float64)
+    extent = np.hstack([box[:, :2], box[:, 2:] - box[:, :2] + 1]).round(3).tolist()
+    scores = detections.score.astype(np.float64).round(6).tolist()
+    columns = (detections.image.tolist(), detections.cls.tolist(), extent, scores)
+    for image, index, bbox, score in zip(*columns, strict=True):
+        yield {"image_id": numbers[image], "category_id": index + 1, "bbox": bbox, "score": score}

@@ -1,0 +1,42 @@
+"""Proposers by name, and from the settings recorded with what they made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.errors import InputError
+
+METHODS = ("fast", "quality", "opencv-fast", "opencv-quality", "sliding")
+
+Proposer = Callable[[np.ndarray], np.ndarray]
+
+
+def make_proposer(settings: dict[str, Any]) -> Proposer:
+    """Return the proposer that settings describe.
+
+    Args:
+        settings: `method`, one of METHODS, and the keyword arguments of its class where they are not the
+            defaults; what a `ProposalSet` records besides (versions, image set) is ignored.
+
+    Raises:
+        InputError: the boxes came from a file, or the method is unknown.
+    """
+    method = settings.get("method")
+    max_boxes = settings.get("max_boxes")
+    if method == "sliding":
+        from rcnn_svm.proposals.sliding_window import SlidingWindow
+
+        grid = {name: settings[name] for name in ("scales", "aspect_ratios", "stride") if name in settings}
+        return SlidingWindow(**grid, max_boxes=max_boxes)
+    if method in METHODS:
+        # Imported here, so that the command line knows the names without loading OpenCV.
+        from rcnn_svm.proposals.selective_search import SelectiveSearch
+
+        return SelectiveSearch(method, max_boxes)
+    origin = f"were read from {settings['source']}" if "source" in settings else f"have method {method!r}"
+    raise InputError(
+        f"the proposals {origin}, so none can be made for another image; name a method: {', '.join(METHODS)}"
+    )

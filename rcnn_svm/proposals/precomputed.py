@@ -1,0 +1,142 @@
+"""Proposals computed elsewhere: our own HDF5 files and the `selective_search_data/*.mat` of R-CNN."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+from rcnn_svm.boxes import clip_boxes
+from rcnn_svm.data import ImageDatabase
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import file_digest
+from rcnn_svm.proposals.store import ProposalSet
+
+
+def import_proposals(
+    path: str | os.PathLike, database: ImageDatabase, max_boxes: int | None = None
+) -> ProposalSet:
+    """Return the proposals that a file holds for the images of a database, checked against their sizes.
+
+    Args:
+        path: a file of ours (`ProposalSet.save`) or a .mat file of R-CNN, recognised by what it holds.
+        database: the images wanted; others in the file are left out.
+        max_boxes: keep the first so many boxes of an image.
+
+    Raises:
+        InputError: the file is missing, damaged or neither of the two, lacks an image, or has a box that
+            reaches more than a pixel beyond its image (boxes in another order or scale do).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; correct the path of the precomputed proposals")
+    load = ProposalSet.load if _is_ours(path) else load_girshick_mat
+    found = load(path)
+    missing = sorted(set(database.image_ids).difference(found.image_ids))
+    if missing:
+        raise InputError(
+            f"{path} has no proposals for {len(missing)} of {len(database)} images of {database.name} (the "
+            f"first is {missing[0]}); it holds {len(found)} images, so give the file made for this image set"
+        )
+    boxes = []
+    for i, image_id in enumerate(database.image_ids):
+        height, width = database.annotation(i).image_size
+        here = found.boxes_of(image_id)[:max_boxes]
+        inside = clip_boxes(here, (height, width))
+        beyond = np.abs(inside - here).max(axis=1) > 1
+        if beyond.any():
+            raise InputError(
+                f"{path}: proposal {beyond.argmax()} of image {image_id} is {here[beyond.argmax()].tolist()} "
+                f"(x1 y1 x2 y2, 0-based), which reaches outside the {width} x {height} image; check the order "
+                "of the coordinates in the file and that it was made for images of this size"
+            )
+        boxes.append(inside)
+    settings = {**found.settings, "database": database.name, "max_boxes": _least(max_boxes, found.settings)}
+    return ProposalSet(database.image_ids, boxes, settings)
+
+
+def load_girshick_mat(path: str | os.PathLike) -> ProposalSet:
+    """Read a .mat file of selective search boxes, as published with R-CNN and Fast R-CNN.
+
+    Args:
+        path: variables `boxes`, a cell per image of n x 4 numbers [y1 x1 y2 x2], counted from 1, best first;
+            `images`, the ids in the same order. MATLAB's format 5 to 7 or 7.3 (which is HDF5).
+
+    Returns:
+        The boxes of all its images as x1 y1 x2 y2, counted from 0.
+
+    Raises:
+        InputError: the file is damaged or its variables are others.
+
+    Source: `roidb_from_voc.m` (`attach_proposals`).
+    """
+    read = _read_cells_hdf5 if h5py.is_hdf5(path) else _read_cells_v5
+    try:
+        boxes, image_ids = read(path)
+    except InputError:
+        raise
+    # scipy and h5py raise nearly anything on damaged bytes: zlib.error, ValueError, TypeError, KeyError, ...
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as a MATLAB file ({error}); it is damaged or not what its name says"
+        ) from error
+    if len(boxes) != len(image_ids):
+        raise InputError(f"{path} holds boxes of {len(boxes)} images but {len(image_ids)} image ids")
+    for image_id, cell in zip(image_ids, boxes, strict=True):
+        if cell.size and (cell.ndim != 2 or cell.shape[1] != 4):
+            shape = " x ".join(map(str, cell.shape))
+            raise InputError(f"{path}: the boxes of image {image_id} are {shape} numbers, expected n x 4")
+    settings = {"method": "precomputed", "source": Path(path).name, "sha256": file_digest(path)}
+    ours = [cell.reshape(-1, 4).astype(np.float64)[:, [1, 0, 3, 2]] - 1 for cell in boxes]
+    try:
+        return ProposalSet(image_ids, ours, settings)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _is_ours(path):
+    if not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r") as handle:
+            return "kind" in handle.attrs
+    except OSError as error:
+        raise InputError(f"{path} is truncated or damaged ({error}); fetch or make it again") from error
+
+
+def _least(max_boxes, settings):
+    limits = [limit for limit in (max_boxes, settings.get("max_boxes")) if limit is not None]
+    return min(limits, default=None)
+
+
+def _require_variables(path, names: Sequence[str]):
+    if not {"boxes", "images"} <= set(names):
+        listed = ", ".join(sorted(names)) or "none"
+        raise InputError(f"{path} must hold the variables boxes and images; its variables are {listed}")
+
+
+def _read_cells_v5(path):
+    """Return boxes and ids of a format 5 to 7 file."""
+    _require_variables(path, [name for name, _, _ in scipy.io.whosmat(path)])
+    variables = scipy.io.loadmat(path, variable_names=["boxes", "images"])
+    return list(variables["boxes"].ravel()), [str(cell.item()) for cell in variables["images"].ravel()]
+
+
+def _read_cells_hdf5(path):
+    """Return boxes and ids of a format 7.3 file: cells are references, axes reversed, text is UTF-16 codes."""
+    with h5py.File(path, "r") as handle:
+        _require_variables(path, [name for name in handle if not name.startswith("#")])
+        boxes = [_hdf5_matrix(handle[reference]) for reference in handle["boxes"][()].ravel()]
+        ids = [_hdf5_matrix(handle[reference]) for reference in handle["images"][()].ravel()]
+    return boxes, ["".join(map(chr, codes.ravel())) for codes in ids]
+
+
+def _hdf5_matrix(dataset):
+    """Return a matrix in MATLAB's shape; an empty one is stored as its shape with a mark."""
+    if dataset.attrs.get("MATLAB_empty", 0):
+        return np.zeros(dataset[()].astype(int))
+    return dataset[()].T

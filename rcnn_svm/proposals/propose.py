@@ -1,0 +1,126 @@
+"""The proposals stage: a proposer run over an image set, in threads, picking up where it was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.data import ImageDatabase
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import fingerprint
+from rcnn_svm.progress import progress_bar
+from rcnn_svm.proposals.store import ProposalSet
+
+
+def propose_database(
+    database: ImageDatabase,
+    proposer: Callable[[np.ndarray], np.ndarray],
+    out_path: str | os.PathLike,
+    *,
+    jobs: int = 1,
+    part_images: int = 20,
+    overwrite: bool = False,
+) -> ProposalSet:
+    """Compute the proposals of every image and write them to one file.
+
+    Finished images are kept in `<out_path>.parts`, in a folder named after settings and images, so that a run
+    stopped at any moment goes on after its last part. The parts are removed once `out_path` is complete.
+
+    Args:
+        database: the images.
+        proposer: image -> boxes, with `settings`; safe to call from several threads.
+        out_path: file to write. If it holds just these proposals already, it is read instead.
+        jobs: images worked on at once, each in a thread (OpenCV works outside the interpreter's lock).
+        part_images: images per part, which bounds what a stop can lose.
+        overwrite: replace a file at `out_path` that holds something else.
+
+    Raises:
+        InputError: `out_path` holds something else, or an image cannot be read; finished parts stay.
+    """
+    out_path = Path(out_path)
+    settings = {**proposer.settings, "database": database.name}
+    folder = out_path.with_name(f"{out_path.name}.parts")
+    part_folder = folder / fingerprint([settings, database.image_ids, part_images])
+    parts = {
+        part_folder / f"{start:07d}.h5": range(start, min(start + part_images, len(database)))
+        for start in range(0, len(database), part_images)
+    }
+    proposals = existing_proposals(out_path, database, settings, overwrite=overwrite)
+    if proposals is None:
+        _compute_parts(database, proposer, settings, parts, jobs)
+        boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
+        proposals = ProposalSet(database.image_ids, boxes, settings)
+        proposals.save(out_path)
+    shutil.rmtree(part_folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
+        folder.rmdir()
+    return proposals
+
+
+def existing_proposals(
+    path: Path, database: ImageDatabase, settings: dict[str, Any], *, overwrite: bool
+) -> ProposalSet | None:
+    """Return what `path` holds if it is wanted, None if `path` may be written.
+
+    Raises:
+        InputError: `path` is damaged or holds other proposals, and `overwrite` is not given.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = ProposalSet.load(path)
+    except InputError as error:
+        problem = str(error)
+    else:
+        if (found.settings, found.image_ids) == (settings, database.image_ids):
+            print(f"{path} holds these proposals already", file=sys.stderr)
+            return found
+        problem = f"{path} {_difference(found, database, settings)}"
+    if overwrite:
+        return None
+    raise InputError(f"{problem}; choose another --out, or pass --overwrite to replace it")
+
+
+def _difference(found, database, settings):
+    for name in sorted({*found.settings, *settings}):
+        if found.settings.get(name) != settings.get(name):
+            return f"was made with {name} {found.settings.get(name)}, not {settings.get(name)}"
+    return f"was made for {len(found)} images, not the {len(database)} of {database.name}"
+
+
+def _compute_parts(database, proposer, settings, parts: dict[Path, range], jobs):
+    """Write the parts that are not there yet."""
+    pending = {path: images for path, images in parts.items() if not _is_complete(path)}
+    todo = [i for images in pending.values() for i in images]
+    if not todo:
+        return
+
+    def propose(i):
+        return proposer(database.load_image(i))
+
+    progress = progress_bar(len(database), "propose", "image", initial=len(database) - len(todo))
+    # Closing the results cancels what has not begun; leaving the pool waits for what has, since Python cannot
+    # end while OpenCV runs in a thread.
+    with progress, ThreadPoolExecutor(jobs) as pool, contextlib.closing(pool.map(propose, todo)) as results:
+        for path, images in pending.items():
+            boxes = []
+            for _ in images:
+                boxes.append(next(results))
+                progress.update()
+            ProposalSet([database.image_ids[i] for i in images], boxes, settings).save(path)
+
+
+def _is_complete(path):
+    try:
+        ProposalSet.load(path)
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""Sliding windows: a regular grid of boxes in several sizes and shapes, whatever the image shows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.ranking import check_max_boxes, rank_boxes
+
+
+class SlidingWindow:
+    """Proposer: windows of every scale and aspect ratio at evenly spaced positions, flush with all borders.
+
+    Args:
+        scales: square root of a window's area, as a fraction of the image's shorter side.
+        aspect_ratios: width / height. A side longer than the image's is cut to it.
+        stride: distance between neighbouring windows, at most this fraction of the window's side.
+        max_boxes: keep at most that many boxes of an image, the first in the order of `rank_boxes`.
+
+    Raises:
+        InputError: a number that is not above 0.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float] = (0.15, 0.25, 0.4, 0.6, 0.9),
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        stride: float = 0.25,
+        max_boxes: int | None = None,
+    ):
+        self.scales = tuple(map(float, scales))
+        self.aspect_ratios = tuple(map(float, aspect_ratios))
+        self.stride = float(stride)
+        self.max_boxes = max_boxes
+        numbers = (*self.scales, *self.aspect_ratios, self.stride)
+        if not self.scales or not self.aspect_ratios or not all(0 < number < np.inf for number in numbers):
+            raise InputError(
+                f"sliding window got scales {self.scales}, aspect ratios {self.aspect_ratios} and stride "
+                f"{self.stride}; expected at least one of each, all above 0"
+            )
+        check_max_boxes(max_boxes)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the boxes, JSON-able."""
+        return {
+            "method": "sliding",
+            "scales": list(self.scales),
+            "aspect_ratios": list(self.aspect_ratios),
+            "stride": self.stride,
+            "max_boxes": self.max_boxes,
+        }
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return the windows of an image.
+
+        Args:
+            image: (H, W, ...) array; only its size matters.
+
+        Returns:
+            (N, 4) float32, x1 y1 x2 y2, whole 0-based inclusive pixels, distinct, N >= 1.
+        """
+        height, width = image.shape[:2]
+        windows = []
+        for scale, aspect in itertools.product(self.scales, self.aspect_ratios):
+            side = scale * min(height, width)
+            w = _whole(side * aspect**0.5, width)
+            h = _whole(side / aspect**0.5, height)
+            x1, y1 = np.meshgrid(_positions(width, w, self.stride), _positions(height, h, self.stride))
+            windows.append(np.stack([x1, y1, x1 + w - 1, y1 + h - 1], axis=-1).reshape(-1, 4))
+        return rank_boxes(np.concatenate(windows))[: self.max_boxes]
+
+
+def _whole(length, limit):
+    return int(np.clip(np.floor(length + 0.5), 1, limit))
+
+
+def _positions(length, window, stride):
+    """Return the first pixels of windows spread evenly from border to border."""
+    steps = int(np.ceil((length - window) / max(1, stride * window)))
+    return np.floor(np.linspace(0, length - window, steps + 1) + 0.5)

@@ -1,0 +1,112 @@
+"""Proposals of an image set, in memory and in one HDF5 file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import create_h5, fingerprint, open_h5, read_settings
+
+KIND = "proposals"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalSet:
+    """Boxes for each image of a set, and what made them.
+
+    On disk: `image_ids` (I,) text; `boxes` (N, 4) float32, image after image; `image_start` (I + 1,) int64, so
+    that rows image_start[i]:image_start[i + 1] belong to image i.
+
+    Attributes:
+        image_ids: I identifiers, unique.
+        boxes: per image (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels, best first.
+        settings: JSON-able; `method` and its arguments, versions, the image set's name.
+
+    Raises:
+        InputError: a number of box arrays that differs from the number of images, an image listed twice, a box
+            that is not finite or ends before it starts.
+    """
+
+    image_ids: tuple[str, ...]
+    boxes: Sequence[np.ndarray]
+    settings: dict[str, Any]
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_ids", tuple(map(str, self.image_ids)))
+        as_rows = [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in self.boxes]
+        object.__setattr__(self, "boxes", as_rows)
+        if len(self.boxes) != len(self.image_ids):
+            raise InputError(f"proposals for {len(self.boxes)} images but {len(self.image_ids)} image ids")
+        if len(self._index) != len(self.image_ids):
+            raise InputError("proposals list an image id more than once; list each image once")
+        for image_id, boxes in zip(self.image_ids, self.boxes, strict=True):
+            bad = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1))
+            if bad.any():
+                raise InputError(
+                    f"image {image_id}: proposal {bad.argmax()} is {boxes[bad.argmax()].tolist()}, "
+                    "expected finite x1 y1 x2 y2 with x1 <= x2 and y1 <= y2"
+                )
+
+    @functools.cached_property
+    def _index(self):
+        return {image_id: i for i, image_id in enumerate(self.image_ids)}
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def boxes_of(self, image_id: str) -> np.ndarray:
+        """Return the (n, 4) float32 boxes of an image, best first.
+
+        Raises:
+            InputError: there are none for that image.
+        """
+        try:
+            return self.boxes[self._index[image_id]]
+        except KeyError:
+            raise InputError(
+                f"image {image_id} has no proposals among the {len(self)} images of "
+                f"{self.settings.get('database', 'this set')}; make proposals for the image set that holds it"
+            ) from None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the settings, the images or any box."""
+        digest = hashlib.sha256()
+        for boxes in self.boxes:
+            digest.update(len(boxes).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(boxes, "<f4").tobytes())
+        return fingerprint([self.settings, self.image_ids, digest.hexdigest()])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the file atomically."""
+        image_start = np.cumsum([0, *map(len, self.boxes)], dtype=np.int64)
+        with create_h5(path, KIND, SCHEMA, self.settings) as handle:
+            handle.create_dataset("image_ids", data=list(self.image_ids), dtype=h5py.string_dtype())
+            handle["image_start"] = image_start
+            rows = handle.create_dataset("boxes", (image_start[-1], 4), np.float32)
+            for start, boxes in zip(image_start[:-1], self.boxes, strict=True):
+                rows[start : start + len(boxes)] = boxes
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> ProposalSet:
+        """Read a file that `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged or none of ours.
+        """
+        with open_h5(path, KIND, SCHEMA) as handle:
+            try:
+                image_ids = [image_id.decode() for image_id in handle["image_ids"][()]]
+                boxes = np.split(handle["boxes"][()], handle["image_start"][1:-1])
+                return cls(image_ids, boxes, read_settings(handle))
+            except (KeyError, ValueError) as error:
+                raise InputError(f"{path} is no complete proposals file ({error}); make it again") from error

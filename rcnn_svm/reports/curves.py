@@ -1,0 +1,55 @@
+"""Precision over recall, one small plot per class."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rcnn_svm.evaluation.voc import PrecisionRecall, VocResult
+from rcnn_svm.files import atomic_path
+
+COLUMNS = 5
+
+
+def precision_recall_figure(result: VocResult) -> Figure:
+    """Return a figure with one plot per class: precision over recall, and the area that AP measures."""
+    columns = min(COLUMNS, len(result.classes))
+    rows = math.ceil(len(result.classes) / columns)
+    figure = Figure(figsize=(2.5 * columns + 0.4, 2.4 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axis, entry in zip(axes.flat, result.classes, strict=False):
+        _plot_class(axis, entry)
+    for axis in axes.flat[len(result.classes) :]:
+        axis.set_axis_off()
+    figure.suptitle(
+        f"{result.image_set}: mAP {100 * result.map11:.1f} (VOC07) | {100 * result.map_area:.1f} (area)",
+        fontsize=12,
+    )
+    figure.supxlabel("recall", fontsize=10)
+    figure.supylabel("precision", fontsize=10)
+    return figure
+
+
+def _plot_class(axis, entry: PrecisionRecall) -> None:
+    axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axis.tick_params(labelsize=8)
+    axis.grid(color="0.9", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    if not entry.num_objects:
+        axis.set_title(f"{entry.name}: no objects", fontsize=9)
+        return
+    axis.set_title(f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}", fontsize=9)
+    precision = np.nan_to_num(entry.precision)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    axis.fill_between(np.append(0, entry.recall), np.append(best[:1], best), step="pre", color="#c6dbef", lw=0)
+    axis.plot(entry.recall, entry.precision, color="#08519c", linewidth=1.1)
+
+
+def save_precision_recall(result: VocResult, path: str | os.PathLike) -> None:
+    """Write the figure of `precision_recall_figure` as PNG."""
+    with atomic_path(path) as temporary:
+        precision_recall_figure(result).savefig(temporary, format="png", dpi=110)

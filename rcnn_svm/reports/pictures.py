@@ -1,0 +1,224 @@
+"""Pictures of detections: boxes with class and score, ground truth dashed, and contact sheets."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.evaluation.voc import align
+from rcnn_svm.files import atomic_path
+
+# Smaller images are enlarged to this longer side, so that labels stay readable beside the objects.
+MIN_SIDE = 480
+FONT_SIZE = 13
+
+Colour = tuple[int, int, int]
+
+
+def class_colour(index: int) -> Colour:
+    """Return a colour for a class; hues of neighbouring classes lie far apart."""
+    hue = (index * 0.61803398875 + 0.33) % 1.0
+    value = (1.0, 0.78)[index % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_detections(
+    image: np.ndarray,
+    found: ImageDetections,
+    classes: Sequence[str],
+    ground_truth: Annotation | None = None,
+) -> Image.Image:
+    """Draw detections over an image: solid boxes, labelled with class and score, the best on top.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        found: what was found in it.
+        classes: class names.
+        ground_truth: the objects of the image, drawn dashed in the colours of their classes and labelled at
+            the bottom; the difficult ones in brackets. Its class indices are those of `classes`.
+
+    Returns:
+        RGB picture, enlarged where the image is small.
+    """
+    picture = Image.fromarray(image)
+    scale = max(1.0, MIN_SIDE / max(picture.size))
+    if scale > 1:
+        picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.BICUBIC)
+    canvas = ImageDraw.Draw(picture)
+    marked = [] if ground_truth is None else _objects(ground_truth, classes, scale)
+    for outline, colour, _ in marked:
+        _dashed(canvas, outline, colour)
+    worst_first = [
+        (
+            _outline(found.boxes[row], scale),
+            class_colour(found.cls[row]),
+            f"{classes[found.cls[row]]} {found.scores[row]:.2f}",
+        )
+        for row in range(len(found) - 1, -1, -1)
+    ]
+    for outline, colour, _ in worst_first:
+        canvas.rectangle(_grown(outline, 1), outline=(0, 0, 0))
+        canvas.rectangle(outline, outline=colour, width=3)
+    # Labels last, so that no box runs through one.
+    for outline, colour, text in marked:
+        _label(canvas, picture.size, (outline[0], outline[3]), text, ink=_lighter(colour), plate=(24, 24, 24))
+    for outline, colour, text in worst_first:
+        _label(canvas, picture.size, outline[:2], text, ink=_ink_on(colour), plate=colour)
+    return picture
+
+
+def _objects(ground_truth: Annotation, classes: Sequence[str], scale: float) -> list[tuple]:
+    """Return outline, colour and label of every object; difficult ones in brackets."""
+    objects = zip(ground_truth.boxes, ground_truth.classes, ground_truth.difficult, strict=True)
+    return [
+        (
+            _outline(box, scale),
+            class_colour(index),
+            f"({classes[index]})" if difficult else classes[index],
+        )
+        for box, index, difficult in objects
+    ]
+
+
+def _outline(box: np.ndarray, scale: float) -> tuple[float, float, float, float]:
+    """Return the corners of an inclusive box in a picture enlarged by `scale`."""
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return x1 * scale, y1 * scale, (x2 + 1) * scale - 1, (y2 + 1) * scale - 1
+
+
+def _grown(outline: Sequence[float], by: float) -> tuple[float, float, float, float]:
+    return outline[0] - by, outline[1] - by, outline[2] + by, outline[3] + by
+
+
+def _dashed(
+    canvas: ImageDraw.ImageDraw, outline: Sequence[float], colour: Colour, dash: float = 8, width: int = 2
+) -> None:
+    x1, y1, x2, y2 = outline
+    for ax, ay, bx, by in ((x1, y1, x2, y1), (x2, y1, x2, y2), (x2, y2, x1, y2), (x1, y2, x1, y1)):
+        length = math.hypot(bx - ax, by - ay)
+        canvas.line([ax, ay, bx, by], fill=(255, 255, 255), width=width)
+        for start in np.arange(0, length, 2 * dash):
+            a, b = start / length, min(start + dash, length) / length
+            ends = [ax + a * (bx - ax), ay + a * (by - ay), ax + b * (bx - ax), ay + b * (by - ay)]
+            canvas.line(ends, fill=colour, width=width)
+
+
+def _label(
+    canvas: ImageDraw.ImageDraw,
+    size: Sequence[int],
+    anchor: Sequence[float],
+    text: str,
+    *,
+    ink: Colour,
+    plate: Colour,
+) -> None:
+    """Write `text` on a small plate that stands on `anchor` (left end), kept inside the picture."""
+    font = ImageFont.load_default(size=FONT_SIZE)
+    _, _, text_width, text_height = canvas.textbbox((0, 0), text, font=font)
+    width, height = text_width + 6, text_height + 5
+    left = min(max(anchor[0] - 1, 0), max(size[0] - width, 0))
+    top = min(max(anchor[1] - height + 1, 0), max(size[1] - height, 0))
+    canvas.rectangle([left, top, left + width - 1, top + height - 1], fill=plate)
+    canvas.text((left + 3, top + 1), text, fill=ink, font=font)
+
+
+def _ink_on(colour: Colour) -> Colour:
+    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return (0, 0, 0) if luminance > 140 else (255, 255, 255)
+
+
+def _lighter(colour: Colour) -> Colour:
+    red, green, blue = (round(0.5 * channel + 127) for channel in colour)
+    return red, green, blue
+
+
+def contact_sheet(
+    pictures: Sequence[Image.Image], captions: Sequence[str], note: str, *, columns: int = 4
+) -> Image.Image:
+    """Return all pictures on one sheet, each fitted into a cell over its caption, and a note below.
+
+    Args:
+        pictures: at least one.
+        captions: one per picture.
+        note: what the sheet shows.
+        columns: pictures in a row.
+    """
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    gap, (cell_width, cell_height), line = 8, (360, 300), 20
+    pitch = cell_height + line + gap
+    sheet = Image.new("RGB", (columns * (cell_width + gap) + gap, rows * pitch + gap + line), (255, 255, 255))
+    canvas = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=FONT_SIZE)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(number, columns)
+        left, bottom = gap + column * (cell_width + gap), gap + row * pitch + cell_height
+        thumbnail = ImageOps.contain(picture, (cell_width, cell_height), Image.Resampling.LANCZOS)
+        sheet.paste(thumbnail, (left + (cell_width - thumbnail.width) // 2, bottom - thumbnail.height))
+        canvas.text((left + cell_width / 2, bottom + 15), caption, (40, 40, 40), font, anchor="ms")
+    canvas.text((gap, rows * pitch + 15), note, (40, 40, 40), font, anchor="ls")
+    return sheet
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
+    """Write a picture atomically, as PNG where the name ends so and as JPEG otherwise."""
+    kind = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format=kind, quality=92)
+
+
+def evenly_spaced(count: int, total: int) -> list[int]:
+    """Return `count` indices spread evenly over `range(total)`, or all of them where there are fewer."""
+    count = min(count, total)
+    return [(2 * number + 1) * total // (2 * count) for number in range(count)]
+
+
+def save_detection_pictures(
+    database: ImageDatabase,
+    detections: Detections,
+    out_dir: str | os.PathLike,
+    *,
+    score_thresh: float | np.ndarray = 0.0,
+    count: int = 12,
+    note: str = "",
+) -> list[Path]:
+    """Save pictures of detections over some images of an image set, with the ground truth dashed.
+
+    The images are spread evenly over the set: a fair sample, not the best.
+
+    Args:
+        database: the images and their ground truth.
+        detections: what was found, after non-maximum suppression; images are matched by id.
+        out_dir: where `<image id>.jpg` and `contact_sheet.jpg` are written; made if needed.
+        score_thresh: only detections with a score strictly above it are drawn; one number, or one for each
+            class of the database.
+        count: how many images.
+        note: written below the contact sheet.
+
+    Returns:
+        Paths of the pictures, the contact sheet last.
+    """
+    detections = align(detections, database)
+    pictures, paths, captions = [], [], []
+    for index in evenly_spaced(count, len(database)):
+        found = detections.of_image(index).above(score_thresh)
+        pictures.append(
+            draw_detections(
+                database.load_image(index), found, database.classes, ground_truth=database.annotation(index)
+            )
+        )
+        captions.append(database.image_ids[index])
+        paths.append(Path(out_dir) / f"{captions[-1]}.jpg")
+        save_picture(pictures[-1], paths[-1])
+    paths.append(Path(out_dir) / "contact_sheet.jpg")
+    save_picture(contact_sheet(pictures, captions, note), paths[-1])
+    return paths

@@ -1,0 +1,170 @@
+"""Every stage through the command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cli.main import STAGES, main
+from rcnn_svm.detection.detector import Detector, load_history
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPT_STAGES = {
+    "propose.py": "propose",
+    "extract_features.py": "extract",
+    "train_svms.py": "train",
+    "test.py": "test",
+    "evaluate.py": "evaluate",
+    "detect.py": "detect",
+    "inspect_cache.py": "inspect",
+    "check_parity.py": "parity",
+}
+
+
+def test_run_makes_everything(pipeline, features):
+    assert sorted(features) == ["test", "trainval"]
+    assert FeatureCache.open(features["trainval"]).verify() == []
+    results = json.loads((pipeline.out / "report" / "results.json").read_text())
+    assert len(results["classes"]) == 5
+    assert 0 <= results["map_voc07"] <= 1
+    assert list((pipeline.out / "report" / "pictures").iterdir())
+    assert len(list((pipeline.out / "report" / "comp4").iterdir())) == 5
+
+
+def test_run_again_computes_nothing_twice(pipeline, capsys):
+    files = [path for path in pipeline.out.rglob("*.h5") if path.name != "detections.h5"]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    report = (pipeline.out / "report" / "ap.csv").read_text()
+    assert main(pipeline.argv) == 0
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert (pipeline.out / "report" / "ap.csv").read_text() == report
+    assert "computed now: 0 images" in capsys.readouterr().out
+
+
+def test_run_prints_commands_that_work(pipeline, capsys):
+    main(pipeline.argv)
+    commands = re.findall(r"^\$ rcnn-svm (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == [
+        *("propose", "extract", "propose", "extract", "train", "test", "evaluate")
+    ]
+    assert main(commands[4].split()) == 0
+
+
+def test_both_solvers_train_the_same_detector(pipeline, features, tmp_path):
+    for solver, tolerance in (("dcd", "1e-10"), ("liblinear", "1e-8")):
+        argv = ["train", "--features", str(features["trainval"]), "--out", str(tmp_path / f"{solver}.h5")]
+        assert main([*argv, "--solver", solver, "--tolerance", tolerance, "--svm-C", "0.01"]) == 0
+    ours, theirs = Detector.load(tmp_path / "dcd.h5"), Detector.load(tmp_path / "liblinear.h5")
+    np.testing.assert_allclose(ours.W, theirs.W, atol=1e-4 * np.abs(theirs.W).max())
+    added = [load_history(tmp_path / f"{solver}.h5")["added"] for solver in ("dcd", "liblinear")]
+    np.testing.assert_array_equal(*added)
+
+
+def test_detect_finds_what_test_found(pipeline, features, tmp_path):
+    """One image from pixels equals the same image through the feature cache."""
+    image = sorted((pipeline.voc / "VOC2007" / "JPEGImages").glob("*.jpg"))
+    test_ids = (pipeline.voc / "VOC2007" / "ImageSets" / "Main" / "test.txt").read_text().split()
+    image = pipeline.voc / "VOC2007" / "JPEGImages" / f"{test_ids[0]}.jpg"
+    argv = ["detect", str(image), "--model", str(pipeline.out / "model.h5"), "--thresh", "-1"]
+    assert main([*argv, "--out", str(tmp_path / "found"), "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())[0]["objects"]
+    detector = Detector.load(pipeline.out / "model.h5")
+    regions = FeatureCache.open(features["test"]).regions(0)
+    scores = detector.scores(regions.features)[~regions.gt]
+    assert found
+    for entry in found:
+        row = np.flatnonzero((regions.boxes[~regions.gt] == entry["box"]).all(axis=1))[0]
+        assert entry["score"] == pytest.approx(scores[row, detector.classes.index(entry["class"])], abs=1e-3)
+    assert (tmp_path / "found" / f"{test_ids[0]}.jpg").exists()
+
+
+def test_inspect_tells_what_everything_is(pipeline, features, capsys):
+    cache = features["trainval"]
+    image = FeatureCache.open(cache).image_ids[0]
+    assert main(["inspect", str(cache), "--verify", "--image", image, "--settings"]) == 0
+    out = capsys.readouterr().out
+    assert "every checksum matches" in out and "lite0 penultimate" in out and f"image {image}" in out
+    assert main(["inspect", str(pipeline.out / "model.h5"), "--class", "ball", "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "hard negatives" in out and "ball: " in out and "the hardest first" in out
+    for path in (pipeline.out / "detections.h5", *(pipeline.out / "proposals").glob("*.h5")):
+        assert main(["inspect", str(path)]) == 0
+        assert "made by" in capsys.readouterr().out
+
+
+def test_inspect_verify_fails_on_a_damaged_cache(features, tmp_path, capsys):
+    damaged = shutil.copytree(features["test"], tmp_path / "damaged")
+    shard = damaged / "shard-00000.h5"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert main(["inspect", str(damaged), "--verify"]) == 1
+    assert "does not match its checksum" in capsys.readouterr().out
+
+
+def test_a_killed_extraction_goes_on(pipeline, tmp_path):
+    proposals = next((pipeline.out / "proposals").glob("*trainval*"))
+    argv = ["extract", "--voc", str(pipeline.voc), "--split", "trainval", "--classes", pipeline.names]
+    argv += ["--proposals", str(proposals), "--crop-size", "64", "--shard-images", "1", "--out", str(tmp_path / "f")]
+    process = subprocess.Popen([sys.executable, str(SCRIPTS / "extract_features.py"), *argv[1:]])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "f" / "shard-00001.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("shard-*.h5")}
+    assert before
+    assert main(argv) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert FeatureCache.open(tmp_path / "f").verify() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_an_interrupted_stage_exits_with_130(pipeline, tmp_path):
+    proposals = next((pipeline.out / "proposals").glob("*trainval*"))
+    argv = ["--voc", str(pipeline.voc), "--split", "trainval", "--classes", pipeline.names, "--crop-size", "96"]
+    argv += ["--proposals", str(proposals), "--shard-images", "1", "--out", str(tmp_path / "f")]
+    command = [sys.executable, str(SCRIPTS / "extract_features.py"), *argv]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "f" / "shard-00000.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in errors and "run the same command to go on" in errors
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_explains_every_argument(stage, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([stage, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "exit codes: 0 done" in out and len(out) > 500
+
+
+@pytest.mark.parametrize("script", SCRIPT_STAGES)
+def test_scripts_are_the_stages(script):
+    done = subprocess.run([sys.executable, str(SCRIPTS / script), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: {script}" in done.stdout
+
+
+def test_wrong_usage_exits_with_2(capsys):
+    for argv in (["nonsense"], ["train"], ["train", "--features", "x", "--epochs", "0"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+        assert "error:" in capsys.readouterr().err

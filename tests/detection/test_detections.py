@@ -1,0 +1,127 @@
+"""Detections of an image set: order, access, suppression, the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rcnn_svm.boxes import nms
+from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.errors import InputError
+
+
+def random_detections(seed=0, count=300, num_images=7, num_classes=3):
+    random = np.random.default_rng(seed)
+    corner = random.integers(0, 60, (count, 2))
+    return Detections(
+        image_ids=tuple(f"{i:06d}" for i in range(num_images)),
+        classes=("cat", "dog", "Küche")[:num_classes],
+        image=random.integers(0, num_images, count),
+        cls=random.integers(0, num_classes, count),
+        box=np.hstack([corner, corner + random.integers(5, 60, (count, 2))]),
+        score=random.integers(-8, 8, count) / 4,
+        row=np.arange(count),
+        settings={"image_set": "toy"},
+    )
+
+
+def test_rows_are_by_class_and_otherwise_as_given():
+    detections = random_detections()
+    for index in range(3):
+        rows = detections.of_class(index)
+        assert (detections.cls[rows] == index).all()
+        assert (np.diff(detections.row[rows]) > 0).all()
+    assert sum(rows.stop - rows.start for rows in map(detections.of_class, range(3))) == len(detections)
+
+
+def test_of_image_gives_everything_best_first():
+    detections = random_detections()
+    seen = 0
+    for index in range(len(detections.image_ids)):
+        found = detections.of_image(index)
+        seen += len(found)
+        assert (np.diff(found.scores) <= 0).all()
+        expected = detections.image == index
+        assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, detections.box[expected].tolist()))
+    assert seen == len(detections)
+
+
+def test_above_is_strict():
+    found = ImageDetections(np.zeros(3, np.int32), np.zeros((3, 4), np.float32), np.array([2, 0, -1], np.float32))
+    assert found.above(0).scores.tolist() == [2]
+
+
+def test_above_takes_a_threshold_per_class():
+    found = ImageDetections(np.array([1, 0, 1]), np.zeros((3, 4), np.float32), np.array([2, 1, -1], np.float32))
+    assert found.above(np.array([1, -2])).scores.tolist() == [2, -1]
+
+
+def test_nms_is_done_within_class_and_image():
+    detections = random_detections()
+    after = detections.after_nms(0.3)
+    expected = []
+    for index in range(3):
+        for image in range(7):
+            rows = np.flatnonzero((detections.cls == index) & (detections.image == image))
+            expected += detections.row[rows[nms(detections.box[rows], detections.score[rows], 0.3)]].tolist()
+    assert after.row.tolist() == expected
+    assert 0 < len(after) < len(detections)
+    np.testing.assert_array_equal(after.box_counts, detections.box_counts)
+
+
+def test_nms_again_changes_nothing():
+    after = random_detections().after_nms(0.3)
+    assert after.after_nms(0.3) is after
+    assert len(after.after_nms(0.1)) < len(after)
+
+
+def test_nms_of_nothing():
+    empty = random_detections(count=0)
+    assert len(empty.after_nms()) == 0
+    assert len(empty.of_image(0)) == 0
+
+
+def test_file_gives_back_everything(tmp_path):
+    detections = random_detections()
+    detections.save(tmp_path / "toy.h5")
+    loaded = Detections.load(tmp_path / "toy.h5")
+    assert (loaded.image_ids, loaded.classes, loaded.settings) == (
+        detections.image_ids,
+        detections.classes,
+        detections.settings,
+    )
+    for name in ("image", "cls", "box", "score", "row", "thresh", "box_counts"):
+        found, expected = getattr(loaded, name), getattr(detections, name)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_empty_detections_can_be_saved(tmp_path):
+    random_detections(count=0).save(tmp_path / "none.h5")
+    assert len(Detections.load(tmp_path / "none.h5")) == 0
+
+
+def test_a_truncated_file_is_one_sentence(tmp_path):
+    path = tmp_path / "toy.h5"
+    random_detections().save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(InputError, match=r"toy\.h5.*truncated or damaged"):
+        Detections.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("image", 7, r"image indices must lie in \[0, 7\), found 7"),
+        ("cls", -1, r"cls indices must lie in \[0, 3\), found -1"),
+        ("score", np.nan, "finite"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(name, value, message):
+    good = random_detections()
+    arrays = {key: getattr(good, key).copy() for key in ("image", "cls", "box", "score")}
+    arrays[name][5] = value
+    with pytest.raises(InputError, match=message):
+        Detections(good.image_ids, good.classes, **arrays)
+    with pytest.raises(InputError, match=r"box has shape \(299, 4\)"):
+        Detections(good.image_ids, good.classes, good.image, good.cls, good.box[1:], good.score)

@@ -1,0 +1,152 @@
+"""The test and detect stages: what they write, what they refuse, what they leave alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rcnn_svm.cache import RegionSet, plan_cache
+from rcnn_svm.cli.main import run_stage
+from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.detection.detector import Detector
+
+SETTINGS = {"backbone": {"name": "lite0", "layer": "penultimate"}, "proposals": {"method": "fast"}}
+
+
+@pytest.fixture
+def features(tmp_path):
+    """A cache of 3 images with 10 regions each, the first of them ground truth."""
+    random = np.random.default_rng(0)
+    ids = ("a", "b", "c")
+    folder = tmp_path / "toy.lite0"
+    plan = plan_cache(
+        folder, name="toy", classes=("cat", "dog"), image_ids=ids, rows=[10] * 3, settings=SETTINGS, dim=4
+    )
+    regions = [
+        RegionSet(
+            image_id=image_id,
+            image_size=(60, 80),
+            boxes=np.tile(np.array([0, 0, 9, 9], np.float32), (10, 1)),
+            gt=np.arange(10) < 1,
+            label=(np.arange(10) < 1).astype(np.int32),
+            difficult=np.zeros(10, bool),
+            overlap=np.zeros((10, 2), np.float32),
+            features=random.normal(size=(10, 4)).astype(np.float32),
+        )
+        for image_id in ids
+    ]
+    plan.write_shard(0, regions)
+    return folder
+
+
+def save_model(path, dim=4, settings=SETTINGS, seed=1):
+    W = np.random.default_rng(seed).normal(size=(dim, 2)).astype(np.float32)
+    Detector(("cat", "dog"), W, np.zeros(2, np.float32), 2.0, settings).save(path)
+    return path
+
+
+def stage(name, *words):
+    return run_stage(name, [str(word) for word in words])
+
+
+def test_detections_are_written_once(features, tmp_path, capsys):
+    model, out = save_model(tmp_path / "model.h5"), tmp_path / "found.h5"
+    assert stage("test", "--features", features, "--model", model, "--out", out) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"wrote {out}"
+    assert len(Detections.load(out)) == 2 * 3 * 9
+    before = out.stat().st_mtime_ns
+    assert stage("test", "--features", features, "--model", model, "--out", out) == 0
+    assert "already" in capsys.readouterr().out
+    assert out.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("change", ["limit", "model"])
+def test_other_settings_or_another_model_are_tested_anew(features, tmp_path, change):
+    model, out = save_model(tmp_path / "model.h5"), tmp_path / "found.h5"
+    stage("test", "--features", features, "--model", model, "--out", out)
+    before = Detections.load(out)
+    if change == "model":
+        save_model(model, seed=2)
+    limit = ["--max-per-image", 5] if change == "limit" else []
+    assert stage("test", "--features", features, "--model", model, "--out", out, *limit) == 0
+    after = Detections.load(out)
+    assert len(after) != len(before) or (after.score != before.score).any()
+
+
+def test_a_model_of_another_dimension_is_one_sentence(features, tmp_path, capsys):
+    model = save_model(tmp_path / "alexnet.h5", 9, {"backbone": {"name": "alexnet", "layer": "fc7"}})
+    out = tmp_path / "found.h5"
+    assert stage("test", "--features", features, "--model", model, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert f"model {model} expects 9-d alexnet fc7 features, cache {features} holds 4-d lite0 penultimate" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_another_artefact_is_not_overwritten(features, tmp_path, capsys):
+    model = save_model(tmp_path / "model.h5")
+    before = model.read_bytes()
+    assert stage("test", "--features", features, "--model", model, "--out", model) == 2
+    assert "holds detector, expected detections" in capsys.readouterr().err
+    assert model.read_bytes() == before
+
+
+@pytest.fixture
+def seeing(monkeypatch):
+    """A detector that sees a cat at 0.7 and a dog at -0.4 in every image."""
+
+    def detect(self, image, *, thresh, nms_threshold):
+        found = ImageDetections(
+            np.array([0, 1], np.int32),
+            np.array([[1, 2, 30, 40], [5, 5, 20, 20]], np.float32),
+            np.array([0.7, -0.4], np.float32),
+        )
+        return found.above(thresh)
+
+    monkeypatch.setattr(Detector, "detect", detect)
+
+
+def save_image(path):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (80, 60), (90, 120, 90)).save(path)
+    return path
+
+
+def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
+    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
+    assert stage("detect", image, *words) == 0
+    printed = capsys.readouterr().out
+    assert "photo.png: 1 found above 0" in printed
+    assert ["cat", "0.700", "1", "2", "30", "40"] in [line.split() for line in printed.splitlines()]
+    assert printed.splitlines()[-1] == f"wrote {tmp_path / 'out'}"
+    Image.open(tmp_path / "out" / "photo.jpg").load()
+    (entry,) = json.loads((tmp_path / "found.json").read_text())
+    assert entry["image"] == str(image)
+    assert entry["objects"] == [{"class": "cat", "score": pytest.approx(0.7), "box": [1, 2, 30, 40]}]
+
+
+def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):
+    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    assert stage("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", 2) == 0
+    assert "the best below is cat at 0.700" in capsys.readouterr().out
+
+
+def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing):
+    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    missing, last = tmp_path / "missing.png", save_image(tmp_path / "last.png")
+    words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
+    assert stage("detect", image, missing, last, *words) == 2
+    assert "missing.png does not exist" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 1
+
+
+def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
+    model = save_model(tmp_path / "model.h5")
+    images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
+    assert stage("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-1.jpg", "photo-2.jpg"]

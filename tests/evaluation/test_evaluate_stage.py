@@ -1,0 +1,89 @@
+"""The evaluate stage on a small devkit: perfect detections there and back through every format."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rcnn_svm.cli.main import run_stage
+from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.detections import Detections
+
+
+@pytest.fixture(scope="module")
+def devkit(tmp_path_factory):
+    root = tmp_path_factory.mktemp("devkit")
+    write_synthetic_voc(root, num_train=1, num_test=4)
+    return root
+
+
+def perfect_detections(root):
+    """Every object found where it is, twice."""
+    database = load_voc(root, "2007", "test", classes=SYNTHETIC_CLASSES)
+    annotations = [database.annotation(index) for index in range(len(database))]
+    boxes = np.concatenate([annotation.boxes for annotation in annotations])
+    image = np.repeat(np.arange(len(annotations)), [len(annotation.boxes) for annotation in annotations])
+    cls = np.concatenate([annotation.classes for annotation in annotations])
+    return Detections(
+        database.image_ids,
+        database.classes,
+        np.tile(image, 2),
+        np.tile(cls, 2),
+        np.tile(boxes, (2, 1)),
+        np.repeat([1.0, 0.5], len(boxes)),
+    )
+
+
+def evaluate(*words):
+    return run_stage("evaluate", [*map(str, words), "--classes", ",".join(SYNTHETIC_CLASSES)])
+
+
+def test_report_of_perfect_detections(devkit, tmp_path, capsys):
+    detections = perfect_detections(devkit)
+    detections.save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    assert evaluate("--detections", tmp_path / "found.h5", "--voc", devkit, "--pictures", 2, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == f"wrote {out}"
+    mean = next(line.split() for line in printed.splitlines() if line.startswith("mean"))
+    assert mean[-2:] == ["100.0", "100.0"]
+
+    content = json.loads((out / "results.json").read_text())
+    assert content["map_voc07"] == pytest.approx(1)
+    assert len(json.loads((out / "coco_results.json").read_text())) == len(detections) // 2
+    assert (out / "ap.csv").read_text().count("\n") == 1 + len(SYNTHETIC_CLASSES)
+    assert (out / "ap.md").exists()
+    for picture in (out / "precision_recall.png", out / "pictures" / "contact_sheet.jpg"):
+        Image.open(picture).load()
+
+    # The files it wrote, read back as somebody else's results, say the same.
+    comp4 = ("--comp4", out / "comp4", "--pictures", 0, "--out", tmp_path / "again")
+    assert evaluate(*comp4, "--voc", devkit) == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again["classes"] == content["classes"]
+    assert again["nms"] is None
+    assert not (tmp_path / "again" / "pictures").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "trainval"), "is not in voc_2007_trainval|was not tested"),
+        (("--iou", "1.5"), r"\(0, 1\], not 1.5"),
+        (("--nms", "-1"), r"\[0, 1\], not -1"),
+    ],
+)
+def test_bad_input_is_one_sentence(devkit, tmp_path, capsys, options, message):
+    perfect_detections(devkit).save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    assert evaluate("--detections", tmp_path / "found.h5", "--voc", devkit, "--out", out, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("rcnn-svm evaluate: error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not out.exists()

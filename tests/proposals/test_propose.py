@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.propose import propose_database
+from rcnn_svm.proposals.sliding_window import SlidingWindow
+from rcnn_svm.proposals.store import ProposalSet
+
+
+class Recorder:
+    """A proposer that counts its calls and does something at one of them."""
+
+    def __init__(self, at=None, action=None, max_boxes=None):
+        self.settings = {"method": "recorder", "max_boxes": max_boxes}
+        self.calls, self.at, self.action = 0, at, action
+        self.lock = threading.Lock()
+
+    def __call__(self, image):
+        with self.lock:
+            self.calls += 1
+            calls = self.calls
+        if calls == self.at:
+            self.action()
+        height, width = image.shape[:2]
+        return np.array([[0, 0, width - 1, height - 1], [0, 0, image[0, 0, 0], image[0, 0, 1]]], np.float32)
+
+
+SIZES = [(10 + i, 20 + i) for i in range(11)]
+
+
+def check_complete(path, database, proposer):
+    proposals = ProposalSet.load(path)
+    assert proposals.image_ids == database.image_ids
+    for i, boxes in enumerate(proposals.boxes):
+        np.testing.assert_array_equal(boxes, proposer(database.load_image(i)))
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith("p.h5")] == ["p.h5"]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_every_image_gets_its_boxes(tmp_path, make_database, jobs):
+    database, proposer = make_database(SIZES), Recorder()
+    proposals = propose_database(database, proposer, tmp_path / "p.h5", jobs=jobs, part_images=4)
+    assert proposer.calls == len(SIZES)
+    assert proposals.settings == {**proposer.settings, "database": "toys"}
+    assert ProposalSet.load(tmp_path / "p.h5").fingerprint == proposals.fingerprint
+    check_complete(tmp_path / "p.h5", database, Recorder())
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_run_goes_on_where_it_was(tmp_path, make_database, jobs):
+    database = make_database(SIZES)
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, Recorder(10, interrupt), tmp_path / "p.h5", jobs=jobs, part_images=3)
+    assert not (tmp_path / "p.h5").exists()
+    rest = Recorder()
+    propose_database(database, rest, tmp_path / "p.h5", jobs=jobs, part_images=3)
+    assert rest.calls <= 5
+    check_complete(tmp_path / "p.h5", database, Recorder())
+
+
+def test_unreadable_image_is_named_and_the_parts_before_it_stay(tmp_path, make_database):
+    database = make_database(SIZES)
+    content = database.image_path(7).read_bytes()
+    database.image_path(7).write_bytes(content[:80])
+    with pytest.raises(InputError, match=r"007\.png"):
+        propose_database(database, Recorder(), tmp_path / "p.h5", part_images=3)
+    database.image_path(7).unlink()
+    with pytest.raises(InputError, match=r"007\.png does not exist"):
+        propose_database(database, Recorder(), tmp_path / "p.h5", part_images=3)
+    database.image_path(7).write_bytes(content)
+    rest = Recorder()
+    propose_database(database, rest, tmp_path / "p.h5", part_images=3)
+    assert rest.calls == len(SIZES) - 6
+    check_complete(tmp_path / "p.h5", database, Recorder())
+
+
+def test_parts_of_other_settings_are_neither_used_nor_lost(tmp_path, make_database):
+    database, path = make_database(SIZES), tmp_path / "p.h5"
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, Recorder(8, interrupt), path, part_images=3)
+    other = Recorder(max_boxes=5)
+    propose_database(database, other, path, part_images=3)
+    assert other.calls == len(SIZES)
+    rest = Recorder()
+    propose_database(database, rest, path, part_images=3, overwrite=True)
+    assert rest.calls == len(SIZES) - 6
+    check_complete(path, database, Recorder())
+
+
+def test_damaged_part_is_made_again(tmp_path, make_database):
+    database, path = make_database(SIZES), tmp_path / "p.h5"
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, Recorder(8, interrupt), path, part_images=3)
+    first, *_ = sorted((tmp_path / "p.h5.parts").glob("*/*.h5"))
+    first.write_bytes(first.read_bytes()[:500])
+    rest = Recorder()
+    propose_database(database, rest, path, part_images=3)
+    assert rest.calls == len(SIZES) - 3
+    check_complete(path, database, Recorder())
+
+
+def test_finished_file_is_kept_and_another_not_overwritten(tmp_path, make_database, capsys):
+    database, path = make_database(SIZES), tmp_path / "p.h5"
+    propose_database(database, Recorder(), path)
+    again = Recorder()
+    proposals = propose_database(database, again, path)
+    assert again.calls == 0 and proposals.image_ids == database.image_ids
+    assert "holds these proposals already" in capsys.readouterr().err
+
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=r"made with max_boxes None, not 5; choose another --out, or pass"):
+        propose_database(database, Recorder(max_boxes=5), path)
+    with pytest.raises(InputError, match="made for 11 images, not the 2 of"):
+        subset = database.subset(["003", "001"])
+        subset.name = database.name
+        propose_database(subset, Recorder(), path)
+    assert path.read_bytes() == content
+    propose_database(database, Recorder(max_boxes=5), path, overwrite=True)
+    assert ProposalSet.load(path).settings["max_boxes"] == 5
+
+
+def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_database, monkeypatch):
+    database, path = make_database(SIZES), tmp_path / "p.h5"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *args, **kwargs: interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            propose_database(database, Recorder(), path)
+    assert (tmp_path / "p.h5.parts").exists()
+    propose_database(database, Recorder(), path)
+    check_complete(path, database, Recorder())
+
+
+def test_damaged_file_is_only_replaced_on_request(tmp_path, make_database):
+    database, path = make_database(SIZES), tmp_path / "p.h5"
+    path.write_bytes(b"not what it should be")
+    with pytest.raises(InputError, match=r"not a readable HDF5 file.*--overwrite"):
+        propose_database(database, Recorder(), path)
+    propose_database(database, Recorder(), path, overwrite=True)
+    check_complete(path, database, Recorder())
+
+
+SLOW_RUN = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from rcnn_svm.data import Annotation, ImageDatabase
+from rcnn_svm.proposals.propose import propose_database
+from rcnn_svm.proposals.sliding_window import SlidingWindow
+
+folder, out, log = map(Path, sys.argv[1:])
+sizes = {f"{i:03d}": (10 + i, 20 + i) for i in range(11)}
+none = np.zeros(0, int)
+database = ImageDatabase("toys", ["cat"], list(sizes), lambda i: folder / f"{i}.png",
+    lambda i: Annotation(sizes[i], np.zeros((0, 4), np.float32), none, none.astype(bool), none.astype(bool)))
+
+class Slow(SlidingWindow):
+    def __call__(self, image):
+        with log.open("a") as stream:
+            stream.write(f"{image.shape[0] - 10}\\n")
+        time.sleep(0.05)
+        return super().__call__(image)
+
+propose_database(database, Slow(), out, jobs=2, part_images=3)
+"""
+
+
+def test_killed_process_loses_at_most_its_last_parts(tmp_path, make_database):
+    database = make_database(SIZES)
+    out, log = tmp_path / "p.h5", tmp_path / "log"
+    command = [sys.executable, "-c", SLOW_RUN, str(tmp_path / "images"), str(out), str(log)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("p.h5.parts/*/0000003.h5")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    log.unlink()
+
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert not {0, 1, 2, 3, 4, 5} & set(map(int, log.read_text().split()))
+    check_complete(out, database, SlidingWindow())

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rcnn_svm.boxes import box_areas, iou_matrix
+from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.ranking import check_max_boxes, rank_boxes
+
+corner = st.integers(0, 12)
+box_lists = st.lists(
+    st.tuples(corner, corner, corner, corner).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])), max_size=40
+)
+
+
+@given(box_lists, st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_order_depends_on_the_set_alone_and_loses_nothing(boxes, random):
+    ranked = rank_boxes(np.array(boxes, float).reshape(-1, 4))
+    shuffled = boxes + boxes[:3]
+    random.shuffle(shuffled)
+    assert ranked.tolist() == rank_boxes(np.array(shuffled, np.float32).reshape(-1, 4)).tolist()
+    assert sorted(map(tuple, ranked.tolist())) == sorted({tuple(map(float, box)) for box in boxes})
+    assert ranked.dtype == np.float32
+
+
+@given(box_lists)
+@settings(max_examples=60, deadline=None)
+def test_near_duplicates_come_after_everything_else(boxes):
+    ranked = rank_boxes(np.array(boxes, float).reshape(-1, 4))
+    iou = iou_matrix(ranked, ranked)
+    repeats = [bool((iou[i, :i] > 0.8).any()) for i in range(len(ranked))]
+    assert repeats == sorted(repeats)
+
+
+def test_large_boxes_tend_to_come_first_but_small_ones_mix_in():
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 300, (500, 2))
+    boxes = np.hstack([corners, corners + rng.integers(5, 200, (500, 2))])
+    areas = box_areas(rank_boxes(boxes))
+    assert areas[:100].mean() > 1.5 * areas.mean()
+    assert areas[:100].min() < np.median(areas)
+
+
+def test_no_boxes():
+    assert rank_boxes(np.empty((0, 4))).shape == (0, 4)
+
+
+def test_limit_below_one_is_refused():
+    check_max_boxes(None)
+    check_max_boxes(1)
+    with pytest.raises(InputError, match="at least 1"):
+        check_max_boxes(0)
