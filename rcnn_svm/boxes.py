@@ -46,9 +46,7 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return intersection / union
 
 
-def class_overlaps(
-    boxes: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray, num_classes: int
-) -> np.ndarray:
+def class_overlaps(boxes: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray, num_classes: int) -> np.ndarray:
     """Return, for every box and class, the largest IoU with a ground-truth box of that class.
 
     Args:

@@ -28,7 +28,7 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as handle:
-                found = {name: _hdf5_matrix(handle[name]) for name in names if name in handle}
+                found = {name: hdf5_matrix(handle[name]) for name in names if name in handle}
         else:
             found = scipy.io.loadmat(path, variable_names=list(names))
     except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
@@ -39,8 +39,8 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
     return {name: np.asarray(found[name]) for name in names}
 
 
-def _hdf5_matrix(dataset: h5py.Dataset) -> np.ndarray:
-    """Return a version 7.3 variable; an empty one is stored as its shape with a mark."""
+def hdf5_matrix(dataset: h5py.Dataset) -> np.ndarray:
+    """Return a matrix of a version 7.3 file in MATLAB's shape; an empty one is stored as its shape with a mark."""
     if dataset.attrs.get("MATLAB_empty", 0):
-        return np.zeros(tuple(int(n) for n in dataset[...]))
-    return dataset[...].T
+        return np.zeros(dataset[()].astype(int))
+    return dataset[()].T

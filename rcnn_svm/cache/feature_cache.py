@@ -320,9 +320,7 @@ class FeatureCache:
             difficult=np.zeros(num_rows, bool) if difficult is None else np.asarray(difficult, bool),
             overlap=np.asarray(overlap, np.float32),
             image_start=image_start,
-            image_size=(
-                _extent(boxes, image_start) if image_size is None else np.asarray(image_size, np.int32)
-            ),
+            image_size=(_extent(boxes, image_start) if image_size is None else np.asarray(image_size, np.int32)),
         )
         if image_start[0] != 0 or image_start[-1] != num_rows or (np.diff(image_start) < 0).any():
             raise InputError(f"image_start must rise from 0 to the {num_rows} rows of features")
@@ -425,6 +423,7 @@ class FeatureCache:
             if np.setdiff1d(late, arrays.image_start).size:
                 problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
         return problems
+
 
 def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:
     """Return (height, width) that just holds the boxes of every image."""

@@ -39,9 +39,7 @@ class RegionSet:
         return len(self.boxes)
 
 
-def build_regions(
-    image_id: str, annotation: Annotation, proposals: np.ndarray, num_classes: int
-) -> RegionSet:
+def build_regions(image_id: str, annotation: Annotation, proposals: np.ndarray, num_classes: int) -> RegionSet:
     """Return the regions of an image, without features.
 
     Args:

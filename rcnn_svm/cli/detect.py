@@ -101,6 +101,4 @@ def run(args: argparse.Namespace) -> None:
 def picture_names(images: Sequence[Path]) -> list[str]:
     """Return a file name for the picture of each image; numbered where images of two folders share a name."""
     stems = [path.stem for path in images]
-    return [
-        f"{stem}.jpg" if stems.count(stem) == 1 else f"{stem}-{number}.jpg" for number, stem in enumerate(stems, 1)
-    ]
+    return [f"{stem}.jpg" if stems.count(stem) == 1 else f"{stem}-{number}.jpg" for number, stem in enumerate(stems, 1)]

@@ -78,9 +78,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {out}")
 
 
-def _load_detections(
-    args: argparse.Namespace, database: ImageDatabase
-) -> tuple[Detections, str, float | None]:
+def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple[Detections, str, float | None]:
     """Return the detections, a name for their report, and the threshold of the suppression to apply."""
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.evaluation.formats import read_comp4

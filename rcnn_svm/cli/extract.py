@@ -63,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out", metavar="DIR", type=Path, help="default: cache/features/IMAGESET.BACKBONE.LAYER"
-    )
+    output.add_argument("--out", metavar="DIR", type=Path, help="default: cache/features/IMAGESET.BACKBONE.LAYER")
     output.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="how features are stored")
     output.add_argument(
         "--shard-images", metavar="N", type=positive_int, default=20, help="images per file (default: %(default)s)"
@@ -85,9 +83,7 @@ def run(args: argparse.Namespace) -> None:
     proposals = ProposalSet.load(args.proposals or _find_proposals(database.name))
     if args.max_boxes is not None:
         proposals = _first_boxes(proposals, args.max_boxes)
-    backbone = load_backbone(
-        args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding
-    )
+    backbone = load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding)
     extractor = FeatureExtractor(
         backbone,
         make_runtime(backbone, args.runtime, args.device, args.threads),

@@ -42,10 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
     inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
     inputs = _load_npz(inputs_path)
+    cache = case_cache(inputs, args.case.stem)
     recorded = _load_npz(inputs_path.with_name("expected.npz")) if _has_expected(args.case) else {}
-    expected = {
-        name.split("/", 1)[1]: array for name, array in recorded.items() if name.startswith(f"{args.variant}/")
-    }
+    expected = {name.split("/", 1)[1]: array for name, array in recorded.items() if name.startswith(f"{args.variant}/")}
     if recorded and not expected:
         variants = sorted({name.split("/")[0] for name in recorded})
         raise InputError(f"{args.case} has no variant {args.variant!r}; it has {', '.join(variants)}")
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         k_folds=0 if folds else int(inputs["k_folds"]),
     )
     start = time.perf_counter()
-    miner.fit(case_cache(inputs, args.case.stem), folds=folds)
+    miner.fit(cache, folds=folds)
     seconds = time.perf_counter() - start
     found = result_arrays(miner)
     print(

@@ -40,9 +40,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
             f"{path} is not an image in a format that can be read; replace it or remove it from the image list"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{path} is refused because of its size ({error}); scale it down before using it"
-        ) from error
+        raise InputError(f"{path} is refused because of its size ({error}); scale it down before using it") from error
     except InputError as error:
         raise InputError(f"{path} cannot be used: {error}") from error
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, ...

@@ -50,9 +50,7 @@ def write_synthetic_voc(
             disk that cannot be written.
     """
     if num_train < 1 or num_test < 1:
-        raise InputError(
-            f"cannot make {num_train} training and {num_test} test images; both must be at least 1"
-        )
+        raise InputError(f"cannot make {num_train} training and {num_test} test images; both must be at least 1")
     if seed < 0:
         raise InputError(f"the seed of the synthetic images is {seed}; it must be 0 or more")
     settings = {"version": _GENERATOR_VERSION, "num_train": num_train, "num_test": num_test, "seed": seed}
@@ -132,9 +130,7 @@ def _write_annotation(path: Path, image: np.ndarray, objects: list[SceneObject])
         element = ElementTree.SubElement(root, "object")
         _add_fields(element, name=item.name, truncated=int(item.truncated), difficult=int(item.difficult))
         x1, y1, x2, y2 = item.box
-        _add_fields(
-            ElementTree.SubElement(element, "bndbox"), xmin=x1 + 1, ymin=y1 + 1, xmax=x2 + 1, ymax=y2 + 1
-        )
+        _add_fields(ElementTree.SubElement(element, "bndbox"), xmin=x1 + 1, ymin=y1 + 1, xmax=x2 + 1, ymax=y2 + 1)
     ElementTree.indent(root, "\t")
     path.write_bytes(ElementTree.tostring(root) + b"\n")
 

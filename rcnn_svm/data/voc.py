@@ -123,8 +123,7 @@ def _read_split(folder: Path, split: str) -> list[str]:
         # The per-class lists (`car_train.txt`) are no splits of images.
         splits = sorted(p.stem for p in sets.glob("*.txt") if "_" not in p.stem)
         raise InputError(
-            f"split {split!r} does not exist: there is no {path}; "
-            f"the splits there are: {', '.join(splits) or 'none'}"
+            f"split {split!r} does not exist: there is no {path}; the splits there are: {', '.join(splits) or 'none'}"
         )
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     image_ids = []
@@ -174,13 +173,10 @@ def _read_annotation(path: Path, class_index: dict[str, int], ignore_others: boo
             if ignore_others:
                 continue
             raise InputError(
-                f"{where}: {name!r} is not one of the 20 VOC classes; "
-                "name the classes of your own data with --classes"
+                f"{where}: {name!r} is not one of the 20 VOC classes; name the classes of your own data with --classes"
             )
         # Direct children only: the <part> elements of an object have names and boxes of their own.
-        x1, y1, x2, y2 = (
-            _number(element, f"bndbox/{side}", where, float) for side in ("xmin", "ymin", "xmax", "ymax")
-        )
+        x1, y1, x2, y2 = (_number(element, f"bndbox/{side}", where, float) for side in ("xmin", "ymin", "xmax", "ymax"))
         if not (1 <= x1 <= x2 <= width and 1 <= y1 <= y2 <= height):
             raise InputError(
                 f"{where}: box xmin={x1:g} ymin={y1:g} xmax={x2:g} ymax={y2:g} is empty or reaches outside "
@@ -230,9 +226,7 @@ def _number(element: ElementTree.Element, tag: str, where: Path | str, kind: typ
         return kind(text)
     except ValueError as error:
         expected = "a whole number" if kind is int else "a number"
-        raise InputError(
-            f"{where}: <{tag}> is {text!r}, expected {expected}; correct the annotation"
-        ) from error
+        raise InputError(f"{where}: <{tag}> is {text!r}, expected {expected}; correct the annotation") from error
 
 
 def _flag(element: ElementTree.Element, tag: str, where: str) -> bool:

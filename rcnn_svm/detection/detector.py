@@ -74,9 +74,7 @@ class Detector:
             )
         return (features * feature_scale(self.feat_norm_mean)) @ self.W + self.B
 
-    def detect(
-        self, image: np.ndarray, *, thresh: float = -1.0, nms_threshold: float = 0.3
-    ) -> ImageDetections:
+    def detect(self, image: np.ndarray, *, thresh: float = -1.0, nms_threshold: float = 0.3) -> ImageDetections:
         """Return the objects found in an image.
 
         Args:
@@ -102,9 +100,7 @@ class Detector:
         cls = np.array([index for index, _ in found], np.int32)
         rows = np.array([row for _, row in found], np.int64)
         order = np.argsort(-scores[rows, cls], kind="stable")
-        return ImageDetections(
-            cls=cls[order], boxes=boxes[rows[order]], scores=scores[rows[order], cls[order]]
-        )
+        return ImageDetections(cls=cls[order], boxes=boxes[rows[order]], scores=scores[rows[order], cls[order]])
 
     @cached_property
     def _extractor(self):

@@ -45,9 +45,7 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
     return paths
 
 
-def read_comp4(
-    source: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str]
-) -> Detections:
+def read_comp4(source: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str]) -> Detections:
     """Read VOC results files, ours or anyone's.
 
     Args:

@@ -46,9 +46,7 @@ class FeatureExtractor:
 
     def __init__(self, backbone: Backbone, runtime: Runtime, *, crop_mode: str = "warp", batch_size: int = 64):
         # Refuses a geometry without meaning now, not when the first image is warped.
-        plan_crops(
-            np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode
-        )
+        plan_crops(np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode)
         self.dim = backbone.dim
         self.settings = {
             "backbone": backbone.settings,
@@ -251,9 +249,7 @@ def extract_database(
     )
 
     def regions_of(i: int) -> RegionSet:
-        return build_regions(
-            database.image_ids[i], database.annotation(i), proposals_of(i), len(database.classes)
-        )
+        return build_regions(database.image_ids[i], database.annotation(i), proposals_of(i), len(database.classes))
 
     mine = range(index, plan.num_shards, parts)
     pending = [shard for shard in plan.pending() if shard in mine]

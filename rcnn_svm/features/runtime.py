@@ -60,9 +60,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
         self.device = torch.device("cpu")
-        self._session = onnxruntime.InferenceSession(
-            _export(backbone), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(_export(backbone), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
@@ -72,9 +70,7 @@ class OnnxRuntime:
 Runtime = TorchRuntime | OnnxRuntime
 
 
-def make_runtime(
-    backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None
-) -> Runtime:
+def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None) -> Runtime:
     """Return what runs a backbone here.
 
     Args:

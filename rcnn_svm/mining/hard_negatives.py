@@ -284,9 +284,7 @@ class _Training:
                     if epoch * num_images + images.stop <= done:
                         continue
                     self._scan_run(epoch, images, arrays, rows)
-                    bar.set_postfix(
-                        hard=self.history.num_added, updates=self.history.num_updates, refresh=False
-                    )
+                    bar.set_postfix(hard=self.history.num_added, updates=self.history.num_updates, refresh=False)
                     bar.update(len(images))
                     if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
                         self._save_checkpoint(epoch * num_images + images.stop)
@@ -415,9 +413,7 @@ class _Training:
             part = solutions[f * len(self.states) : (f + 1) * len(self.states)]
             weights = np.stack([solution.weights for solution in part], axis=1)
             detectors.append(
-                self._detector(
-                    weights[:-1].astype(np.float32), (weights[-1] * self.miner.bias_mult).astype(np.float32)
-                )
+                self._detector(weights[:-1].astype(np.float32), (weights[-1] * self.miner.bias_mult).astype(np.float32))
             )
         return detectors
 

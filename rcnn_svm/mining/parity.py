@@ -11,6 +11,12 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
+ARRAYS = ("feat", "image_start", "boxes", "gt", "overlap", "cls", "image_size")
+PARAMETERS = (
+    *("num_classes", "layer", "k_folds", "max_hard_epochs", "svm_C", "pos_loss_weight", "bias_mult"),
+    *("retrain_limit", "hard_thresh", "evict_thresh", "neg_ovr_thresh"),
+)
+
 WEIGHT_TOLERANCE = 1e-4
 LOSS_TOLERANCE = 1e-3
 
@@ -28,15 +34,15 @@ def case_cache(inputs: Mapping[str, np.ndarray], name: str) -> FeatureCache:
     """Return the feature cache of a case, after the fully connected layers where it has some.
 
     Args:
-        inputs: the arrays of `inputs.npz`: feat, image_start, boxes (1-based), gt, overlap, cls, image_size.
+        inputs: the contents of `inputs.npz`, ARRAYS (boxes 1-based) and PARAMETERS.
         name: of the case.
 
     Raises:
-        InputError: an array is missing.
+        InputError: something is missing.
     """
-    missing = {"feat", "image_start", "boxes", "gt", "overlap", "cls"} - set(inputs)
+    missing = [key for key in (*ARRAYS, *PARAMETERS) if key not in inputs]
     if missing:
-        raise InputError(f"case {name} lacks the arrays {', '.join(sorted(missing))}")
+        raise InputError(f"case {name} lacks {', '.join(missing)}")
     features = inputs["feat"]
     if int(inputs["layer"]) == 7:
         features = np.maximum(features @ inputs["fc6_w"] + inputs["fc6_b"], 0)

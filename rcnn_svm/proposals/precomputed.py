@@ -14,12 +14,11 @@ from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import file_digest
+from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
 
 
-def import_proposals(
-    path: str | os.PathLike, database: ImageDatabase, max_boxes: int | None = None
-) -> ProposalSet:
+def import_proposals(path: str | os.PathLike, database: ImageDatabase, max_boxes: int | None = None) -> ProposalSet:
     """Return the proposals that a file holds for the images of a database, checked against their sizes.
 
     Args:
@@ -130,13 +129,6 @@ def _read_cells_hdf5(path):
     """Return boxes and ids of a format 7.3 file: cells are references, axes reversed, text is UTF-16 codes."""
     with h5py.File(path, "r") as handle:
         _require_variables(path, [name for name in handle if not name.startswith("#")])
-        boxes = [_hdf5_matrix(handle[reference]) for reference in handle["boxes"][()].ravel()]
-        ids = [_hdf5_matrix(handle[reference]) for reference in handle["images"][()].ravel()]
+        boxes = [hdf5_matrix(handle[reference]) for reference in handle["boxes"][()].ravel()]
+        ids = [hdf5_matrix(handle[reference]) for reference in handle["images"][()].ravel()]
     return boxes, ["".join(map(chr, codes.ravel())) for codes in ids]
-
-
-def _hdf5_matrix(dataset):
-    """Return a matrix in MATLAB's shape; an empty one is stored as its shape with a mark."""
-    if dataset.attrs.get("MATLAB_empty", 0):
-        return np.zeros(dataset[()].astype(int))
-    return dataset[()].T

@@ -95,8 +95,7 @@ def recall_report(
     return RecallReport(
         thresholds=tuple(thresholds),
         by_class={
-            name: coverage(overlaps[easy & (classes == k)], thresholds)
-            for k, name in enumerate(database.classes)
+            name: coverage(overlaps[easy & (classes == k)], thresholds) for k, name in enumerate(database.classes)
         },
         overall=coverage(overlaps[easy], thresholds),
         with_difficult=coverage(overlaps, thresholds),

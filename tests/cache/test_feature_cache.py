@@ -125,9 +125,7 @@ def test_runs_cover_every_row_once_within_the_limit(tmp_path, rows):
         covered.append(arrays.features[part])
         assert len(covered[-1]) <= rows or len(images) == 1
     assert seen == list(range(cache.num_images))
-    np.testing.assert_array_equal(
-        np.concatenate(covered), np.concatenate([region.features for region in REGIONS])
-    )
+    np.testing.assert_array_equal(np.concatenate(covered), np.concatenate([region.features for region in REGIONS]))
 
 
 def test_resume_writes_only_what_is_missing_or_damaged(tmp_path):
@@ -270,9 +268,7 @@ def test_rows_are_ground_truth_first_with_labels_and_overlaps():
     assert regions.label.tolist() == [3, 1, 0, 0, 0]
     assert regions.gt.tolist() == [True, True, False, False, False]
     assert regions.difficult.tolist() == [False, True, False, False, False]
-    np.testing.assert_allclose(
-        regions.overlap, [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0.5], [0, 0, 0]], atol=1e-7
-    )
+    np.testing.assert_allclose(regions.overlap, [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0.5], [0, 0, 0]], atol=1e-7)
 
 
 @pytest.mark.parametrize(

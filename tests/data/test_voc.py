@@ -78,9 +78,7 @@ def test_float_coordinates_and_missing_flags_of_later_years(tmp_path):
     assert not annotation.difficult.any() and not annotation.truncated.any()
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 40), st.integers(1, 50), st.integers(1, 40)), max_size=6)
-)
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 40), st.integers(1, 50), st.integers(1, 40)), max_size=6))
 def test_any_box_inside_the_image_loses_exactly_one(tmp_path_factory, corners):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners]
     root = write_devkit(tmp_path_factory.mktemp("voc"), {"a": annotation_xml(*(object_xml(box=b) for b in boxes))})

@@ -37,9 +37,7 @@ def test_keeps_what_the_original_keeps(golden_dir, case):
         overlap=inputs["overlap"],
         classes=names,
     )
-    detector = Detector(
-        tuple(names), expected["W"], expected["B"], float(expected["feat_norm_mean"]), cache.settings
-    )
+    detector = Detector(tuple(names), expected["W"], expected["B"], float(expected["feat_norm_mean"]), cache.settings)
     found = testing.test_cache(cache, detector)
 
     assert found.settings["max_per_image"] == expected["max_per_image"]

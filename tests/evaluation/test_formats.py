@@ -32,9 +32,7 @@ def toy(count=40, whole_pixels=False):
 
 
 def test_comp4_lines_are_the_original_s_for_whole_pixels(tmp_path):
-    detections = Detections(
-        IDS, CLASSES, np.array([1]), np.array([0]), np.array([[0, 9, 99, 499]]), np.array([-0.25])
-    )
+    detections = Detections(IDS, CLASSES, np.array([1]), np.array([0]), np.array([[0, 9, 99, 499]]), np.array([-0.25]))
     cat, dog = write_comp4(detections, tmp_path, "test")
     assert cat.name == "comp4_det_test_cat.txt"
     assert cat.read_text() == "000012 -0.250000 1 10 100 500\n"

@@ -65,9 +65,7 @@ def database(tmp_path):
             difficult=np.arange(count) == 1,
             truncated=np.zeros(count, bool),
         )
-    return ImageDatabase(
-        "toy", ["a", "b"], list(annotations), lambda i: tmp_path / f"{i}.png", annotations.__getitem__
-    )
+    return ImageDatabase("toy", ["a", "b"], list(annotations), lambda i: tmp_path / f"{i}.png", annotations.__getitem__)
 
 
 def random_boxes(rng, count, height, width):

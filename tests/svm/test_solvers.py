@@ -36,9 +36,7 @@ def optimum_by_qp(problem: SvmProblem) -> float:
 
     bounds = [(0, c) for c in problem.upper]
     options = {"maxiter": 20000, "maxfun": 100000, "ftol": 1e-15, "gtol": 1e-10}
-    result = minimize(
-        negative_dual, np.zeros(len(signed)), jac=True, bounds=bounds, method="L-BFGS-B", options=options
-    )
+    result = minimize(negative_dual, np.zeros(len(signed)), jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return -result.fun
 
 

@@ -54,9 +54,7 @@ def _recede(texture: np.ndarray, height: int, width: int) -> np.ndarray:
     source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32)
     target = np.array([[-0.05, 0], [1.05, 0], [1.7, 1], [-0.7, 1]], np.float32) * [width, height]
     matrix = cv2.getPerspectiveTransform(source, target.astype(np.float32))
-    return cv2.warpPerspective(
-        texture.astype(np.float32), matrix, (width, height), borderMode=cv2.BORDER_REFLECT
-    )
+    return cv2.warpPerspective(texture.astype(np.float32), matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
 
 
 def _hang_pictures(rng: np.random.Generator, wall: np.ndarray) -> None:

@@ -109,9 +109,7 @@ def _sphere_pattern(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, z: n
     count = 12 if kind == "patches" else int(rng.integers(14, 40))
     height = 1 - (2 * np.arange(count) + 1) / count
     angle = np.arange(count) * np.pi * (3 - 5**0.5)
-    centres = np.stack(
-        [np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], 1
-    )
+    centres = np.stack([np.sqrt(1 - height**2) * np.cos(angle), np.sqrt(1 - height**2) * np.sin(angle), height], 1)
     nearest = np.max(np.tensordot(centres.astype(np.float32), np.stack([p, q, r]), 1), axis=0)
     radius = rng.uniform(0.4, 0.55) / (count / 12) ** 0.5
     return _mix(nearest > np.cos(radius), second, first * (0.35 if kind == "patches" else 1))
@@ -245,13 +243,9 @@ def cone(rng: np.random.Generator, size: int) -> Surface:
     second = colour(rng, saturation=(0, 0.1), value=(0.75, 0.97) if rng.random() < 0.8 else (0.1, 0.2))
     bands = int(rng.integers(1, 4))
     stripe = (np.sin((sagging + rng.uniform(-0.1, 0.1)) * bands * 2 * np.pi) > 0.25) & (along > 0.12)
-    body = _edge(
-        np.minimum(width - np.abs(x), np.minimum(y - top, bottom + 0.07 * np.sqrt(1 - across**2) - y)), size
-    )
+    body = _edge(np.minimum(width - np.abs(x), np.minimum(y - top, bottom + 0.07 * np.sqrt(1 - across**2) - y)), size)
     foot_half = half * rng.uniform(1.35, 1.6)
-    foot_points = np.array(
-        [[-foot_half * 0.8, 0.68], [foot_half * 0.8, 0.68], [foot_half, 0.9], [foot_half, 0.99]]
-    )
+    foot_points = np.array([[-foot_half * 0.8, 0.68], [foot_half * 0.8, 0.68], [foot_half, 0.9], [foot_half, 0.99]])
     foot_points = np.concatenate([foot_points, [[-foot_half, 0.99], [-foot_half, 0.9]]])
     foot = _polygon(size, foot_points)
     foot_colour = first * 0.85 if rng.random() < 0.6 else np.full(3, 0.15, np.float32)
@@ -380,10 +374,7 @@ def pebble(rng: np.random.Generator, size: int) -> Surface:
     """Return a stone: clutter."""
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     radius = 0.75 + 0.08 * sum(rng.normal() * np.cos(k * angle + rng.uniform(0, 6)) for k in (2, 3, 4))
-    outline = (
-        np.stack([np.cos(angle), rng.uniform(0.55, 0.9) * np.sin(angle)], 1)
-        * np.clip(radius, 0.4, 1)[:, None]
-    )
+    outline = np.stack([np.cos(angle), rng.uniform(0.55, 0.9) * np.sin(angle)], 1) * np.clip(radius, 0.4, 1)[:, None]
     blurred = cv2.GaussianBlur(_polygon(size, outline), (0, 0), size / 30)
     alpha = np.clip((blurred - 0.5) * size / 15 + 0.5, 0, 1).astype(np.float32)
     base = colour(rng, hue=(0, 0.15), saturation=(0.02, 0.3), value=(0.3, 0.75))
@@ -397,17 +388,11 @@ def stick(rng: np.random.Generator, size: int) -> Surface:
     half = rng.uniform(0.04, 0.1)
     bent = y + rng.uniform(-0.15, 0.15) * x**2
     across = np.clip(bent / half, -1, 1)
-    tint = (
-        colour(rng)
-        if rng.random() < 0.5
-        else colour(rng, hue=(0.05, 0.1), saturation=(0.3, 0.6), value=(0.3, 0.6))
-    )
+    tint = colour(rng) if rng.random() < 0.5 else colour(rng, hue=(0.05, 0.1), saturation=(0.3, 0.6), value=(0.3, 0.6))
     albedo = mottled(rng, plain(tint, size, size), 0.2, size / 8)
     tip = (x > 0.82)[..., None]
     albedo = np.where(tip, albedo * 0.6, albedo)
-    alpha = _edge(
-        np.minimum(half * np.where(tip[..., 0], (1 - x) / 0.18, 1) - np.abs(bent), 0.98 - np.abs(x)), size
-    )
+    alpha = _edge(np.minimum(half * np.where(tip[..., 0], (1 - x) / 0.18, 1) - np.abs(bent), 0.98 - np.abs(x)), size)
     return Surface(albedo, _unit(x * 0, across, np.sqrt(1 - across**2) + 0.1), alpha)
 
 

@@ -95,9 +95,7 @@ def _arrange(
         name = names[int(rng.integers(len(names)))]
         wanted.append((name, toys.CLASSES[name]))
     for kinds, most in ((toys.DISTRACTORS, 3), (toys.CLUTTER, 4)):
-        wanted += [
-            (None, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(1, most + 1)))
-        ]
+        wanted += [(None, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(1, most + 1)))]
     wanted = [wanted[i] for i in rng.permutation(len(wanted))]
     sprites: list[_Sprite] = []
     for name, toy in wanted:
@@ -151,9 +149,7 @@ def _light_up(surface: Surface, light: np.ndarray, gloss: float, ambient: float)
     return surface.albedo * (ambient + 1.2 * (1 - ambient) * diffuse)[..., None] + gloss * mirrored[..., None]
 
 
-def _place(
-    rng: np.random.Generator, shape: tuple[int, int], height: int, width: int, horizon: int
-) -> tuple[int, int]:
+def _place(rng: np.random.Generator, shape: tuple[int, int], height: int, width: int, horizon: int) -> tuple[int, int]:
     """Return a top left corner: on the ground, now and then partly beyond the border."""
     h, w = shape
     beyond = 0.35 if rng.random() < 0.15 else 0.0
@@ -188,9 +184,7 @@ def _shadow(sprite: _Sprite, height: int, width: int, horizon: int, light: np.nd
     softness = 1 + 0.03 * max(h, w)
     if not horizon:
         shift = 0.09 * max(h, w)
-        matrix = np.array(
-            [[1, 0, sprite.x - shift * light[0]], [0, 1, sprite.y - shift * light[1]]], np.float32
-        )
+        matrix = np.array([[1, 0, sprite.x - shift * light[0]], [0, 1, sprite.y - shift * light[1]]], np.float32)
         return cv2.GaussianBlur(cv2.warpAffine(sprite.alpha, matrix, (width, height)), (0, 0), softness)
     # On a floor the outline is laid down backwards and away from the light.
     foot = sprite.y + h
@@ -231,12 +225,7 @@ def _photograph(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     falloff -= rng.uniform(0.02, 0.14) * (x**2 + y**2)
     falloff += 0.06 * noise(rng, height, width, 120)
     warmth = rng.uniform(-0.08, 0.08)
-    scene = (
-        scene
-        * falloff[..., None]
-        * (1 + warmth * np.array([1, 0.1, -1], np.float32))
-        * rng.uniform(0.9, 1.25)
-    )
+    scene = scene * falloff[..., None] * (1 + warmth * np.array([1, 0.1, -1], np.float32)) * rng.uniform(0.9, 1.25)
     scene = cv2.GaussianBlur(scene.astype(np.float32), (0, 0), rng.uniform(0.3, 0.65))
     scene += rng.normal(0, rng.uniform(0.006, 0.022), scene.shape)
     return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)

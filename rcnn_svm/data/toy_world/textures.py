@@ -129,9 +129,7 @@ def bricks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     base = colour(rng, hue=(0.0, 0.07), saturation=(0.3, 0.65), value=(0.4, 0.75))
     wall = base * (1 + shade)[..., None]
     inside_x = (x + (row % 2) * brick_width / 2) % brick_width
-    joint = np.minimum(
-        np.minimum(inside_x, brick_width - inside_x), np.minimum(y % brick_height, -y % brick_height)
-    )
+    joint = np.minimum(np.minimum(inside_x, brick_width - inside_x), np.minimum(y % brick_height, -y % brick_height))
     mortar = np.clip(1.6 - joint / 1.3, 0, 1)[..., None]
     wall = wall * (1 - mortar) + colour(rng, saturation=(0, 0.1), value=(0.6, 0.8)) * mortar
     return mottled(rng, wall, 0.2, 6)

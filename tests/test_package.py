@@ -1,0 +1,27 @@
+"""What a user imports is there, and comes without waiting for what it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import rcnn_svm
+
+
+def test_every_public_name_exists():
+    for name in rcnn_svm.__all__:
+        assert getattr(rcnn_svm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = rcnn_svm.nonsense
+
+
+def test_help_does_not_load_the_heavy_libraries():
+    code = (
+        "import sys\nfrom rcnn_svm.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('HEAVY', {'torch', 'sklearn', 'cv2', 'onnxruntime', 'matplotlib', 'numba'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY set()" in done.stdout
