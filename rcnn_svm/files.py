@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import platform
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ import numpy as np
 
 from rcnn_svm import __version__
 from rcnn_svm.errors import InputError
+
+# What the system answers when a place cannot be written to.
+WRITE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
 
 
 def fingerprint(settings: Any) -> str:
@@ -40,7 +47,7 @@ def provenance() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "command": " ".join(sys.argv),
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -54,9 +61,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written; nothing that was there is touched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    host = platform.node()
+    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path, host)
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
@@ -70,7 +79,40 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             "so free some space or choose another place and run the same command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Check that a file can be written at `path`, before work is spent on what shall lie there.
+
+    Raises:
+        InputError: it is a folder, or lies where nothing can be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected the name of a file to write")
+    probe = path.with_name(f".{path.name}.probe")
+    write_text(probe, "")
+    probe.unlink()
+
+
+def _remove_abandoned(path: Path, host: str) -> None:
+    """Remove what killed processes of this machine left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+        process = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if process.isdigit() and int(process) != os.getpid() and not _is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _write_failure(error: BaseException) -> str | None:
@@ -78,8 +120,7 @@ def _write_failure(error: BaseException) -> str | None:
 
     HDF5 hides the errno of a failed write inside its message.
     """
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-    for code in codes:
+    for code in WRITE_ERRORS:
         if getattr(error, "errno", None) == code or os.strerror(code).lower() in str(error).lower():
             return os.strerror(code)
     return None
@@ -128,19 +169,22 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
             "delete it and run the stage that writes it again"
         ) from error
     with handle:
-        found = handle.attrs.get("kind")
-        if found != kind:
-            raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
-        version = int(handle.attrs.get("schema", -1))
-        if version != schema:
-            raise InputError(
-                f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
-            )
         try:
+            found = handle.attrs.get("kind")
+            if found != kind:
+                raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
+            version = int(handle.attrs.get("schema", -1))
+            if version != schema:
+                raise InputError(
+                    f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
+                )
             yield handle
-        except OSError as error:
+        except InputError:
+            raise
+        # Damaged bytes make h5py and what reads its answers raise nearly anything.
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(
-                f"{path} cannot be read to its end (truncated or damaged); "
+                f"{path} is damaged ({type(error).__name__} while reading it); "
                 "delete it and run the stage that writes it again"
             ) from error
 

@@ -31,8 +31,9 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
                 found = {name: hdf5_matrix(handle[name]) for name in names if name in handle}
         else:
             found = scipy.io.loadmat(path, variable_names=list(names))
-    except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
-        raise InputError(f"{path} is not a readable MATLAB file: {error}") from error
+    # Damaged bytes make the readers raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} is not a readable MATLAB file ({type(error).__name__}: {error})") from error
     for name in names:
         if name not in found:
             raise InputError(f"{path} has no variable {name!r}, expected {', '.join(names)}")

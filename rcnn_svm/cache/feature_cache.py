@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.cache.shards import Shard, ShardArrays, read_shard, write_shard
+from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import fingerprint, provenance, write_text
 
@@ -37,6 +37,8 @@ class CachePlan:
         dtype: how features are stored, `float32` or `float16`.
         shard_images: images per shard.
         settings: everything that decides the features' values (backbone, weights, crop, proposals).
+        sources: per image, a digest of what its rows are made from (pixels, ground truth); a shard made from
+            anything else is made again. Empty when a cache is only read.
     """
 
     folder: Path
@@ -48,14 +50,16 @@ class CachePlan:
     dtype: str
     shard_images: int
     settings: dict[str, Any]
+    sources: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that differ between any two caches that must not be mixed."""
+        """16 hex digits that differ between any two caches whose shards must not be mixed."""
         return fingerprint(self._identity())
 
     @property
     def num_shards(self) -> int:
+        """Number of shards, written or not."""
         return -(-len(self.image_ids) // self.shard_images)
 
     def images_of(self, shard: int) -> range:
@@ -64,10 +68,11 @@ class CachePlan:
         return range(first, min(first + self.shard_images, len(self.image_ids)))
 
     def shard_path(self, shard: int) -> Path:
+        """Return where a shard lies, written or not."""
         return self.folder / f"shard-{shard:05d}.h5"
 
     def pending(self) -> list[int]:
-        """Return the shards that are still to be written; a damaged one is to be written again.
+        """Return the shards still to be written; those damaged or made from other images are to be written again.
 
         Raises:
             InputError: a shard belongs to another cache.
@@ -86,19 +91,38 @@ class CachePlan:
         if found != expected:
             raise ValueError(f"shard {shard} was planned with (image, rows) {expected}, got {found}")
         arrays = ShardArrays.from_regions(regions, self.dtype)
-        write_shard(self.shard_path(shard), arrays, self.fingerprint, shard)
+        write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
+
+    def read_shard(self, shard: int) -> Shard:
+        """Map a shard.
+
+        Raises:
+            InputError: it is missing, damaged or not this one.
+        """
+        found = read_shard(self.shard_path(shard), self._shard_identity(shard))
+        if np.diff(found.arrays.image_start).tolist() != [self.rows[i] for i in self.images_of(shard)]:
+            raise InputError(
+                f"{self.shard_path(shard)} does not hold the regions that {MANIFEST} lists; "
+                "delete it and run the stage that writes it again"
+            )
+        return found
 
     def _is_complete(self, shard: int) -> bool:
-        path = self.shard_path(shard)
-        if not path.exists():
+        if not self.shard_path(shard).exists():
             return False
         try:
-            read_shard(path, self.fingerprint)
-        except InputError as error:
-            if "belongs to a cache" in str(error):
-                raise
+            found = self.read_shard(shard)
+        except MixedCacheError:
+            raise
+        except InputError:
             return False
-        return True
+        return not self.sources or found.sources == self._sources_of(shard)
+
+    def _sources_of(self, shard: int) -> tuple[str, ...]:
+        return tuple(self.sources[i] for i in self.images_of(shard))
+
+    def _shard_identity(self, shard: int) -> dict[str, Any]:
+        return {"cache": self.fingerprint, "shard": shard}
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -194,6 +218,7 @@ def plan_cache(
     rows: Sequence[int],
     settings: dict[str, Any],
     dim: int,
+    sources: Sequence[str],
     dtype: str = "float32",
     shard_images: int = 20,
 ) -> CachePlan:
@@ -207,6 +232,7 @@ def plan_cache(
         rows: number of regions of every image, ground truth included.
         settings: JSON-able, everything that decides the features' values.
         dim: D.
+        sources: per image, a digest of what its rows are made from.
         dtype: `float32` or `float16`.
         shard_images: images per shard; a shard is what an interruption can lose.
 
@@ -223,6 +249,7 @@ def plan_cache(
         dtype=dtype,
         shard_images=int(shard_images),
         settings=json.loads(json.dumps(settings)),
+        sources=tuple(sources),
     )
     plan.begin()
     return plan
@@ -240,7 +267,6 @@ class FeatureCache:
         image_start: (I + 1,) int64; rows `image_start[i]:image_start[i + 1]` of the whole are image i's.
         dim: D.
         settings: what made the features.
-        fingerprint: differs between any two caches that must not be mixed.
     """
 
     def __init__(self, plan: CachePlan, load: Callable[[int], Shard]):
@@ -252,7 +278,6 @@ class FeatureCache:
         self.image_ids = plan.image_ids
         self.dim = plan.dim
         self.settings = plan.settings
-        self.fingerprint = plan.fingerprint
         self.image_start = np.concatenate([[0], np.cumsum(plan.rows)]).astype(np.int64)
 
     @classmethod
@@ -269,7 +294,7 @@ class FeatureCache:
                 f"{folder} is not complete: {len(missing)} of {plan.num_shards} shards are missing "
                 f"(the first is {plan.shard_path(missing[0]).name}); run the extract stage again to finish it"
             )
-        cache = cls(plan, lambda shard: read_shard(plan.shard_path(shard), plan.fingerprint))
+        cache = cls(plan, plan.read_shard)
         for shard in range(plan.num_shards):
             cache._shard(shard)
         return cache
@@ -343,12 +368,23 @@ class FeatureCache:
         )
         return cls(plan, lambda shard: Shard(arrays))
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any setting, feature, box or label."""
+        checksums = []
+        for number in range(self._plan.num_shards):
+            shard = self._shard(number)
+            checksums.append(shard.checksum or shard.arrays.checksum())
+        return fingerprint([self._plan.fingerprint, checksums])
+
     @property
     def num_images(self) -> int:
+        """I, the number of images."""
         return len(self.image_ids)
 
     @property
     def num_rows(self) -> int:
+        """N, the number of regions of all images."""
         return int(self.image_start[-1])
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache, plan_cache
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.errors import InputError
+from rcnn_svm.files import file_digest
 from rcnn_svm.matlab import read_mat_arrays
 from rcnn_svm.progress import progress_bar
 
@@ -31,6 +32,7 @@ def write_cache(cache: FeatureCache, folder: str | Path, *, shard_images: int = 
         settings=cache.settings,
         shard_images=shard_images,
         regions=cache.regions,
+        sources=[cache.fingerprint] * cache.num_images,
     )
 
 
@@ -41,6 +43,7 @@ def import_girshick_cache(
     classes: Sequence[str],
     image_ids: Sequence[str] | None = None,
     name: str | None = None,
+    network: str | None = None,
     shard_images: int = 20,
 ) -> None:
     """Turn the original's feature cache, one .mat file per image, into ours.
@@ -51,6 +54,7 @@ def import_girshick_cache(
         classes: K class names, in the order of the columns of `overlap`.
         image_ids: images in their order; every file of `source`, sorted by name, where None.
         name: of the image set; the name of `source` where None.
+        network: what made the features, in any words; a model is only applied to features of the same.
         shard_images: images per shard.
 
     Raises:
@@ -85,9 +89,10 @@ def import_girshick_cache(
         image_ids=image_ids,
         rows=counts,
         dim=dims.pop(),
-        settings={"source": "rcnn feature cache", "name": source.name},
+        settings={"source": "feature cache of the original", "backbone": {"name": network or "unnamed"}},
         shard_images=shard_images,
         regions=read,
+        sources=[file_digest(source / f"{image_id}.mat")[:16] for image_id in image_ids],
     )
 
 
@@ -100,8 +105,9 @@ def _read_girshick_image(path: Path, image_id: str, num_classes: int) -> RegionS
     if overlap.shape[1] != num_classes:
         raise InputError(f"{path}: overlap has {overlap.shape[1]} columns, but {num_classes} classes were named")
     features = np.ascontiguousarray(data["feat"], np.float32)
-    if len(features) != count:
-        raise InputError(f"{path}: {len(features)} feature rows for {count} boxes")
+    for name, length in (("feat", len(features)), ("gt", data["gt"].size), ("class", data["class"].size)):
+        if length != count:
+            raise InputError(f"{path}: {name} has {length} rows for {count} boxes")
     corner = boxes[:, 2:].max(axis=0, initial=0)
     return RegionSet(
         image_id=image_id,

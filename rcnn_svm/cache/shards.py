@@ -7,6 +7,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -74,16 +75,26 @@ class ShardArrays:
             yield field.name, getattr(self, field.name)
 
 
-def write_shard(path: Path, arrays: ShardArrays, cache_fingerprint: str, number: int) -> None:
+class MixedCacheError(InputError):
+    """A shard lies in a cache that it was not made for."""
+
+
+def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sources: Sequence[str]) -> None:
     """Write a shard atomically.
+
+    Args:
+        path: where.
+        arrays: what.
+        identity: JSON-able, which shard of which cache this is.
+        sources: per image, a digest of what its rows were made from.
 
     Raises:
         InputError: the disk is full; the shards written before are intact.
     """
-    settings = {"cache": cache_fingerprint, "shard": number}
-    with create_h5(path, KIND, SCHEMA, settings, alignment=ALIGNMENT) as handle:
+    with create_h5(path, KIND, SCHEMA, identity, alignment=ALIGNMENT) as handle:
         for name, array in arrays.items():
             handle.create_dataset(name, data=array)
+        handle.create_dataset("sources", data=list(sources), dtype=h5py.string_dtype())
         handle.attrs["checksum"] = arrays.checksum()
 
 
@@ -96,31 +107,42 @@ class Shard:
     Attributes:
         arrays: the arrays.
         checksum: of the arrays when they were written; None for arrays that never were.
+        sources: per image, a digest of what its rows were made from.
     """
 
     arrays: ShardArrays
     checksum: str | None = None
+    sources: tuple[str, ...] = ()
 
 
-def read_shard(path: Path, cache_fingerprint: str) -> Shard:
+def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
     """Map a shard.
 
+    Args:
+        path: where it lies.
+        identity: which shard of which cache it must be.
+
     Raises:
-        InputError: the file is missing, truncated, or belongs to a cache made with other settings.
+        MixedCacheError: it is another shard, or one of a cache made with other settings.
+        InputError: the file is missing or damaged.
     """
     with open_h5(path, KIND, SCHEMA) as handle:
-        owner = read_settings(handle)["cache"]
-        if owner != cache_fingerprint:
-            raise InputError(
-                f"{path} belongs to a cache with fingerprint {owner}, not {cache_fingerprint} like its folder; "
-                "caches of different backbones, settings or image sets cannot be mixed, so move it back"
+        owner = read_settings(handle)
+        if owner != identity:
+            raise MixedCacheError(
+                f"{path} is {_describe(owner)}, its folder and name say {_describe(identity)}; caches of different "
+                "backbones, settings or image sets cannot be mixed, so move it back where it belongs"
             )
         with open(path, "rb") as stream:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         mapped = np.frombuffer(mapping, np.uint8)
         names = [field.name for field in fields(ShardArrays)]
         arrays = ShardArrays(**{name: _view(handle[name], mapped) for name in names})
-        return Shard(arrays, str(handle.attrs["checksum"]))
+        return Shard(arrays, str(handle.attrs["checksum"]), tuple(handle["sources"].asstr()[()]))
+
+
+def _describe(identity: dict[str, Any]) -> str:
+    return f"shard {identity.get('shard')} of the cache with fingerprint {identity.get('cache')}"
 
 
 def _view(dataset: h5py.Dataset, mapped: np.ndarray) -> np.ndarray:

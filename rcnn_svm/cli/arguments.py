@@ -51,7 +51,7 @@ def class_names(args: argparse.Namespace) -> list[str] | None:
 def read_ids(path: Path) -> list[str]:
     """Return the image ids of a text file, one a line; empty lines and # comments are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list of image ids {path}: {error}") from error
     ids = [line.split("#")[0].strip() for line in lines]
@@ -63,15 +63,17 @@ def read_ids(path: Path) -> list[str]:
 
 def positive_int(text: str) -> int:
     """argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 def positive_float(text: str) -> float:
     """argparse type: a number above 0."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value

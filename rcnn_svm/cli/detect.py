@@ -10,9 +10,13 @@ trained on few objects puts many true ones between the two, so try --thresh -0.5
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.proposals.methods import METHODS
 
 HELP = "find objects in image files"
 
@@ -24,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument(
+        "--method", choices=METHODS, help="how to make the proposals (default: as for the model's training images)"
+    )
+    parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N")
     parser.add_argument(
         "--weights", metavar="FILE", type=Path, help="state dict of the network, where the features were made with one"
     )
@@ -56,11 +64,14 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import write_text
+    from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.reports.pictures import draw_detections, save_picture
     from rcnn_svm.reports.tables import text_table
 
     detector = Detector.load(args.model)
     detector.weights = args.weights
+    if args.method:
+        detector.proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes})
     entries = []
     try:
         for path, name in zip(args.images, picture_names(args.images), strict=True):
@@ -99,6 +110,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:
-    """Return a file name for the picture of each image; numbered where images of two folders share a name."""
-    stems = [path.stem for path in images]
-    return [f"{stem}.jpg" if stems.count(stem) == 1 else f"{stem}-{number}.jpg" for number, stem in enumerate(stems, 1)]
+    """Return a file name for the picture of each image, numbered where images of two folders share a name."""
+    names: list[str] = []
+    for path in images:
+        candidates = itertools.chain([path.stem], (f"{path.stem}-{number}" for number in itertools.count(2)))
+        names.append(next(f"{stem}.jpg" for stem in candidates if f"{stem}.jpg" not in names))
+    return names

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", metavar="A,B,...", help="class names in the order of the overlaps (default: the 20 VOC classes)"
     )
+    parser.add_argument("--network", metavar="WORDS", help="what made the features, so that others are told apart")
     parser.add_argument("--shard-images", type=positive_int, default=20, help="images per shard (default: %(default)s)")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="feature cache to write (default: cache/features/<name of DIR>)"
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
         out,
         classes=class_names(args) or VOC_CLASSES,
         image_ids=read_ids(args.ids) if args.ids else None,
+        network=args.network,
         shard_images=args.shard_images,
     )
     print(FeatureCache.open(out))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -88,5 +89,6 @@ def _execute(args: argparse.Namespace) -> int:
         )
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        # Whoever read the output has gone; Python would complain once more when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

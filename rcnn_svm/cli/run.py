@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 
 from joblib import cpu_count
@@ -113,9 +114,11 @@ def _optional(args: argparse.Namespace, *names: str) -> list[object]:
 
 
 def _stage(stage: str, *words: object) -> None:
-    """Print and run one stage; what stops it stops the run."""
+    """Print, run and time one stage; what stops it stops the run."""
     from rcnn_svm.cli.main import run_arguments
 
     argv = [str(word) for word in words]
     print(f"\n$ rcnn-svm {stage} {shlex.join(argv)}", flush=True)
+    start = time.perf_counter()
     run_arguments(stage, argv)
+    print(f"{stage}: {time.perf_counter() - start:.1f} s", flush=True)

@@ -39,11 +39,13 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
+    from rcnn_svm.files import check_writable
 
     detector = Detector.load(args.model)
     cache = FeatureCache.open(args.features)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}.h5"
+    check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)
     if out.exists() and Detections.load(out).settings == settings:
         print(f"{out} holds these detections already")

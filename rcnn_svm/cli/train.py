@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a model trained with other settings")
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=cpu_count(), help="classes at once (default: cores)"
@@ -64,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.cache.feature_cache import first_difference
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.files import check_writable
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.reports.mining import mining_table
 
@@ -86,15 +87,19 @@ def run(args: argparse.Namespace) -> None:
         n_jobs=args.jobs,
         seed=args.seed,
     )
-    if out.exists() and not args.overwrite:
-        if Detector.load(out).training.get("identity") != miner.identity(cache):
+    check_writable(out)
+    if out.exists():
+        found, wanted = Detector.load(out).training.get("identity"), miner.identity(cache)
+        if found != wanted:
             raise InputError(
-                f"{out} was trained with other settings or on another feature cache; give another --out, "
-                "or --overwrite to replace it"
+                f"{out} was trained otherwise ({first_difference(found, wanted)}); "
+                "give another --out, or delete it to train it again"
             )
         print(f"{out} is trained already with these settings")
     else:
-        miner.fit(cache, checkpoint=out.with_suffix(".checkpoint"))
+        checkpoint = out.with_name(f"{out.name}.checkpoint")
+        miner.fit(cache, checkpoint=checkpoint)
         miner.save(out)
+        checkpoint.unlink()
     print(mining_table(out))
     print(f"wrote {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from rcnn_svm.data.images import load_image
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import fingerprint
+from rcnn_svm.files import file_digest, fingerprint
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class ImageDatabase:
         self.image_ids = tuple(image_ids)
         self._image_path = image_path
         self._read_annotation = functools.cache(read_annotation)
+        self._image_digests = functools.cache(self._digest_image)
         if not self.classes:
             raise InputError(f"image set {name} has no classes")
         if not self.image_ids:
@@ -99,6 +101,26 @@ class ImageDatabase:
             )
         return image
 
+    def image_digest(self, index: int) -> str:
+        """Return a digest of the bytes of an image file: what proposals depend on.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return self._image_digests(index)
+
+    def source_digest(self, index: int) -> str:
+        """Return a digest of an image file and its ground truth: what rows of a feature cache depend on.
+
+        Raises:
+            InputError: the file or its annotation cannot be read.
+        """
+        truth = self.annotation(index)
+        digest = hashlib.sha256(f"{self.image_digest(index)} {truth.image_size}".encode())
+        for array in (truth.boxes, truth.classes, truth.difficult):
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
     def subset(self, image_ids: Sequence[str]) -> ImageDatabase:
         """Return the database restricted to `image_ids`, in their order.
 
@@ -116,3 +138,12 @@ class ImageDatabase:
             self._image_path,
             self._read_annotation,
         )
+
+    def _digest_image(self, index: int) -> str:
+        path = self.image_path(index)
+        try:
+            return file_digest(path)[:16]
+        except FileNotFoundError:
+            raise InputError(f"image file {path} does not exist; correct the path or restore the file") from None
+        except OSError as error:
+            raise InputError(f"image file {path} cannot be read: {error.strerror}") from error

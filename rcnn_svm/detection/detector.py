@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,6 +41,8 @@ class Detector:
         feature_settings: settings of the feature cache that the detector was trained on.
         training: settings of the training and what it was trained on.
         weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
+        proposer: makes the proposals for `detect`, image -> (N, 4) boxes; not saved. By default they are made as
+            those of the training images were.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +52,7 @@ class Detector:
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     weights: str | os.PathLike | None = None
+    proposer: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def dim(self) -> int:
@@ -90,7 +94,7 @@ class Detector:
 
         Source: `rcnn_detect.m`.
         """
-        boxes = self._proposer(image)
+        boxes = (self.proposer or self._proposer)(image)
         scores = self.scores(self._extractor.extract(image, boxes))
         found = []
         for index in range(len(self.classes)):

@@ -81,9 +81,9 @@ class BestBoxes:
 def check_features(
     detector: Detector, cache: FeatureCache, model: str = "the detector", where: str | None = None
 ) -> None:
-    """Check that a detector may score a cache: same kind of features, and classes that the cache knows.
+    """Check that a detector may score a cache: same kind of features.
 
-    The proposals may differ.
+    The proposals may differ, and so may the classes that the cache has ground truth of.
 
     Args:
         detector: the detector.
@@ -106,12 +106,6 @@ def check_features(
         raise InputError(
             f"{model} was trained on features made with other settings than {where} "
             f"({first_difference(found, trained)}); extract the features with the model's settings"
-        )
-    unknown = [name for name in detector.classes if name not in cache.classes]
-    if unknown:
-        raise InputError(
-            f"{model} detects {unknown[0]!r}, which is not among the {len(cache.classes)} classes of {where} "
-            f"({', '.join(cache.classes[:5])}{', ...' if len(cache.classes) > 5 else ''})"
         )
 
 

@@ -244,6 +244,7 @@ def extract_database(
             "proposals_fingerprint": None if proposals is None else proposals.fingerprint,
         },
         dim=extractor.dim,
+        sources=[database.source_digest(i) for i in range(len(database))],
         dtype=dtype,
         shard_images=shard_images,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rcnn_svm.cache.feature_cache import first_difference
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import create_h5, open_h5, read_settings
 
@@ -51,14 +52,11 @@ class Checkpoint:
                 arrays[name] = item[...]
 
         with open_h5(self.path, KIND, SCHEMA) as handle:
-            if read_settings(handle) != self.identity:
+            identity = read_settings(handle)
+            if identity != self.identity:
                 raise InputError(
-                    f"{self.path} is the checkpoint of a training with other settings or on another feature cache; "
+                    f"{self.path} is the checkpoint of another training ({first_difference(identity, self.identity)}); "
                     "delete it to start anew, or train with the settings it was begun with"
                 )
             handle.visititems(collect)
             return int(handle.attrs["done"]), arrays
-
-    def remove(self) -> None:
-        """Delete the checkpoint."""
-        self.path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def split_folds(num_images: int, num_folds: int, seed: int) -> list[np.ndarray]:
     """
     if num_folds == 0:
         return []
-    if num_folds == 1 or num_folds > num_images:
+    if not 2 <= num_folds <= num_images:
         raise InputError(f"k_folds = {num_folds} must be 0 or between 2 and the number of images, {num_images}")
     cuts = np.floor(np.linspace(1, num_images, num_folds + 1)).astype(int) - 1
     cuts[-1] = num_images

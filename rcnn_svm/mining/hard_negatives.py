@@ -10,6 +10,7 @@ algorithm.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,10 @@ import h5py
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import ShardArrays
 from rcnn_svm.detection.detector import Detector, feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.checkpoint import Checkpoint
@@ -32,6 +35,9 @@ from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
+
+# A smaller relative gap drowns in the rounding of the objective.
+MIN_TOLERANCE = 1e-13
 
 SOLVERS = {"dcd": DualCoordinateDescent, "liblinear": Liblinear}
 
@@ -61,6 +67,7 @@ class ClassState:
 
     @property
     def num_negatives(self) -> int:
+        """Negatives in the cache."""
         return len(self.slots) - self.num_positives
 
 
@@ -154,8 +161,8 @@ class HardNegativeMiner(BaseEstimator):
             cache: regions and features of the training images.
             y: not used; labels are in the cache.
             folds: image indices of every fold, instead of `k_folds` random ones.
-            checkpoint: file where progress is kept; a training that finds one of its own goes on from there
-                and ends with the same result.
+            checkpoint: file where progress is kept, the end included; a training that finds one of its own goes
+                on from there and ends with the same result. To be deleted when the result is safe.
             checkpoint_seconds: shortest time between two checkpoints.
 
         Raises:
@@ -192,21 +199,23 @@ class HardNegativeMiner(BaseEstimator):
     def _validate(self) -> None:
         """Check the parameters' ranges."""
         for name in ("svm_C", "pos_loss_weight", "bias_mult"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < np.inf:
                 raise InputError(f"{name} = {getattr(self, name)} must be above 0")
         if not 0 <= self.neg_overlap <= 1:
             raise InputError(f"neg_overlap = {self.neg_overlap} must be between 0 and 1")
         if self.max_epochs < 1:
             raise InputError(f"max_epochs = {self.max_epochs} must be at least 1")
-        if self.evict_thresh > self.hard_thresh:
-            raise InputError(
-                f"evict_thresh = {self.evict_thresh} is above hard_thresh = {self.hard_thresh}: every hard negative "
-                "would be evicted again; lower it"
-            )
+        for name in ("hard_thresh", "evict_thresh"):
+            if not np.isfinite(getattr(self, name)):
+                raise InputError(f"{name} = {getattr(self, name)} must be a finite number")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
         if self.solver not in SOLVERS:
             raise InputError(f"solver {self.solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
-        if self.tolerance is not None and not self.tolerance > 0:
-            raise InputError(f"tolerance = {self.tolerance} must be above 0")
+        if self.tolerance is not None and not self.tolerance >= MIN_TOLERANCE:
+            raise InputError(
+                f"tolerance = {self.tolerance} must be at least {MIN_TOLERANCE:g}, what double precision can show"
+            )
 
     def _make_solver(self) -> SvmSolver:
         options = {} if self.tolerance is None else {"tolerance": self.tolerance}
@@ -243,6 +252,11 @@ class _Training:
         with Parallel(n_jobs=miner.n_jobs, require="sharedmem") as self.parallel:
             self._mine()
             fold_detectors = self._train_folds()
+        for name, state in zip(self.names, self.states, strict=True):
+            if not state.num_updates:
+                warnings.warn(
+                    f"class {name!r} never had a negative and is not trained: every region scores 0", stacklevel=2
+                )
         miner.detector_ = self._detector(self.W, self.B)
         miner.history_ = self.history
         miner.negatives_ = self._cached_negatives()
@@ -250,8 +264,6 @@ class _Training:
         miner.image_ids_ = self.cache.image_ids
         miner.folds_ = self.folds
         miner.fold_detectors_ = fold_detectors
-        if self.checkpoint is not None:
-            self.checkpoint.remove()
 
     def _collect_positives(self) -> None:
         """Give every class all its ground-truth rows of all images, which it keeps to the end."""
@@ -281,22 +293,25 @@ class _Training:
         with progress_bar(epochs * num_images, "mining", "image", initial=done) as bar:
             for epoch in range(epochs):
                 for images, arrays, rows in self.cache.runs(self.miner.block_bytes):
-                    if epoch * num_images + images.stop <= done:
+                    before = epoch * num_images + images.start
+                    if before + len(images) <= done:
                         continue
-                    self._scan_run(epoch, images, arrays, rows)
+                    self._scan_run(epoch, images, arrays, rows, skip=max(0, done - before))
                     bar.set_postfix(hard=self.history.num_added, updates=self.history.num_updates, refresh=False)
-                    bar.update(len(images))
+                    bar.update(before + len(images) - max(done, before))
                     if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
-                        self._save_checkpoint(epoch * num_images + images.stop)
+                        self._save_checkpoint(before + len(images))
                         saved = time.monotonic()
+        if self.checkpoint and done < epochs * num_images:
+            self._save_checkpoint(epochs * num_images)
 
-    def _scan_run(self, epoch, images, arrays, rows) -> None:
-        """Mine consecutive images that lie in one piece, in the order and with the effects of one by one."""
+    def _scan_run(self, epoch: int, images: range, arrays: ShardArrays, rows: slice, skip: int) -> None:
+        """Mine consecutive images that lie in one piece, but the first `skip`, with the effects of one by one."""
         features = arrays.features[rows].astype(np.float32, copy=False)
         eligible = arrays.overlap[rows][:, self.columns] < np.float32(self.miner.neg_overlap)
         hard = eligible & (self._score(features) > self.threshold)
         origin = self.cache.image_start[images.start]
-        for image in images:
+        for image in images[skip:]:
             first, last = (self.cache.image_start[[image, image + 1]] - origin).tolist()
             # The very first image of the run gives all its negatives, as no detector exists to judge them.
             very_first = epoch == 0 and image == 0
@@ -384,6 +399,13 @@ class _Training:
         state.slots = state.slots[~easy]
         state.alpha = (solution.alpha if solution.alpha is not None else state.alpha)[~easy]
 
+        if solution.relative_gap > getattr(self.solver, "tolerance", np.inf):
+            warnings.warn(
+                f"class {self.names[c]!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, "
+                f"above the tolerance {self.solver.tolerance:g}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         counts = (state.num_positives, trained_on, state.num_negatives, state.num_added, solution.iterations)
         history.record("updates", [(c, epoch, image, *counts)])
         history.record("update_loss", [solution.loss])

@@ -54,8 +54,10 @@ class MiningHistory:
 
     @property
     def num_updates(self) -> int:
+        """Trainings so far, of all classes."""
         return sum(map(len, self.parts["updates"]))
 
     @property
     def num_added(self) -> int:
+        """Hard negatives added so far, to all classes."""
         return sum(map(len, self.parts["added"]))

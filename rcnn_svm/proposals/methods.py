@@ -38,5 +38,6 @@ def make_proposer(settings: dict[str, Any]) -> Proposer:
         return SelectiveSearch(method, max_boxes)
     origin = f"were read from {settings['source']}" if "source" in settings else f"have method {method!r}"
     raise InputError(
-        f"the proposals {origin}, so none can be made for another image; name a method: {', '.join(METHODS)}"
+        f"the proposals {origin}, so none can be made like them for another image; "
+        f"choose how with --method: {', '.join(METHODS)}"
     )

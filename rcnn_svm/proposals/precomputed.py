@@ -54,7 +54,12 @@ def import_proposals(path: str | os.PathLike, database: ImageDatabase, max_boxes
                 "of the coordinates in the file and that it was made for images of this size"
             )
         boxes.append(inside)
-    settings = {**found.settings, "database": database.name, "max_boxes": _least(max_boxes, found.settings)}
+    settings = {
+        **found.settings,
+        "database": database.name,
+        "max_boxes": _least(max_boxes, found.settings),
+        "sha256": file_digest(path),
+    }
     return ProposalSet(database.image_ids, boxes, settings)
 
 
@@ -89,7 +94,7 @@ def load_girshick_mat(path: str | os.PathLike) -> ProposalSet:
         if cell.size and (cell.ndim != 2 or cell.shape[1] != 4):
             shape = " x ".join(map(str, cell.shape))
             raise InputError(f"{path}: the boxes of image {image_id} are {shape} numbers, expected n x 4")
-    settings = {"method": "precomputed", "source": Path(path).name, "sha256": file_digest(path)}
+    settings = {"method": "precomputed", "source": Path(path).name}
     ours = [cell.reshape(-1, 4).astype(np.float64)[:, [1, 0, 3, 2]] - 1 for cell in boxes]
     try:
         return ProposalSet(image_ids, ours, settings)

@@ -49,15 +49,17 @@ def propose_database(
     settings = {**proposer.settings, "database": database.name}
     folder = out_path.with_name(f"{out_path.name}.parts")
     part_folder = folder / fingerprint([settings, database.image_ids, part_images])
+    digests = [database.image_digest(i) for i in range(len(database))]
     parts = {
         part_folder / f"{start:07d}.h5": range(start, min(start + part_images, len(database)))
         for start in range(0, len(database), part_images)
     }
-    proposals = existing_proposals(out_path, database, settings, overwrite=overwrite)
+    whole = {**settings, "images": fingerprint(digests)}
+    proposals = existing_proposals(out_path, database, whole, overwrite=overwrite)
     if proposals is None:
-        _compute_parts(database, proposer, settings, parts, jobs)
+        _compute_parts(database, proposer, settings, digests, parts, jobs)
         boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
-        proposals = ProposalSet(database.image_ids, boxes, settings)
+        proposals = ProposalSet(database.image_ids, boxes, whole)
         proposals.save(out_path)
     shutil.rmtree(part_folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
@@ -86,19 +88,31 @@ def existing_proposals(
         problem = f"{path} {_difference(found, database, settings)}"
     if overwrite:
         return None
-    raise InputError(f"{problem}; choose another --out, or pass --overwrite to replace it")
+    raise InputError(f"{problem}; choose another --out, or delete it to make it again")
 
 
-def _difference(found, database, settings):
-    for name in sorted({*found.settings, *settings}):
+def _difference(found: ProposalSet, database: ImageDatabase, settings: dict[str, Any]) -> str:
+    for name in sorted({*found.settings, *settings} - {"images"}):
         if found.settings.get(name) != settings.get(name):
             return f"was made with {name} {found.settings.get(name)}, not {settings.get(name)}"
-    return f"was made for {len(found)} images, not the {len(database)} of {database.name}"
+    if found.image_ids != database.image_ids:
+        return f"was made for {len(found)} images, not the {len(database)} of {database.name}"
+    return f"was made when the image files of {database.name} were others"
 
 
-def _compute_parts(database, proposer, settings, parts: dict[Path, range], jobs):
-    """Write the parts that are not there yet."""
-    pending = {path: images for path, images in parts.items() if not _is_complete(path)}
+def _compute_parts(
+    database: ImageDatabase,
+    proposer: Callable[[np.ndarray], np.ndarray],
+    settings: dict[str, Any],
+    digests: list[str],
+    parts: dict[Path, range],
+    jobs: int,
+) -> None:
+    """Write the parts that are not there yet, or were made from other images."""
+    recorded = {
+        path: {**settings, "images": fingerprint([digests[i] for i in images])} for path, images in parts.items()
+    }
+    pending = {path: images for path, images in parts.items() if not _is_complete(path, recorded[path])}
     todo = [i for images in pending.values() for i in images]
     if not todo:
         return
@@ -115,12 +129,11 @@ def _compute_parts(database, proposer, settings, parts: dict[Path, range], jobs)
             for _ in images:
                 boxes.append(next(results))
                 progress.update()
-            ProposalSet([database.image_ids[i] for i in images], boxes, settings).save(path)
+            ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path]).save(path)
 
 
-def _is_complete(path):
+def _is_complete(path: Path, settings: dict[str, Any]) -> bool:
     try:
-        ProposalSet.load(path)
+        return ProposalSet.load(path).settings == settings
     except InputError:
         return False
-    return True

@@ -25,7 +25,7 @@ def cache_summary(plan: CachePlan) -> str:
         {
             "feature cache": plan.folder,
             "image set": f"{plan.name}, {len(plan.image_ids)} images, {len(plan.classes)} classes",
-            "regions": f"{rows.sum():,} ({rows.min(initial=0)} to {rows.max(initial=0)} per image)",
+            "regions": f"{rows.sum():,} ({rows.min()} to {rows.max()} per image)",
             "features": f"{plan.dim}-d {plan.dtype} "
             + " ".join(str(settings[key]) for key in ("name", "layer") if key in settings),
             "shards": f"{plan.num_shards - len(pending)} of {plan.num_shards} complete, {size / 1e6:,.1f} MB",
@@ -74,10 +74,10 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
             kind, schema = handle.attrs["kind"], int(handle.attrs["schema"])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file: {error}") from error
     except KeyError:
         raise InputError(f"{path} was not written by rcnn-svm") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is not a readable HDF5 file ({error})") from error
     with open_h5(path, kind, schema) as handle:
         made = json.loads(handle.attrs["provenance"])
         arrays = []
@@ -106,6 +106,8 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
     detector, history = Detector.load(path), load_history(path)
     if name not in detector.classes:
         raise InputError(f"class {name!r} is not in {path}; it has {', '.join(detector.classes)}")
+    if "support" not in history:
+        raise InputError(f"{path} has no record of its training, only the detector")
     cls = detector.classes.index(name)
     mine = history["support"][:, 0] == cls
     keys, scores = history["support"][mine, 1:], history["support_scores"][mine]

@@ -19,6 +19,8 @@ def mining_table(path: str | Path) -> str:
         InputError: the file is missing, damaged or not a model.
     """
     detector, history = Detector.load(path), load_history(path)
+    if not history:
+        return f"{len(detector.classes)} classes: {', '.join(detector.classes)} (without a record of the training)"
     updates = history["updates"]
     added = np.bincount(history["added"][:, 0], minlength=len(detector.classes))
     left = np.bincount(updates[history["evicted"][:, 0], 0], minlength=len(detector.classes))

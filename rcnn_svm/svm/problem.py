@@ -34,10 +34,6 @@ class SvmProblem:
     upper: np.ndarray
     bias_mult: float
 
-    @property
-    def dim(self) -> int:
-        return self.rows.shape[1]
-
 
 @dataclass(frozen=True)
 class SvmSolution:

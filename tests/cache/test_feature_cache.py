@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import signal
 import subprocess
@@ -50,6 +50,7 @@ def make_plan(folder, **changes):
         "shard_images": 2,
         **changes,
     }
+    description.setdefault("sources", [f"digest of {image_id}" for image_id in description["image_ids"]])
     return plan_cache(folder, **description)
 
 
@@ -212,6 +213,35 @@ def test_a_folder_that_is_no_cache(tmp_path):
         FeatureCache.open(tmp_path)
 
 
+def test_a_copied_shard_is_not_taken_for_another(tmp_path):
+    plan = write_all(tmp_path / "cache", shard_images=1)
+    plan.shard_path(3).write_bytes(plan.shard_path(2).read_bytes())
+    with pytest.raises(InputError, match=r"shard-00003\.h5 is shard 2 of the cache"):
+        FeatureCache.open(tmp_path / "cache")
+
+
+def test_shards_made_from_other_images_are_made_again(tmp_path):
+    write_all(tmp_path / "cache", shard_images=1)
+    sources = [f"digest of image{i}" for i in range(5)]
+    assert make_plan(tmp_path / "cache", shard_images=1, sources=sources).pending() == []
+    sources[3] = "digest of the corrected image"
+    assert make_plan(tmp_path / "cache", shard_images=1, sources=sources).pending() == [3]
+
+
+def test_the_fingerprint_changes_with_any_feature(tmp_path):
+    write_all(tmp_path / "one")
+    plan = make_plan(tmp_path / "two")
+    for shard in plan.pending():
+        regions = [REGIONS[i] for i in plan.images_of(shard)]
+        if shard == 1:
+            features = regions[0].features.copy()
+            features[2, 3] += 1
+            regions[0] = dataclasses.replace(regions[0], features=features)
+        plan.write_shard(shard, regions)
+    one, two = (FeatureCache.open(tmp_path / name) for name in ("one", "two"))
+    assert one.fingerprint == FeatureCache.open(tmp_path / "one").fingerprint != two.fingerprint
+
+
 def test_regions_in_another_order_than_planned_are_a_bug(tmp_path):
     plan = make_plan(tmp_path / "cache")
     with pytest.raises(ValueError, match="planned"):
@@ -224,7 +254,7 @@ import numpy as np
 from rcnn_svm.cache import RegionSet, plan_cache
 n, rows, dim = 200, 50, 256
 plan = plan_cache(sys.argv[1], name="big", classes=("a",), image_ids=[str(i) for i in range(n)],
-                  rows=[rows] * n, settings={}, dim=dim, shard_images=1)
+                  rows=[rows] * n, settings={}, dim=dim, shard_images=1, sources=["x"] * n)
 for shard in plan.pending():
     gt = np.arange(rows) < 1
     features = np.full((rows, dim), shard, np.float32)
@@ -250,7 +280,7 @@ def test_kill_at_any_moment_then_resume(tmp_path):
     cache = FeatureCache.open(folder)
     assert cache.verify() == []
     assert [float(cache.regions(i).features[0, 0]) for i in range(200)] == list(range(200))
-    assert json.loads((folder / "cache.json").read_text())["fingerprint"] == cache.fingerprint
+    assert not list(folder.glob(".*.tmp")), "what the killed processes left is cleared away"
 
 
 def test_rows_are_ground_truth_first_with_labels_and_overlaps():

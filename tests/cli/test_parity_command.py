@@ -70,12 +70,15 @@ def test_a_recorded_case_is_equal(golden_dir, solver, capsys):
 def test_what_is_no_case_is_told(tmp_path, case, capsys):
     assert main(["parity", str(tmp_path / "none")]) == 2
     assert "does not exist" in capsys.readouterr().err
-    (tmp_path / "x.npz").write_text("x")
-    assert main(["parity", str(tmp_path / "x.npz")]) == 2
-    assert "not a readable .npz" in capsys.readouterr().err
-    np.savez(case / "expected.npz", **{"tight/W": np.ones(1)})
-    assert main(["parity", str(case), "--variant", "loose"]) == 2
-    assert "has no variant 'loose'; it has tight" in capsys.readouterr().err
+    np.save(tmp_path / "array.npy", np.ones(2))
+    for content in (b"", b"x", (tmp_path / "array.npy").read_bytes()):
+        (tmp_path / "x.npz").write_bytes(content)
+        assert main(["parity", str(tmp_path / "x.npz")]) == 2
+        told = capsys.readouterr().err
+        assert "not a readable .npz" in told and "pickle" not in told
+    np.savez(case / "expected.npz", **{"eps0.1/W": np.ones(1)})
+    assert main(["parity", str(case)]) == 2
+    assert "holds no arrays under tight/" in capsys.readouterr().err
     np.savez(tmp_path / "part.npz", feat=np.ones((1, 1)))
     assert main(["parity", str(tmp_path / "part.npz")]) == 2
     assert "part lacks image_start, boxes" in capsys.readouterr().err

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
+from PIL import Image
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import STAGES, main
+from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector, load_history
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -43,7 +46,7 @@ def test_run_makes_everything(pipeline, features):
 
 
 def test_run_again_computes_nothing_twice(pipeline, capsys):
-    files = [path for path in pipeline.out.rglob("*.h5") if path.name != "detections.h5"]
+    files = list(pipeline.out.rglob("*.h5"))
     before = {path: path.stat().st_mtime_ns for path in files}
     report = (pipeline.out / "report" / "ap.csv").read_text()
     assert main(pipeline.argv) == 0
@@ -168,3 +171,55 @@ def test_wrong_usage_exits_with_2(capsys):
             main(argv)
         assert stop.value.code == 2
         assert "error:" in capsys.readouterr().err
+
+
+def test_changed_images_and_labels_are_noticed(pipeline, features, tmp_path, capsys):
+    """What was made from other pixels or another ground truth is not taken for done."""
+    voc = shutil.copytree(pipeline.voc, tmp_path / "VOCdevkit")
+    cache = shutil.copytree(features["trainval"], tmp_path / "cache")
+    proposals = shutil.copy(next((pipeline.out / "proposals").glob("*trainval*")), tmp_path / "p.h5")
+    data = ["--voc", str(voc), "--split", "trainval", "--classes", pipeline.names]
+    extract = ["extract", *data, "--proposals", str(proposals), "--crop-size", "64", "--out", str(cache)]
+    propose = ["propose", *data, "--method", "sliding", "--max-boxes", "60", "--out", str(proposals)]
+    assert main(extract) == main(propose) == 0
+    assert "computed now: 0 images" in capsys.readouterr().out
+    fingerprint = FeatureCache.open(cache).fingerprint
+
+    annotation = next(p for p in sorted((voc / "VOC2007" / "Annotations").iterdir()) if "<object>" in p.read_text())
+    text = annotation.read_text()
+    name = re.search("<name>(.*)</name>", text)[1]
+    annotation.write_text(text.replace(f"<name>{name}</name>", f"<name>{'ring' if name == 'ball' else 'ball'}</name>"))
+    main(extract)
+    changed = FeatureCache.open(cache).fingerprint != fingerprint
+    annotation.write_text(text)
+    assert changed or annotation.stem not in FeatureCache.open(cache).image_ids
+
+    image = voc / "VOC2007" / "JPEGImages" / f"{FeatureCache.open(cache).image_ids[0]}.jpg"
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    main(extract)
+    assert FeatureCache.open(cache).fingerprint != fingerprint
+    assert main(propose) == 2
+    assert "image files of voc_2007_trainval were others" in capsys.readouterr().err
+
+
+def test_imported_caches_go_all_the_way_to_detections(pipeline, features, tmp_path, capsys):
+    """The original's folders have different names for the two splits."""
+    for split, cache in features.items():
+        folder = tmp_path / f"voc_2007_{split}"
+        folder.mkdir()
+        for index, image_id in enumerate(FeatureCache.open(cache).image_ids):
+            regions = FeatureCache.open(cache).regions(index)
+            variables = {name: getattr(regions, name) for name in ("gt", "overlap")}
+            variables |= {"boxes": regions.boxes + 1, "feat": regions.features, "class": regions.label}
+            scipy.io.savemat(folder / f"{image_id}.mat", variables)
+        argv = ["import", "--mat", str(folder), "--classes", pipeline.names, "--out", str(tmp_path / split)]
+        assert main([*argv, "--network", "lite0"]) == 0
+    model, found = str(tmp_path / "m.h5"), str(tmp_path / "d.h5")
+    assert main(["train", "--features", str(tmp_path / "trainval"), "--out", model, "--svm-C", "0.01"]) == 0
+    assert main(["test", "--features", str(tmp_path / "test"), "--model", model, "--out", found]) == 0
+    ours = Detections.load(pipeline.out / "detections.h5")
+    np.testing.assert_allclose(np.sort(Detections.load(found).score), np.sort(ours.score), atol=1e-4)
+    np.testing.assert_allclose(Detector.load(model).W, Detector.load(pipeline.out / "model.h5").W, atol=1e-5)
+    image = next((pipeline.voc / "VOC2007" / "JPEGImages").iterdir())
+    assert main(["detect", str(image), "--model", model]) == 2
+    assert "came from arrays" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def features(tmp_path):
     ids = ("a", "b", "c")
     folder = tmp_path / "toy.lite0"
     plan = plan_cache(
-        folder, name="toy", classes=("cat", "dog"), image_ids=ids, rows=[10] * 3, settings=SETTINGS, dim=4
+        folder, name="toy", classes=("cat", "dog"), image_ids=ids, rows=[10] * 3, settings=SETTINGS, dim=4, sources=ids
     )
     regions = [
         RegionSet(
@@ -149,4 +149,4 @@ def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
     model = save_model(tmp_path / "model.h5")
     images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
     assert stage("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-1.jpg", "photo-2.jpg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-2.jpg", "photo.jpg"]

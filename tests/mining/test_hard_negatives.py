@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
@@ -167,11 +168,11 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     scanned = []
     scan = hard_negatives._Training._scan_run
 
-    def stopping(self, *args):
+    def stopping(self, *args, **options):
         if len(scanned) == stop_after:
             raise KeyboardInterrupt
         scanned.append(args)
-        scan(self, *args)
+        scan(self, *args, **options)
 
     miner = clone(whole)
     path = tmp_path / "train.checkpoint"
@@ -179,9 +180,9 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     with pytest.raises(KeyboardInterrupt):
         miner.fit(cache, checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
-    with pytest.raises(InputError, match="another feature cache"):
+    with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).set_params(svm_C=0.5).fit(cache, checkpoint=path)
-    with pytest.raises(InputError, match="another feature cache"):
+    with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).fit(make_cache(8), checkpoint=path)
 
     monkeypatch.setattr(hard_negatives._Training, "_scan_run", scan)
@@ -189,7 +190,39 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     assert_same_training(whole, miner)
     for a, b in zip(whole.fold_detectors_, miner.fold_detectors_, strict=True):
         np.testing.assert_array_equal(a.W, b.W)
-    assert not path.exists()
+    assert path.exists(), "kept until the caller has saved the result"
+    assert_same_training(whole, clone(miner).fit(cache, checkpoint=path))
+
+
+def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
+    cache = make_cache(7)
+    whole = fit(cache)
+    scan = hard_negatives._Training._scan_run
+    scanned = []
+
+    def stopping(self, *args, **options):
+        if len(scanned) == 6:
+            raise KeyboardInterrupt
+        scanned.append(args)
+        scan(self, *args, **options)
+
+    monkeypatch.setattr(hard_negatives._Training, "_scan_run", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        clone(whole).set_params(block_bytes=1).fit(
+            cache, checkpoint=tmp_path / "train.checkpoint", checkpoint_seconds=0
+        )
+    monkeypatch.setattr(hard_negatives._Training, "_scan_run", scan)
+    resumed = clone(whole).fit(cache, checkpoint=tmp_path / "train.checkpoint")
+    assert_same_training(whole, resumed, exact_weights=False)
+
+
+@pytest.mark.filterwarnings("ignore:class 'class[12]' never had a negative")
+def test_an_unreachable_tolerance_and_an_untrained_class_are_told(monkeypatch):
+    monkeypatch.setattr(hard_negatives, "MIN_TOLERANCE", 1e-30)
+    with pytest.warns(ConvergenceWarning, match="above the tolerance 1e-25"):
+        fit(make_cache(0), tolerance=1e-25)
+    with pytest.warns(UserWarning, match="class 'class0' never had a negative"):
+        fit(make_cache(0), neg_overlap=0.0)
 
 
 def test_fold_detectors_have_not_seen_their_fold():
@@ -266,13 +299,15 @@ def without_class(cache: FeatureCache, label: int) -> FeatureCache:
     [
         ({"svm_C": 0}, "svm_C = 0 must be above 0"),
         ({"neg_overlap": 1.5}, r"neg_overlap = 1\.5 must be between"),
-        ({"evict_thresh": -0.5}, "every hard negative would be evicted"),
+        ({"evict_thresh": float("nan")}, "evict_thresh = nan must be a finite number"),
+        ({"seed": -1}, "seed = -1 must be between 0"),
+        ({"k_folds": -1}, "k_folds = -1 must be 0 or between 2"),
         ({"solver": "sgd"}, "solver 'sgd' is unknown; choose one of dcd, liblinear"),
         ({"classes": ["dog"]}, "class 'dog' is not in toy; it has class0, class1, class2"),
         ({"max_epochs": 0}, "max_epochs = 0"),
         ({"k_folds": 1}, "k_folds = 1 must be 0 or between 2"),
         ({"k_folds": 99}, "k_folds = 99"),
-        ({"tolerance": -1}, "tolerance = -1 must be above 0"),
+        ({"tolerance": -1}, "tolerance = -1 must be at least 1e-13"),
     ],
 )
 def test_bad_parameters_are_told(options, told):

@@ -28,7 +28,7 @@ def test_grid_of_sliding_windows_is_rebuilt():
 
 
 def test_boxes_from_a_file_have_no_method():
-    with pytest.raises(InputError, match=r"were read from voc\.mat.*name a method: fast"):
+    with pytest.raises(InputError, match=r"were read from voc\.mat.*choose how with --method: fast"):
         make_proposer({"method": "precomputed", "source": "voc.mat"})
     with pytest.raises(InputError, match="method 'edge-boxes'"):
         make_proposer({"method": "edge-boxes"})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import h5py
 import numpy as np
 import pytest
@@ -89,6 +91,8 @@ def test_our_own_file_keeps_its_settings(tmp_path, make_database):
     ProposalSet(IDS, EXPECTED, {"method": "fast", "max_boxes": 2, "database": "old"}).save(tmp_path / "p.h5")
     proposals = import_proposals(tmp_path / "p.h5", make_database(SIZES))
     assert [boxes.tolist() for boxes in proposals.boxes] == EXPECTED
+    digest = proposals.settings.pop("sha256")
+    assert digest == hashlib.sha256((tmp_path / "p.h5").read_bytes()).hexdigest()
     assert proposals.settings == {"method": "fast", "max_boxes": 2, "database": "toys"}
 
 

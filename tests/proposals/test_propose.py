@@ -49,7 +49,8 @@ def test_every_image_gets_its_boxes(tmp_path, make_database, jobs):
     database, proposer = make_database(SIZES), Recorder()
     proposals = propose_database(database, proposer, tmp_path / "p.h5", jobs=jobs, part_images=4)
     assert proposer.calls == len(SIZES)
-    assert proposals.settings == {**proposer.settings, "database": "toys"}
+    images = proposals.settings["images"]
+    assert proposals.settings == {**proposer.settings, "database": "toys", "images": images}
     assert ProposalSet.load(tmp_path / "p.h5").fingerprint == proposals.fingerprint
     check_complete(tmp_path / "p.h5", database, Recorder())
 
@@ -120,7 +121,7 @@ def test_finished_file_is_kept_and_another_not_overwritten(tmp_path, make_databa
     assert "holds these proposals already" in capsys.readouterr().err
 
     content = path.read_bytes()
-    with pytest.raises(InputError, match=r"made with max_boxes None, not 5; choose another --out, or pass"):
+    with pytest.raises(InputError, match=r"made with max_boxes None, not 5; choose another --out, or delete it"):
         propose_database(database, Recorder(max_boxes=5), path)
     with pytest.raises(InputError, match="made for 11 images, not the 2 of"):
         subset = database.subset(["003", "001"])
@@ -145,7 +146,7 @@ def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_databa
 def test_damaged_file_is_only_replaced_on_request(tmp_path, make_database):
     database, path = make_database(SIZES), tmp_path / "p.h5"
     path.write_bytes(b"not what it should be")
-    with pytest.raises(InputError, match=r"not a readable HDF5 file.*--overwrite"):
+    with pytest.raises(InputError, match=r"not a readable HDF5 file.*delete it"):
         propose_database(database, Recorder(), path)
     propose_database(database, Recorder(), path, overwrite=True)
     check_complete(path, database, Recorder())
