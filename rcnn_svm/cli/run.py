@@ -91,6 +91,9 @@ def run(args: argparse.Namespace) -> int:
         *("--detections", detections, *_data(args, args.test_split, args.test_ids)),
         *("--pictures", args.pictures, "--out", args.out / "report"),
     )
+    print(f"\nreport: {args.out / 'report'}")
+    if args.pictures > 0:
+        print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
 
 
