@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,10 @@ from rcnn_svm.errors import InputError
 # What the system answers when a place cannot be written to.
 WRITE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
 )
+# What h5py, numpy and what reads their answers raise on damaged bytes.
+READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 def fingerprint(settings: Any) -> str:
@@ -92,9 +95,12 @@ def check_writable(path: str | os.PathLike) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected the name of a file to write")
-    probe = path.with_name(f".{path.name}.probe")
-    write_text(probe, "")
-    probe.unlink()
+    try:
+        path.exists()  # fails on a name that is too long
+        with tempfile.TemporaryFile(dir=next(parent for parent in path.resolve().parents if parent.exists())):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def _remove_abandoned(path: Path, host: str) -> None:
@@ -121,7 +127,9 @@ def _write_failure(error: BaseException) -> str | None:
     HDF5 hides the errno of a failed write inside its message.
     """
     for code in WRITE_ERRORS:
-        if getattr(error, "errno", None) == code or os.strerror(code).lower() in str(error).lower():
+        # A missing file inside HDF5 is one that was read, not written.
+        told = code != errno.ENOENT and os.strerror(code).lower() in str(error).lower()
+        if getattr(error, "errno", None) == code or told:
             return os.strerror(code)
     return None
 
@@ -168,25 +176,34 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
             f"{path} is not a readable HDF5 file (truncated or damaged); "
             "delete it and run the stage that writes it again"
         ) from error
-    with handle:
-        try:
-            found = handle.attrs.get("kind")
-            if found != kind:
-                raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
-            version = int(handle.attrs.get("schema", -1))
-            if version != schema:
-                raise InputError(
-                    f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
-                )
-            yield handle
-        except InputError:
-            raise
-        # Damaged bytes make h5py and what reads its answers raise nearly anything.
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    with handle, reading(path):
+        found = handle.attrs.get("kind")
+        if found != kind:
+            raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
+        version = int(handle.attrs.get("schema", -1))
+        if version != schema:
             raise InputError(
-                f"{path} is damaged ({type(error).__name__} while reading it); "
-                "delete it and run the stage that writes it again"
-            ) from error
+                f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
+            )
+        yield handle
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turn whatever damaged content makes the block raise into one sentence.
+
+    Raises:
+        InputError: the block raised it, or something that damaged content explains.
+    """
+    try:
+        yield
+    except (InputError, BrokenPipeError):
+        raise
+    except READ_ERRORS as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__} while reading it); "
+            "delete it and run the stage that writes it again"
+        ) from error
 
 
 def read_settings(handle: h5py.File) -> dict[str, Any]:

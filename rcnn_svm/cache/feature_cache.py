@@ -105,6 +105,9 @@ class CachePlan:
                 f"{self.shard_path(shard)} does not hold the regions that {MANIFEST} lists; "
                 "delete it and run the stage that writes it again"
             )
+        label = found.arrays.label
+        if len(label) and not 0 <= label.min() <= label.max() <= len(self.classes):
+            raise InputError(f"{self.shard_path(shard)} has labels of classes that do not exist; make it again")
         return found
 
     def _is_complete(self, shard: int) -> bool:

@@ -63,11 +63,17 @@ def run(args: argparse.Namespace) -> None:
     """Detect, print and draw, one image after the other."""
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.files import write_text
+    from rcnn_svm.errors import InputError
+    from rcnn_svm.files import check_writable, write_text
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.reports.pictures import draw_detections, save_picture
     from rcnn_svm.reports.tables import text_table
 
+    if args.max_boxes and not args.method:
+        raise InputError("--max-boxes needs --method: without it, proposals are made as for the training images")
+    for path in (args.out / "picture.jpg", args.json):
+        if path:
+            check_writable(path)
     detector = Detector.load(args.model)
     detector.weights = args.weights
     if args.method:

@@ -63,17 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table and write the report."""
     from rcnn_svm.evaluation.voc import align, evaluate_detections
+    from rcnn_svm.files import check_writable
     from rcnn_svm.reports.tables import voc_text
 
     database = load_database(args)
     detections, name, nms_threshold = _load_detections(args, database)
+    out = args.out or Path("cache/reports") / name
+    check_writable(out / "results.json")
     detections = align(detections, database)
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
     print(voc_text(result), end="\n\n", flush=True)
 
-    out = args.out or Path("cache/reports") / name
     _write_report(out, result, detections, database, args)
     print(f"wrote {out}")
 

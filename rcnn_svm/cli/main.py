@@ -25,7 +25,10 @@ STAGES = (
     "parity",
 )
 
-EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong usage or input (one sentence says what), 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 a check failed or the output was cut off, "
+    "2 wrong usage or input (one sentence says what), 130 interrupted"
+)
 
 
 def _module(stage: str):

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     import joblib
 
+    from rcnn_svm.files import check_writable
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.precomputed import import_proposals
     from rcnn_svm.proposals.propose import existing_proposals, propose_database
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
     database = load_database(args)
     method = "precomputed" if args.precomputed else args.method
     out = args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
+    check_writable(out)
     if args.precomputed:
         proposals = import_proposals(args.precomputed, database, args.max_boxes)
         if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:

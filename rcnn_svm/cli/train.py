@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     check_writable(out)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
         found, wanted = Detector.load(out).training.get("identity"), miner.identity(cache)
         if found != wanted:
@@ -97,9 +98,8 @@ def run(args: argparse.Namespace) -> None:
             )
         print(f"{out} is trained already with these settings")
     else:
-        checkpoint = out.with_name(f"{out.name}.checkpoint")
         miner.fit(cache, checkpoint=checkpoint)
         miner.save(out)
-        checkpoint.unlink()
+    checkpoint.unlink(missing_ok=True)
     print(mining_table(out))
     print(f"wrote {out}")

@@ -150,6 +150,8 @@ class Detector:
         """
         with open_h5(path, KIND, SCHEMA) as handle:
             settings = read_settings(handle)
+            for name in settings["classes"]:
+                name.encode()  # damaged text decodes to what cannot be written again
             return cls(
                 classes=tuple(settings["classes"]),
                 W=handle["W"][...],

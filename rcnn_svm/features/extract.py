@@ -19,6 +19,7 @@ from rcnn_svm.features.backbones import RANDOM, Backbone, load_backbone
 from rcnn_svm.features.prefetch import prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.warp import plan_crops, sample_crops, sample_crops_torch
+from rcnn_svm.files import fingerprint
 from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -240,11 +241,10 @@ def extract_database(
         rows=[len(database.annotation(i).boxes) + len(proposals_of(i)) for i in range(len(database))],
         settings={
             **extractor.settings,
-            "proposals": None if proposals is None else proposals.settings,
-            "proposals_fingerprint": None if proposals is None else proposals.fingerprint,
+            "proposals": None if proposals is None else _without_images(proposals.settings),
         },
         dim=extractor.dim,
-        sources=[database.source_digest(i) for i in range(len(database))],
+        sources=[fingerprint([database.source_digest(i), proposals_of(i).tolist()]) for i in range(len(database))],
         dtype=dtype,
         shard_images=shard_images,
     )
@@ -270,6 +270,11 @@ def extract_database(
                 bar.update()
             plan.write_shard(shard, regions)
     return ExtractionSummary(plan, len(images), rows, time.perf_counter() - start)
+
+
+def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without the digest of all images: every shard knows the images and boxes it was made from."""
+    return {name: value for name, value in settings.items() if name != "images"}
 
 
 def _check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:

@@ -17,6 +17,7 @@ class ExamplePool:
 
     Attributes:
         rows: (M, D) float32, the places; reallocated as the pool grows.
+        norms: (M,) float64, squared L2 norms of the rows.
         images: (M,) int32, image of the row in each place.
         indices: (M,) int32, the row's number within its image.
         member: (M, K) bool, the class holds the row, as a positive or a negative.
@@ -24,6 +25,7 @@ class ExamplePool:
 
     def __init__(self, dim: int, num_classes: int):
         self.rows = np.empty((0, dim), np.float32)
+        self.norms = np.empty(0, np.float64)
         self.images = np.empty(0, np.int32)
         self.indices = np.empty(0, np.int32)
         self.member = np.zeros((0, num_classes), bool)
@@ -49,7 +51,9 @@ class ExamplePool:
                 self._grow(len(absent) - len(self._free))
             taken = np.array([self._free.pop() for _ in absent], np.int64)
             slots[absent] = taken
-            self.rows[taken] = features[indices[absent]] * scale
+            copied = features[indices[absent]] * scale
+            self.rows[taken] = copied
+            self.norms[taken] = np.einsum("nd,nd->n", copied, copied, dtype=np.float64)
             self.images[taken] = image
             self.indices[taken] = indices[absent]
             for slot, index in zip(taken.tolist(), indices[absent].tolist(), strict=True):
@@ -72,6 +76,7 @@ class ExamplePool:
         new = old + max(missing, old // 4, 256)
         # ndarray.resize moves pages instead of copying them where the system can.
         self.rows.resize((new, self.rows.shape[1]), refcheck=False)
+        self.norms.resize(new, refcheck=False)
         self.images.resize(new, refcheck=False)
         self.indices.resize(new, refcheck=False)
         self.member.resize((new, self.member.shape[1]), refcheck=False)

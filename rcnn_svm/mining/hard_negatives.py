@@ -36,6 +36,8 @@ from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
 
+# Beyond this, products with features leave the range of single precision.
+LARGEST = 1e9
 # A smaller relative gap drowns in the rounding of the objective.
 MIN_TOLERANCE = 1e-13
 
@@ -199,15 +201,15 @@ class HardNegativeMiner(BaseEstimator):
     def _validate(self) -> None:
         """Check the parameters' ranges."""
         for name in ("svm_C", "pos_loss_weight", "bias_mult"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InputError(f"{name} = {getattr(self, name)} must be above 0")
+            if not 0 < getattr(self, name) <= LARGEST:
+                raise InputError(f"{name} = {getattr(self, name)} must be above 0 and at most {LARGEST:g}")
         if not 0 <= self.neg_overlap <= 1:
             raise InputError(f"neg_overlap = {self.neg_overlap} must be between 0 and 1")
         if self.max_epochs < 1:
             raise InputError(f"max_epochs = {self.max_epochs} must be at least 1")
         for name in ("hard_thresh", "evict_thresh"):
-            if not np.isfinite(getattr(self, name)):
-                raise InputError(f"{name} = {getattr(self, name)} must be a finite number")
+            if not abs(getattr(self, name)) <= LARGEST:
+                raise InputError(f"{name} = {getattr(self, name)} must be a number within +-{LARGEST:g}")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
         if self.solver not in SOLVERS:
@@ -375,6 +377,7 @@ class _Training:
             y=np.where(positive, 1.0, -1.0),
             upper=np.where(positive, C * weight, C),
             bias_mult=self.miner.bias_mult,
+            norms=self.pool.norms,
         )
 
     def _solver_seed(self, c: int) -> int:

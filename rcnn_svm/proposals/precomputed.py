@@ -13,7 +13,7 @@ import scipy.io
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import file_digest
+from rcnn_svm.files import READ_ERRORS, file_digest
 from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
 
@@ -108,7 +108,7 @@ def _is_ours(path):
     try:
         with h5py.File(path, "r") as handle:
             return "kind" in handle.attrs
-    except OSError as error:
+    except READ_ERRORS as error:
         raise InputError(f"{path} is truncated or damaged ({error}); fetch or make it again") from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import CachePlan, FeatureCache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import open_h5, read_settings
+from rcnn_svm.files import READ_ERRORS, open_h5, read_settings, reading
 from rcnn_svm.reports.tables import text_table
 
 
@@ -76,7 +76,7 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
         raise InputError(f"{path} does not exist") from None
     except KeyError:
         raise InputError(f"{path} was not written by rcnn-svm") from None
-    except (OSError, ValueError, RuntimeError) as error:
+    except READ_ERRORS as error:
         raise InputError(f"{path} is not a readable HDF5 file ({error})") from error
     with open_h5(path, kind, schema) as handle:
         made = json.loads(handle.attrs["provenance"])
@@ -108,13 +108,14 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
         raise InputError(f"class {name!r} is not in {path}; it has {', '.join(detector.classes)}")
     if "support" not in history:
         raise InputError(f"{path} has no record of its training, only the detector")
-    cls = detector.classes.index(name)
-    mine = history["support"][:, 0] == cls
-    keys, scores = history["support"][mine, 1:], history["support_scores"][mine]
-    rows = []
-    for position in np.argsort(-scores, kind="stable")[:top]:
-        image, row = keys[position].tolist()
-        rows.append([str(history["image_ids"][image]), f"({image}, {row})", f"{scores[position]:.3f}"])
+    with reading(path):
+        cls = detector.classes.index(name)
+        mine = history["support"][:, 0] == cls
+        keys, scores = history["support"][mine, 1:], history["support_scores"][mine]
+        rows = []
+        for position in np.argsort(-scores, kind="stable")[:top]:
+            image, row = keys[position].tolist()
+            rows.append([str(history["image_ids"][image]), f"({image}, {row})", f"{scores[position]:.3f}"])
     title = f"{name}: {len(scores)} negatives on or inside the margin at the last training, the hardest first"
     return f"{title}\n" + text_table(("image", "key", "score"), rows)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.files import reading
 from rcnn_svm.reports.tables import text_table
 
 HEADER = ("class", "positives", "hard negatives", "evicted", "in cache", "updates", "loss", "gap")
@@ -21,6 +22,11 @@ def mining_table(path: str | Path) -> str:
     detector, history = Detector.load(path), load_history(path)
     if not history:
         return f"{len(detector.classes)} classes: {', '.join(detector.classes)} (without a record of the training)"
+    with reading(path):
+        return _table(detector, history)
+
+
+def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
     updates = history["updates"]
     added = np.bincount(history["added"][:, 0], minlength=len(detector.classes))
     left = np.bincount(updates[history["evicted"][:, 0], 0], minlength=len(detector.classes))

@@ -41,7 +41,7 @@ class DualCoordinateDescent:
         """Solve `problem`, starting from dual variables `alpha` (N,) float64 or from zero."""
         rows, slots, y, upper = problem.rows, problem.slots, problem.y, problem.upper
         alpha = np.zeros(len(slots)) if alpha is None else alpha.copy()
-        norms = _squared_norms(rows, slots) + problem.bias_mult**2
+        norms = problem.norms[slots] + problem.bias_mult**2
         weights = _combine(rows, slots, alpha * y, problem.bias_mult)
         violation, passes = 0.1, 0
         for round_number in range(self.max_rounds + 1):
@@ -107,18 +107,6 @@ def _add(weights, row, factor, bias_mult):
     for d in range(len(row)):
         weights[d] += factor * row[d]
     weights[len(row)] += factor * bias_mult
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _squared_norms(rows, slots):
-    norms = np.empty(len(slots))
-    for i in range(len(slots)):
-        row = rows[slots[i]]
-        total = 0.0
-        for d in range(len(row)):
-            total += np.float64(row[d]) * row[d]
-        norms[i] = total
-    return norms
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from rcnn_svm.errors import InputError
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
 
@@ -19,7 +20,7 @@ class Liblinear:
     Args:
         tolerance: liblinear's stopping tolerance on the projected gradient; 0.1 is its default and the
             original's setting.
-        max_passes: passes over the data after which liblinear gives up.
+        max_passes: passes over the data after which liblinear gives up, which is an InputError.
     """
 
     tolerance: float = 0.1
@@ -39,7 +40,12 @@ class Liblinear:
         rows = problem.rows[problem.slots].astype(np.float64)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
-            model.fit(rows, problem.y, sample_weight=problem.upper)
+            try:
+                model.fit(rows, problem.y, sample_weight=problem.upper)
+            except ConvergenceWarning as warning:
+                raise InputError(
+                    f"liblinear did not reach tolerance {self.tolerance:g} in {self.max_passes} passes; raise it"
+                ) from warning
         weights = np.append(model.coef_[0], model.intercept_[0] / problem.bias_mult)
         scores = rows @ weights[:-1] + model.intercept_[0]
         return SvmSolution(

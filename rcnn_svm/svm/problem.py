@@ -26,6 +26,7 @@ class SvmProblem:
         y: (N,) float64, +1 for positives, -1 for negatives.
         upper: (N,) float64, c_i: the weight of an example's loss and the bound of its dual variable.
         bias_mult: value of the feature that carries the bias.
+        norms: (M,) float64, squared L2 norms of `rows`.
     """
 
     rows: np.ndarray
@@ -33,6 +34,7 @@ class SvmProblem:
     y: np.ndarray
     upper: np.ndarray
     bias_mult: float
+    norms: np.ndarray
 
 
 @dataclass(frozen=True)

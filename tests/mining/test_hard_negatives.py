@@ -299,7 +299,7 @@ def without_class(cache: FeatureCache, label: int) -> FeatureCache:
     [
         ({"svm_C": 0}, "svm_C = 0 must be above 0"),
         ({"neg_overlap": 1.5}, r"neg_overlap = 1\.5 must be between"),
-        ({"evict_thresh": float("nan")}, "evict_thresh = nan must be a finite number"),
+        ({"evict_thresh": float("nan")}, "evict_thresh = nan must be a number within"),
         ({"seed": -1}, "seed = -1 must be between 0"),
         ({"k_folds": -1}, "k_folds = -1 must be 0 or between 2"),
         ({"solver": "sgd"}, "solver 'sgd' is unknown; choose one of dcd, liblinear"),

@@ -22,7 +22,12 @@ def make_problem(seed: int, positives: int, negatives: int, dim: int, C: float, 
     rows = rng.standard_normal((count + 5, dim)).astype(np.float32)
     slots = rng.permutation(count + 5)[:count]
     rows[slots] += np.float32(0.7) * y[:, None].astype(np.float32)
-    return SvmProblem(rows=rows, slots=slots, y=y, upper=np.where(y > 0, C * weight, C), bias_mult=10.0)
+    return problem_of(rows, slots, y, np.where(y > 0, C * weight, C))
+
+
+def problem_of(rows, slots, y, upper) -> SvmProblem:
+    norms = (rows.astype(np.float64) ** 2).sum(axis=1)
+    return SvmProblem(rows=rows, slots=slots, y=y, upper=upper, bias_mult=10.0, norms=norms)
 
 
 def optimum_by_qp(problem: SvmProblem) -> float:
@@ -98,7 +103,7 @@ def test_warm_start_ends_where_a_cold_start_does():
     warm = TIGHT["dcd"].solve(problem, cold.alpha)
     assert warm.iterations == 0, "an optimal start needs no pass"
     half = np.arange(len(problem.slots)) < 200
-    part = SvmProblem(problem.rows, problem.slots[half], problem.y[half], problem.upper[half], problem.bias_mult)
+    part = problem_of(problem.rows, problem.slots[half], problem.y[half], problem.upper[half])
     start = np.zeros(len(problem.slots))
     start[half] = TIGHT["dcd"].solve(part).alpha
     again = TIGHT["dcd"].solve(problem, start)
@@ -108,6 +113,7 @@ def test_warm_start_ends_where_a_cold_start_does():
 def test_identical_rows_do_not_stop_the_solver():
     problem = make_problem(6, 10, 30, 8, 0.5)
     problem.rows[problem.slots[12:30]] = problem.rows[problem.slots[11]]
+    problem = problem_of(problem.rows, problem.slots, problem.y, problem.upper)
     solution = TIGHT["dcd"].solve(problem)
     assert solution.relative_gap <= 1e-11
     theirs = TIGHT["liblinear"].solve(problem)
@@ -122,13 +128,8 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 def test_loss_by_hand():
-    problem = SvmProblem(
-        rows=np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], np.float32),
-        slots=np.array([0, 1, 2]),
-        y=np.array([1.0, -1.0, -1.0]),
-        upper=np.array([0.2, 0.1, 0.1]),
-        bias_mult=10.0,
-    )
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], np.float32)
+    problem = problem_of(rows, np.array([0, 1, 2]), np.array([1.0, -1.0, -1.0]), np.array([0.2, 0.1, 0.1]))
     weights = np.array([0.5, -2.0, 0.01])
     scores = np.array([0.6, -1.9, -2.9])
     assert losses(problem, weights, scores) == pytest.approx((0.08, 0.0, 2.12505, 2.20505))
