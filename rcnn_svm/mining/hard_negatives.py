@@ -21,6 +21,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
 
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import ShardArrays
@@ -249,6 +250,7 @@ class _Training:
         self.scale = feature_scale(self.norm)
         self.W = np.zeros((self.cache.dim, len(self.columns)), np.float32)
         self.B = np.zeros(len(self.columns), np.float32)
+        self.libraries = ThreadpoolController()
         self.pool = ExamplePool(self.cache.dim, len(self.columns))
         self._collect_positives()
         with Parallel(n_jobs=miner.n_jobs, require="sharedmem") as self.parallel:
@@ -357,12 +359,15 @@ class _Training:
 
     def _train(self, epoch, image, due) -> None:
         """Train some classes on their caches, then evict what has become easy."""
-        solutions = self.parallel(
-            delayed(self.solver.solve)(self._problem(state), state.alpha, self._solver_seed(c))
-            for c, state in ((c, self.states[c]) for c in due)
-        )
-        for c, solution in zip(due, solutions, strict=True):
+        states = [self.states[c] for c in due]
+        jobs = [(self._problem(s), s.alpha, self._solver_seed(c)) for c, s in zip(due, states, strict=True)]
+        for c, solution in zip(due, self._solve(jobs), strict=True):
             self._update(epoch, image, c, solution)
+
+    def _solve(self, jobs: list[tuple[SvmProblem, np.ndarray, int]]) -> list[SvmSolution]:
+        """Solve some problems at once, each in one thread: theirs and those of the matrix library add up."""
+        with self.libraries.limit(limits=1 if len(jobs) > 1 else None, user_api="blas"):
+            return self.parallel(delayed(self.solver.solve)(*job) for job in jobs)
 
     def _problem(self, state: ClassState, keep: np.ndarray | None = None) -> SvmProblem:
         """Return the SVM problem of a class's cache, or of the part of it that `keep` says."""
@@ -431,8 +436,8 @@ class _Training:
                 for part in (positive, ~positive):
                     if not outside[part].any():
                         outside |= part
-                jobs.append((self._problem(state, outside), state.alpha[outside]))
-        solutions = self.parallel(delayed(self.solver.solve)(p, a, self.miner.seed) for p, a in jobs)
+                jobs.append((self._problem(state, outside), state.alpha[outside], self.miner.seed))
+        solutions = self._solve(jobs)
         detectors = []
         for f in range(len(self.folds)):
             part = solutions[f * len(self.states) : (f + 1) * len(self.states)]
