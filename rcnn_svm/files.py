@@ -43,6 +43,15 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def array_digest(*arrays: np.ndarray) -> str:
+    """Return 16 hex digits that change with any value of the arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
 def provenance() -> dict[str, str]:
     """Return who, what and when made an artefact: versions, command line and UTC time."""
     return {

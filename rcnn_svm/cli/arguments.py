@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from joblib import cpu_count
+
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 
@@ -23,6 +25,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: bool = True, r
         group.add_argument("--ids", metavar="FILE", type=Path, help="only these images of the split, one id a line")
     group.add_argument(
         "--classes", metavar="A,B,...", help="class names, comma-separated (default: the 20 VOC classes)"
+    )
+
+
+def add_jobs_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --jobs, the number of `what` to work on at once."""
+    parser.add_argument(
+        "--jobs", metavar="N", type=positive_int, default=cpu_count(), help=f"{what} at once (default: one per core)"
     )
 
 

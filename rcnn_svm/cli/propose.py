@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
+from rcnn_svm.cli.arguments import add_data_arguments, add_jobs_argument, load_database, positive_int
 from rcnn_svm.proposals.methods import METHODS
 
 HELP = "find regions that may hold an object, and report their recall"
@@ -34,15 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-boxes", metavar="N", type=positive_int, help="keep the first N boxes of an image (default: all)"
     )
-    parser.add_argument("--jobs", metavar="N", type=positive_int, help="images at once (default: one per core)")
+    add_jobs_argument(parser, "images")
     parser.add_argument("--out", metavar="FILE", type=Path, help="default: cache/proposals/IMAGESET.METHOD.h5")
     parser.add_argument("--overwrite", action="store_true", help="replace other proposals in FILE")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    import joblib
-
     from rcnn_svm.files import check_writable
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.precomputed import import_proposals
@@ -62,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
             database,
             make_proposer({"method": method, "max_boxes": args.max_boxes}),
             out,
-            jobs=args.jobs or joblib.cpu_count(),
+            jobs=args.jobs,
             overwrite=args.overwrite,
         )
     print(format_recall(recall_report(database, proposals)))

@@ -11,9 +11,7 @@ import shlex
 import time
 from pathlib import Path
 
-from joblib import cpu_count
-
-from rcnn_svm.cli.arguments import add_data_arguments, load_split, positive_float, positive_int
+from rcnn_svm.cli.arguments import add_data_arguments, add_jobs_argument, load_split, positive_float, positive_int
 from rcnn_svm.proposals.methods import METHODS
 
 HELP = "run all stages: images in, mAP out"
@@ -29,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("cache/run"), help="for everything (default: %(default)s)"
     )
-    parser.add_argument(
-        "--jobs", metavar="N", type=positive_int, default=cpu_count(), help="images or classes at once (default: cores)"
-    )
+    add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
     stages.add_argument("--method", choices=METHODS, default="fast", help="proposals (default: %(default)s)")
     stages.add_argument("--max-boxes", metavar="N", type=positive_int, help="proposals per image (default: all)")

@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from joblib import cpu_count
-
-from rcnn_svm.cli.arguments import class_names, positive_float, positive_int
+from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_int
 from rcnn_svm.errors import InputError
 
 HELP = "train one SVM per class on cached features by hard negative mining"
@@ -23,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
-    parser.add_argument(
-        "--jobs", metavar="N", type=positive_int, default=cpu_count(), help="classes at once (default: cores)"
-    )
+    add_jobs_argument(parser, "classes")
     mining = parser.add_argument_group("mining")
     mining.add_argument("--epochs", type=positive_int, default=1, help="passes over the images (default: 1)")
     mining.add_argument(

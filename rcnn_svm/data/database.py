@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from rcnn_svm.data.images import load_image
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import file_digest, fingerprint
+from rcnn_svm.files import array_digest, file_digest, fingerprint
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,8 @@ class ImageDatabase:
             InputError: the file or its annotation cannot be read.
         """
         truth = self.annotation(index)
-        digest = hashlib.sha256(f"{self.image_digest(index)} {truth.image_size}".encode())
-        for array in (truth.boxes, truth.classes, truth.difficult):
-            digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
+        labels = array_digest(truth.boxes, truth.classes, truth.difficult)
+        return fingerprint([self.image_digest(index), list(truth.image_size), labels])
 
     def subset(self, image_ids: Sequence[str]) -> ImageDatabase:
         """Return the database restricted to `image_ids`, in their order.

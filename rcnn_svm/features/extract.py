@@ -19,7 +19,7 @@ from rcnn_svm.features.backbones import RANDOM, Backbone, load_backbone
 from rcnn_svm.features.prefetch import prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.warp import plan_crops, sample_crops, sample_crops_torch
-from rcnn_svm.files import fingerprint
+from rcnn_svm.files import array_digest, fingerprint
 from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def extract_database(
             "proposals": None if proposals is None else _without_images(proposals.settings),
         },
         dim=extractor.dim,
-        sources=[fingerprint([database.source_digest(i), proposals_of(i).tolist()]) for i in range(len(database))],
+        sources=[fingerprint([database.source_digest(i), array_digest(proposals_of(i))]) for i in range(len(database))],
         dtype=dtype,
         shard_images=shard_images,
     )

@@ -7,12 +7,12 @@ crop through lite0 on two cores, where torch eager takes 6.8.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 
 import numpy as np
 import onnxruntime
 import torch
+from joblib import cpu_count
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone
@@ -57,7 +57,7 @@ class OnnxRuntime:
 
     def __init__(self, backbone: Backbone, threads: int | None = None):
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
+        options.intra_op_num_threads = threads or cpu_count()
         options.log_severity_level = 3
         self.device = torch.device("cpu")
         self._session = onnxruntime.InferenceSession(_export(backbone), options, providers=["CPUExecutionProvider"])
@@ -98,11 +98,6 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
     if kind == "onnxruntime":
         return OnnxRuntime(backbone, threads)
     return TorchRuntime(backbone, torch.device(device), threads)
-
-
-def available_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _export(backbone: Backbone) -> bytes:

@@ -60,7 +60,7 @@ class ExamplePool:
                 self._slot_of[image, index] = slot
         return slots
 
-    def hold(self, slots: np.ndarray, cls: int) -> None:
+    def hold(self, slots: np.ndarray | int, cls: int) -> None:
         """Let class `cls` hold the rows in `slots`."""
         self.member[slots, cls] = True
 

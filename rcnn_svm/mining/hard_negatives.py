@@ -69,6 +69,11 @@ class ClassState:
     )
 
     @property
+    def positive(self) -> np.ndarray:
+        """(N,) bool, which examples are positives."""
+        return np.arange(len(self.slots)) < self.num_positives
+
+    @property
     def num_negatives(self) -> int:
         """Negatives in the cache."""
         return len(self.slots) - self.num_positives
@@ -371,8 +376,7 @@ class _Training:
 
     def _problem(self, state: ClassState, keep: np.ndarray | None = None) -> SvmProblem:
         """Return the SVM problem of a class's cache, or of the part of it that `keep` says."""
-        positive = np.arange(len(state.slots)) < state.num_positives
-        slots = state.slots
+        positive, slots = state.positive, state.slots
         if keep is not None:
             positive, slots = positive[keep], slots[keep]
         C, weight = self.miner.svm_C, self.miner.pos_loss_weight
@@ -394,11 +398,11 @@ class _Training:
         self.W[:, c] = solution.weights[:-1]
         self.B[c] = solution.weights[-1] * self.miner.bias_mult
         scores = solution.scores.astype(np.float32)
-        negative = np.arange(len(state.slots)) >= state.num_positives
+        negative = ~state.positive
         trained_on = state.num_negatives
 
-        inside = state.slots[negative & (scores > -1 - np.finfo(np.float32).eps)]
-        state.support = (self._keys(inside), scores[np.isin(state.slots, inside) & negative])
+        inside = negative & (scores > -1 - np.finfo(np.float32).eps)
+        state.support = (self._keys(state.slots[inside]), scores[inside])
 
         easy = negative & (scores < np.float32(self.miner.evict_thresh))
         evicted = self._keys(state.slots[easy])
@@ -431,9 +435,8 @@ class _Training:
         for fold in self.folds:
             for state in self.states:
                 outside = ~np.isin(self.pool.images[state.slots], fold)
-                positive = np.arange(len(state.slots)) < state.num_positives
                 # A fold that holds all positives or all negatives of a class cannot be left out.
-                for part in (positive, ~positive):
+                for part in (state.positive, ~state.positive):
                     if not outside[part].any():
                         outside |= part
                 jobs.append((self._problem(state, outside), state.alpha[outside], self.miner.seed))
@@ -508,7 +511,7 @@ class _Training:
             places = self.pool.put(image, unique, features, self.scale)[inverse]
             for (c, position, _), place in zip(entries, places, strict=True):
                 self.states[c].slots[position] = place
-                self.pool.member[place, c] = True
+                self.pool.hold(place, c)
         return done
 
 
