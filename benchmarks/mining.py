@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 """Hard negative mining side by side: a plain loop around scikit-learn, and ours with either solver.
 
-All run on the same feature cache in one process, one after the other:
+All run on the same feature cache, one after the other, each in a process of its own, whose peak memory is told:
 
   python benchmarks/mining.py                      a generated cache of 60 images
   python benchmarks/mining.py --features DIR       a cache of the extract or import stage
+  python benchmarks/mining.py --case FILE.npz      a recorded or generated case (inputs.npz of a parity case)
+  python benchmarks/mining.py --memory             memory for 1, 2 and 4 times the images instead
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +24,14 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.parity import case_cache
+from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.reports.tables import text_table
 
 HARD, EVICT, LIMIT = -1.0001, -1.2, 2000
+PHASES = ("prepare", "read", "score", "select", "solve", "evict")
 
 
 def generated_cache(num_images: int, num_boxes: int = 1000, dim: int = 1024, num_classes: int = 20) -> FeatureCache:
@@ -53,35 +62,51 @@ def generated_cache(num_images: int, num_boxes: int = 1000, dim: int = 1024, num
     )
 
 
-def plain_loop(cache: FeatureCache, norm: float) -> tuple[int, int]:
-    """Mine as one writes it down with LinearSVC; return the numbers of updates and of negatives added."""
+def plain_loop(cache: FeatureCache, norm: float) -> tuple[dict[str, float], int, int]:
+    """Mine as one writes it down with LinearSVC; return seconds by phase, updates and negatives added."""
+    seconds, last = dict.fromkeys(PHASES, 0.0), time.perf_counter()
+
+    def count_to(phase: str) -> None:
+        nonlocal last
+        seconds[phase] += (now := time.perf_counter()) - last
+        last = now
+
     scale, num_classes = np.float32(20 / norm), len(cache.classes)
-    regions = [cache.regions(i) for i in range(cache.num_images)]
-    positives = [
-        np.vstack([r.features[r.gt & (r.label == c + 1)] for r in regions]) * scale for c in range(num_classes)
-    ]
+    positives = [[] for _ in range(num_classes)]
+    for i in range(cache.num_images):
+        region = cache.regions(i)
+        for c in range(num_classes):
+            positives[c].append(region.features[region.gt & (region.label == c + 1)] * scale)
+    positives = [np.vstack(rows) for rows in positives]
     negatives = [np.empty((0, cache.dim), np.float32) for _ in range(num_classes)]
     pending, weights, bias = np.zeros(num_classes, int), np.zeros((cache.dim, num_classes)), np.zeros(num_classes)
     updates = added = 0
-    for i, region in enumerate(regions):
+    count_to("prepare")
+    for i in range(cache.num_images):
+        region = cache.regions(i)
         features = region.features * scale
+        count_to("read")
         scores = features @ weights.astype(np.float32) + bias
+        count_to("score")
         for c in range(num_classes):
             hard = (region.overlap[:, c] < 0.3) & ((i == 0) | (scores[:, c] > HARD))
             negatives[c] = np.vstack([negatives[c], features[hard]])
             pending[c] += hard.sum()
             added += int(hard.sum())
+        count_to("select")
         for c in range(num_classes):
-            if not (i in (0, len(regions) - 1) or pending[c] > LIMIT) or not len(negatives[c]):
+            if not (i in (0, cache.num_images - 1) or pending[c] > LIMIT) or not len(negatives[c]):
                 continue
             rows = np.vstack([positives[c], negatives[c]])
             y = np.repeat([1, -1], [len(positives[c]), len(negatives[c])])
             svm = LinearSVC(C=1e-3, loss="hinge", tol=0.1, intercept_scaling=10, class_weight={1: 2}, random_state=3)
             svm.fit(rows, y)
             weights[:, c], bias[c] = svm.coef_[0], svm.intercept_[0]
+            count_to("solve")
             negatives[c] = negatives[c][svm.decision_function(negatives[c]) >= EVICT]
             pending[c], updates = 0, updates + 1
-    return updates, added
+            count_to("evict")
+    return seconds, updates, added
 
 
 def bare_pass(cache: FeatureCache) -> None:
@@ -91,42 +116,134 @@ def bare_pass(cache: FeatureCache) -> None:
         np.dot(arrays.features[rows], weights)
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", metavar="DIR", type=Path, help="feature cache (default: a generated one)")
-    parser.add_argument("--images", type=int, default=60, help="of the generated cache (default: %(default)s)")
-    args = parser.parse_args()
-    cache = FeatureCache.open(args.features) if args.features else generated_cache(args.images)
-    print(cache, flush=True)
-    HardNegativeMiner(n_jobs=1).fit(generated_cache(2, 50, 8, 2))  # compiles the solver
-    norm = HardNegativeMiner(n_jobs=1).fit(cache).detector_.feat_norm_mean  # and brings the cache into memory
-
-    def ours(**options) -> Callable[[], tuple[int, int]]:
-        def run() -> tuple[int, int]:
-            miner = HardNegativeMiner(feat_norm_mean=norm, **options).fit(cache)
-            return miner.history_.num_updates, miner.history_.num_added
-
-        return run
-
-    variants = {
-        "plain loop, LinearSVC, tolerance 0.1, 1 thread": (1, lambda: plain_loop(cache, norm)),
-        "ours, liblinear, tolerance 0.1, 1 thread": (1, ours(solver="liblinear", n_jobs=1)),
-        "ours, dcd, relative gap 1e-2, 1 thread": (1, ours(tolerance=1e-2, n_jobs=1)),
-        "ours, dcd, relative gap 1e-6, 1 thread": (1, ours(tolerance=1e-6, n_jobs=1)),
-        "ours, dcd, relative gap 1e-10, 1 thread": (1, ours(tolerance=1e-10, n_jobs=1)),
-        "ours, dcd, relative gap 1e-6, all threads": (None, ours(tolerance=1e-6, n_jobs=-1)),
-        "one bare pass over the features, 1 thread": (1, lambda: bare_pass(cache)),
-    }
-    rows, first = [], None
-    for name, (threads, run) in variants.items():
-        with threadpool_limits(threads):
+def measure(features: Path, norm: float, variant: dict, repeats: int) -> dict:
+    """Return what one variant took, the fastest of some runs; to be called in a process of its own."""
+    cache = FeatureCache.open(features)
+    HardNegativeMiner(n_jobs=1).fit(generated_cache(2, 50, 8, 2))  # compiles
+    best: dict = {"seconds": np.inf}
+    before = peak_megabytes()
+    with threadpool_limits(variant.get("threads")):
+        for _ in range(repeats):
+            phases, updates, added, gaps = {}, "", "", []
             start = time.perf_counter()
-            counts = run() or ("", "")
+            if variant["what"] == "bare":
+                bare_pass(cache)
+            elif variant["what"] == "plain":
+                phases, updates, added = plain_loop(cache, norm)
+            else:
+                miner = HardNegativeMiner(**variant["options"]).fit(cache)
+                updates, added = miner.history_.num_updates, miner.history_.num_added
+                phases, gaps = miner.seconds_, miner.history_.table("update_gap")[:, 0].tolist()
             seconds = time.perf_counter() - start
-        first = first or seconds
-        rows.append([name, f"{seconds:.2f}", f"{first / seconds:.1f} x", *map(str, counts)])
-    print(text_table(("", "seconds", "plain / this", "updates", "negatives added"), rows))
+            if seconds < best["seconds"]:
+                best = {"seconds": seconds, "phases": phases, "updates": updates, "added": added, "gaps": gaps}
+    return {**best, "megabytes": peak_megabytes() - before}
+
+
+def peak_megabytes() -> float:
+    """Return the largest memory this process ever had, mapped files included."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def alone(function, *arguments):
+    """Call a function in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def compare(features: Path, repeats: int, show_gaps: bool) -> None:
+    """Measure every variant and print the table."""
+    cache = FeatureCache.open(features)
+    norm = mean_feature_norm(cache, 3)
+    print(cache, flush=True)
+    ours = {"what": "ours", "threads": 1}
+    variants = {
+        "bare pass, 1 thread": {"what": "bare", "threads": 1},
+        "bare pass, all threads": {"what": "bare"},
+        "plain loop, LinearSVC 0.1": {"what": "plain", "threads": 1},
+        "ours, liblinear 0.1": {**ours, "options": {"solver": "liblinear", "n_jobs": 1}},
+        "ours, gap 1e-2": {**ours, "options": {"tolerance": 1e-2, "n_jobs": 1}},
+        "ours, gap 1e-6 (default)": {**ours, "options": {"n_jobs": 1}},
+        "ours, gap 1e-10 (keys unique)": {**ours, "options": {"tolerance": 1e-10, "n_jobs": 1}},
+        "plain loop, all threads": {"what": "plain"},
+        "ours, liblinear 0.1, all threads": {"what": "ours", "options": {"solver": "liblinear"}},
+        "ours, gap 1e-2, all threads": {"what": "ours", "options": {"tolerance": 1e-2}},
+        "ours, gap 1e-6, all threads": {"what": "ours", "options": {}},
+        "ours, gap 1e-10, all threads": {"what": "ours", "options": {"tolerance": 1e-10}},
+    }
+    rows, seconds, gaps = [], {}, {}
+    for name, variant in variants.items():
+        slow = variant["what"] == "plain" or "solver" in variant.get("options", {})
+        found = alone(measure, features, norm, variant, 1 if slow else repeats)
+        seconds[name], gaps[name] = found["seconds"], np.array(found["gaps"])
+        bare = seconds["bare pass, 1 thread" if "threads" in variant else "bare pass, all threads"]
+        plain = seconds.get("plain loop, LinearSVC 0.1" if "threads" in variant else "plain loop, all threads")
+        rows.append(
+            [
+                name,
+                f"{found['seconds']:.2f}",
+                *(f"{found['phases'][phase]:.2f}" if phase in found["phases"] else "" for phase in PHASES),
+                str(found["updates"]),
+                str(found["added"]),
+                f"{np.nanmax(gaps[name]):.0e}" if np.isfinite(gaps[name]).any() else "",
+                f"{found['megabytes']:.0f}",
+                f"{found['seconds'] / bare:.1f}",
+                f"{plain / found['seconds']:.1f}" if plain else "",
+            ]
+        )
+        print(f"{name}: {found['seconds']:.2f} s", file=sys.stderr, flush=True)
+    header = ("", "s", *PHASES, "updates", "added", "largest gap", "MB", "x bare pass", "plain x this")
+    print(text_table(header, rows))
+    print(
+        "bare pass and plain loop: those with as many threads; phases: thread time, so their sum may exceed the wall "
+        f"time; ours: the fastest of {repeats}; MB: growth of the peak memory, mapped features included"
+    )
+    if show_gaps:
+        for name, values in gaps.items():
+            if np.isfinite(values).any():
+                print(f"\nrelative duality gap at every update, {name}:\n" + " ".join(f"{gap:.1e}" for gap in values))
+
+
+def memory(images: int, folder: Path) -> None:
+    """Print how memory depends on the number of images, with and without a budget."""
+    rows = []
+    for factor in (1, 2, 4):
+        features = folder / f"times{factor}"
+        write_cache(generated_cache(factor * images), features, shard_images=10)
+        size = sum(path.stat().st_size for path in features.glob("*.h5")) / 1e6
+        row = [f"{factor * images}", f"{size:.0f}"]
+        for options in ({}, {"memory_budget": 100 * 10**6}):
+            found = alone(measure, features, 0.0, {"what": "ours", "options": {**options, "n_jobs": 1}}, 1)
+            row += [f"{found['seconds']:.1f}", str(found["added"]), f"{found['megabytes']:.0f}"]
+        rows.append(row)
+    header = ("images", "MB of features", "s", "added", "MB", "s, 100 MB budget", "added", "MB")
+    print(text_table(header, rows))
+    print("MB: growth of the peak memory while training, of which mapped features at most two shards of ten images")
+
+
+def main() -> None:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--features", metavar="DIR", type=Path, help="feature cache (default: a generated one)")
+    source.add_argument("--case", metavar="FILE", type=Path, help="npz file of a case")
+    parser.add_argument("--images", metavar="N", type=int, default=60, help="of a generated cache (default: 60)")
+    parser.add_argument("--repeats", metavar="N", type=int, default=3, help="of our runs (default: 3)")
+    parser.add_argument("--gaps", action="store_true", help="also print the duality gap at every update")
+    parser.add_argument("--memory", action="store_true", help="measure memory against the number of images")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.memory:
+            memory(args.images, Path(folder))
+            return
+        features = args.features or Path(folder) / "features"
+        if args.case:
+            with np.load(args.case) as inputs:
+                write_cache(case_cache(dict(inputs), args.case.stem), features)
+        elif not args.features:
+            write_cache(generated_cache(args.images), features)
+        compare(features, args.repeats, args.gaps)
 
 
 if __name__ == "__main__":

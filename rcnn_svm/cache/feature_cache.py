@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
+from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, as_float32, read_shard, write_shard
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import fingerprint, provenance, write_text
 
@@ -416,8 +416,14 @@ class FeatureCache:
             label=arrays.label[rows],
             difficult=arrays.difficult[rows],
             overlap=arrays.overlap[rows],
-            features=arrays.features[rows].astype(np.float32, copy=False),
+            features=as_float32(arrays.features[rows]),
         )
+
+    def shards(self) -> Iterator[tuple[int, int, ShardArrays]]:
+        """Yield the arrays of every shard after the numbers of its first image and of its first row of all."""
+        for number in range(self._plan.num_shards):
+            image = number * self._plan.shard_images
+            yield image, int(self.image_start[image]), self._shard(number).arrays
 
     def runs(self, max_bytes: int) -> Iterator[tuple[range, ShardArrays, slice]]:
         """Cut the cache into runs of consecutive images that lie in one piece.

@@ -25,7 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="what the propose stage wrote (default: the one file cache/proposals/IMAGESET.*.h5)",
     )
-    parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="only the first N proposals of an image")
+    parser.add_argument(
+        "--max-boxes",
+        metavar="N",
+        type=positive_int,
+        help="only the first N proposals of an image (default: all); with lite0, 400 lost nothing, see the README",
+    )
+    parser.add_argument(
+        "--merge-iou",
+        metavar="IOU",
+        type=float,
+        help="of those, leave out any that overlaps an earlier one by more than this (default: none)",
+    )
 
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -49,14 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: torch on a GPU, onnxruntime on a CPU; the features are the same",
     )
     network.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: one per core)")
-    network.add_argument("--batch-size", metavar="N", type=positive_int, default=64, help="default: %(default)s")
+    network.add_argument(
+        "--batch-size", metavar="N", type=positive_int, help="crops at once, per thread (default: what is fastest)"
+    )
 
     crop = parser.add_argument_group("crop")
     crop.add_argument(
         "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
     )
     crop.add_argument(
-        "--padding", metavar="PIXELS", type=int, help="context on each side (default: 16 of 227, in proportion)"
+        "--padding",
+        metavar="PIXELS",
+        type=int,
+        help="context on each side (default: 16 of 227 in proportion for alexnet and vgg; none for the other networks, "
+        "whose features are an average over the crop, which context dilutes)",
     )
     crop.add_argument(
         "--crop-mode", choices=("warp", "square"), default="warp", help="stretch the box, or square it first"
@@ -64,7 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", type=Path, help="default: cache/features/IMAGESET.BACKBONE.LAYER")
-    output.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="how features are stored")
+    output.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float16",
+        help="how features are stored (default: %(default)s, half the size and nearly the same negatives)",
+    )
     output.add_argument(
         "--shard-images", metavar="N", type=positive_int, default=20, help="images per file (default: %(default)s)"
     )
@@ -81,8 +103,8 @@ def run(args: argparse.Namespace) -> None:
 
     database = load_database(args)
     proposals = ProposalSet.load(args.proposals or _find_proposals(database.name))
-    if args.max_boxes is not None:
-        proposals = _first_boxes(proposals, args.max_boxes)
+    if args.max_boxes is not None or args.merge_iou is not None:
+        proposals = proposals.limited(args.max_boxes, args.merge_iou)
     backbone = load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding)
     extractor = FeatureExtractor(
         backbone,
@@ -119,14 +141,6 @@ def _find_proposals(name: str) -> Path:
         listed = f"found {', '.join(map(str, found))}; say which with" if found else "run the propose stage or give"
         raise InputError(f"expected one proposals file cache/proposals/{name}.*.h5, {listed} --proposals FILE")
     return found[0]
-
-
-def _first_boxes(proposals, count: int):
-    """Return the proposals cut to the first `count` of every image, and saying so."""
-    limit = min(count, proposals.settings.get("max_boxes") or count)
-    return type(proposals)(
-        proposals.image_ids, [boxes[:limit] for boxes in proposals.boxes], {**proposals.settings, "max_boxes": limit}
-    )
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-boxes", metavar="N", type=positive_int, help="keep the first N boxes of an image (default: all)"
     )
+    parser.add_argument(
+        "--merge-iou",
+        metavar="IOU",
+        type=float,
+        help="of those, drop a box that overlaps an earlier one by more than this (default: none)",
+    )
     add_jobs_argument(parser, "images")
     parser.add_argument("--out", metavar="FILE", type=Path, help="default: cache/proposals/IMAGESET.METHOD.h5")
     parser.add_argument("--overwrite", action="store_true", help="replace other proposals in FILE")
@@ -52,13 +58,13 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
     check_writable(out)
     if args.precomputed:
-        proposals = import_proposals(args.precomputed, database, args.max_boxes)
+        proposals = import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
         if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:
             proposals.save(out)
     else:
         proposals = propose_database(
             database,
-            make_proposer({"method": method, "max_boxes": args.max_boxes}),
+            make_proposer({"method": method, "max_boxes": args.max_boxes, "merge_iou": args.merge_iou}),
             out,
             jobs=args.jobs,
             overwrite=args.overwrite,

@@ -23,7 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     add_jobs_argument(parser, "classes")
     mining = parser.add_argument_group("mining")
-    mining.add_argument("--epochs", type=positive_int, default=1, help="passes over the images (default: 1)")
+    mining.add_argument(
+        *("--epochs", "--max-epochs"),
+        dest="epochs",
+        metavar="N",
+        type=positive_int,
+        default=1,
+        help="passes over the images, at most (default: 1)",
+    )
+    mining.add_argument(
+        "--stop-ratio",
+        metavar="R",
+        type=float,
+        help="stop after a pass when every class's objective over all data is below R times that on its cache, such as "
+        "1.05 (default: no such test)",
+    )
+    mining.add_argument(
+        "--memory-budget",
+        metavar="MB",
+        type=positive_int,
+        help="for the examples of all classes; easy ones leave earlier where it binds (default: no limit)",
+    )
     mining.add_argument(
         "--hard-thresh", type=float, default=-1.0001, help="negatives above are hard (default: %(default)s)"
     )
@@ -76,6 +96,8 @@ def run(args: argparse.Namespace) -> None:
         neg_overlap=args.neg_overlap,
         retrain_limit=args.retrain_limit,
         max_epochs=args.epochs,
+        stop_ratio=args.stop_ratio,
+        memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
         k_folds=args.k_folds,
         solver=args.solver,
         tolerance=args.tolerance,

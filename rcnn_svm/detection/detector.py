@@ -29,6 +29,26 @@ def feature_scale(feat_norm_mean: float) -> np.float32:
     return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
 
 
+def best_detections(boxes: np.ndarray, scores: np.ndarray, thresh: float, nms_threshold: float) -> ImageDetections:
+    """Return the boxes of an image that score well and survive non-maximum suppression within their class.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, inclusive pixels.
+        scores: (N, K) float32.
+        thresh: only scores strictly above it are kept.
+        nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+
+    Source: `rcnn_detect.m`.
+    """
+    rows = [np.flatnonzero(column > thresh) for column in scores.T]
+    rows = [kept[nms(boxes[kept], scores[kept, index], nms_threshold)] for index, kept in enumerate(rows)]
+    cls = np.repeat(np.arange(len(rows), dtype=np.int32), [len(kept) for kept in rows])
+    row = np.concatenate(rows)
+    order = np.argsort(-scores[row, cls], kind="stable")
+    cls, row = cls[order], row[order]
+    return ImageDetections(cls=cls, boxes=boxes[row], scores=scores[row, cls])
+
+
 @dataclass
 class Detector:
     """Linear detectors of all classes.
@@ -96,15 +116,7 @@ class Detector:
         """
         boxes = (self.proposer or self._proposer)(image)
         scores = self.scores(self._extractor.extract(image, boxes))
-        found = []
-        for index in range(len(self.classes)):
-            rows = np.flatnonzero(scores[:, index] > thresh)
-            rows = rows[nms(boxes[rows], scores[rows, index], nms_threshold)]
-            found += [(index, row) for row in rows]
-        cls = np.array([index for index, _ in found], np.int32)
-        rows = np.array([row for _, row in found], np.int64)
-        order = np.argsort(-scores[rows, cls], kind="stable")
-        return ImageDetections(cls=cls[order], boxes=boxes[rows[order]], scores=scores[rows[order], cls[order]])
+        return best_detections(boxes, scores, thresh, nms_threshold)
 
     @cached_property
     def _extractor(self):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,17 +20,32 @@ from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import RANDOM, Backbone, load_backbone
-from rcnn_svm.features.prefetch import prefetch
+from rcnn_svm.features.prefetch import parallel_map, prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
-from rcnn_svm.features.warp import plan_crops, sample_crops, sample_crops_torch
+from rcnn_svm.features.warp import CropPlan, plan_crops, sample_crops, sample_crops_torch
 from rcnn_svm.files import array_digest, fingerprint
 from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:
     from rcnn_svm.proposals.store import ProposalSet
 
-# Batches warped ahead of the network: enough to hide the decoding of an image, and a bound on memory.
-BATCHES_AHEAD = 4
+# Work handed to each thread ahead of the first result that is still wanted, in batches: what the caller may take for
+# other things before the network stands still. They hold boxes and images, no crops.
+BATCHES_AHEAD = 8
+
+
+class Segment(NamedTuple):
+    """The boxes of an image that fall into one batch.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, where the runtime's crops lie.
+        plan: the crops.
+        ends_image: no boxes of this image follow.
+    """
+
+    image: np.ndarray | torch.Tensor
+    plan: CropPlan
+    ends_image: bool
 
 
 class FeatureExtractor:
@@ -36,7 +55,7 @@ class FeatureExtractor:
         backbone: the network with its preprocessing, crop size and padding.
         runtime: what runs it.
         crop_mode: `warp` or `square`.
-        batch_size: crops per call of the network.
+        batch_size: crops per call of the network; what is fastest for the runtime where None.
 
     Attributes:
         dim: D, the length of a feature vector.
@@ -45,7 +64,7 @@ class FeatureExtractor:
     Source: `rcnn_extract_regions.m` and `rcnn_features.m`.
     """
 
-    def __init__(self, backbone: Backbone, runtime: Runtime, *, crop_mode: str = "warp", batch_size: int = 64):
+    def __init__(self, backbone: Backbone, runtime: Runtime, *, crop_mode: str = "warp", batch_size: int | None = None):
         # Refuses a geometry without meaning now, not when the first image is warped.
         plan_crops(np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode)
         self.dim = backbone.dim
@@ -58,7 +77,9 @@ class FeatureExtractor:
         self._backbone = backbone
         self._runtime = runtime
         self._crop_mode = crop_mode
-        self._batch_size = batch_size
+        self._batch_size = batch_size or runtime.batch_size
+        self._on_gpu = runtime.device.type != "cpu"
+        self._local = threading.local()
 
     def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return the features of boxes of one image.
@@ -76,62 +97,91 @@ class FeatureExtractor:
     def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
         """Yield the features of every (image, boxes), in order.
 
-        A background thread iterates over `items` and warps; batches are filled across images, so that the
-        network always works on full ones.
+        A background thread iterates over `items`; the runtime's workers warp a batch and run the network on it.
+        Batches are filled across images, so that the network always works on full ones.
         """
+        depth = BATCHES_AHEAD * self._runtime.workers
+        batches = prefetch(self._batches(items), depth)
         parts: list[np.ndarray] = []
-        for crops, segments in prefetch(self._batches(items), BATCHES_AHEAD):
-            features = self._runtime(crops) if len(crops) else np.empty((0, self.dim), np.float32)
-            first = 0
-            for count, ends_image in segments:
-                parts.append(features[first : first + count])
-                first += count
-                if ends_image:
-                    yield np.concatenate(parts)
-                    parts = []
+        with (
+            closing(batches),
+            closing(
+                parallel_map(self._compute, batches, self._runtime.workers, depth, self._runtime.begin_worker)
+            ) as results,
+        ):
+            for features, segments in results:
+                first = 0
+                for segment in segments:
+                    count = len(segment.plan)
+                    parts.append(features[first : first + count])
+                    first += count
+                    if segment.ends_image:
+                        yield np.concatenate(parts)
+                        parts = []
 
-    def _batches(self, items):
-        """Yield (crops, segments); a segment is (number of crops, whether its image ends with it)."""
-        crops, filled, segments = self._new_batch(), 0, []
+    def _batches(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[Segment]]:
+        """Yield what each batch consists of."""
+        segments: list[Segment] = []
+        room = self._batch_size
         failure = None
         try:
             for image, boxes in items:
+                plan = self._plan(image, boxes)
+                pixels = self._upload(image) if self._on_gpu else image
                 done = 0
                 while True:
-                    count = min(len(boxes) - done, self._batch_size - filled)
-                    self._warp(image, boxes[done : done + count], crops[filled : filled + count])
-                    done, filled = done + count, filled + count
-                    segments.append((count, done == len(boxes)))
-                    if filled == self._batch_size:
-                        yield crops, segments
-                        crops, filled, segments = self._new_batch(), 0, []
-                    if done == len(boxes):
+                    count = min(len(plan) - done, room)
+                    segments.append(Segment(pixels, plan.part(slice(done, done + count)), done + count == len(plan)))
+                    done, room = done + count, room - count
+                    if room == 0:
+                        yield segments
+                        segments, room = [], self._batch_size
+                    if done == len(plan):
                         break
         except Exception as error:
             # The images before the one that failed shall not be lost with it.
             failure = error
         if segments:
-            yield crops[:filled], segments
+            yield segments
         if failure is not None:
             raise failure
 
-    def _new_batch(self) -> np.ndarray | torch.Tensor:
-        shape = (self._batch_size, 3, self._backbone.crop_size, self._backbone.crop_size)
-        if self._runtime.device.type == "cpu":
-            return np.empty(shape, np.float32)
-        return torch.empty(shape, device=self._runtime.device)
-
-    def _warp(self, image: np.ndarray, boxes: np.ndarray, out: np.ndarray | torch.Tensor) -> None:
+    def _plan(self, image: np.ndarray, boxes: np.ndarray) -> CropPlan:
         backbone = self._backbone
-        plan = plan_crops(
+        return plan_crops(
             boxes,
             image.shape[:2],
             crop_size=backbone.crop_size,
             padding=backbone.padding,
             mode=self._crop_mode,
         )
-        sample = sample_crops if isinstance(out, np.ndarray) else sample_crops_torch
-        sample(image, plan, backbone.mean, backbone.std, out)
+
+    def _upload(self, image: np.ndarray) -> torch.Tensor:
+        # Returns when the copy is complete, so that every worker's queue may use it.
+        return torch.from_numpy(image).to(self._runtime.device)
+
+    def _compute(self, segments: list[Segment]) -> tuple[np.ndarray, list[Segment]]:
+        """Return the features of a batch, (sum of the segments' boxes, D), and the batch."""
+        count = sum(len(segment.plan) for segment in segments)
+        if not count:
+            return np.empty((0, self.dim), np.float32), segments
+        crops = self._crops()[:count]
+        sample = sample_crops_torch if self._on_gpu else sample_crops
+        first = 0
+        for segment in segments:
+            last = first + len(segment.plan)
+            sample(segment.image, segment.plan, self._backbone.mean, self._backbone.std, crops[first:last])
+            first = last
+        return self._runtime(crops), segments
+
+    def _crops(self) -> np.ndarray | torch.Tensor:
+        """Return memory for a batch of crops, the calling thread's own and every time the same: it stays cached."""
+        if not hasattr(self._local, "crops"):
+            shape = (self._batch_size, 3, self._backbone.crop_size, self._backbone.crop_size)
+            self._local.crops = (
+                torch.empty(shape, device=self._runtime.device) if self._on_gpu else np.empty(shape, np.float32)
+            )
+        return self._local.crops
 
 
 def make_extractor(
@@ -141,7 +191,7 @@ def make_extractor(
     runtime: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> FeatureExtractor:
     """Rebuild the extractor that a feature cache was made with.
 
@@ -149,7 +199,7 @@ def make_extractor(
         settings: the settings of the cache.
         weights: the weights file, where the cache was made with one.
         runtime, device, threads: as in `make_runtime`.
-        batch_size: crops per call of the network.
+        batch_size: crops per call of the network; what is fastest for the runtime where None.
 
     Raises:
         InputError: the settings name no backbone, or the weights at hand are not those of the cache.
@@ -172,7 +222,10 @@ def make_extractor(
             f"(digest {backbone.settings['weights_digest'][:12]}, expected {digest[:12]}); give that weights file"
         )
     return FeatureExtractor(
-        backbone, make_runtime(backbone, runtime, device, threads), crop_mode=crop_mode, batch_size=batch_size
+        backbone,
+        make_runtime(backbone, runtime, device, threads),
+        crop_mode=crop_mode,
+        batch_size=batch_size,
     )
 
 
@@ -199,7 +252,7 @@ def extract_database(
     out_dir: str | Path,
     *,
     shard_images: int = 20,
-    dtype: str = "float32",
+    dtype: str = "float16",
     part: tuple[int, int] = (0, 1),
     overwrite: bool = False,
 ) -> ExtractionSummary:
@@ -257,18 +310,35 @@ def extract_database(
     images = [i for shard in pending for i in plan.images_of(shard)]
     total = sum(len(plan.images_of(shard)) for shard in mine)
     start, rows = time.perf_counter(), 0
-    features = extractor.extract_many((database.load_image(i), regions_of(i).boxes) for i in images)
-    with progress_bar(total, "features", "image", initial=total - len(images)) as bar:
+    begun: deque[RegionSet] = deque()  # given to the extractor, features not yet there
+
+    def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in images:
+            begun.append(regions_of(i))
+            yield database.load_image(i), begun[-1].boxes
+
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="shards") as writer,
+        closing(extractor.extract_many(items())) as features,
+        progress_bar(total, "features", "image", initial=total - len(images)) as bar,
+    ):
+        written: Future | None = None
         for shard in pending:
             regions = []
-            for i in plan.images_of(shard):
-                region = regions_of(i)
-                region.features = next(features)
+            for _ in plan.images_of(shard):
+                values = next(features)
+                region = begun.popleft()
+                region.features = values
                 regions.append(region)
                 rows += len(region)
                 bar.set_postfix_str(f"{rows / (time.perf_counter() - start):.0f} crops/s", refresh=False)
                 bar.update()
-            plan.write_shard(shard, regions)
+            # Written while the network works on; one at a time bounds the memory.
+            if written is not None:
+                written.result()
+            written = writer.submit(plan.write_shard, shard, regions)
+        if written is not None:
+            written.result()
     return ExtractionSummary(plan, len(images), rows, time.perf_counter() - start)
 
 

@@ -1,13 +1,17 @@
 """What runs the network: a batch of crops in, features out.
 
-Torch is the reference and runs on a GPU; ONNX Runtime gives the same numbers on a CPU, sooner: 1.1 ms for a 128-pixel
-crop through lite0 on two cores, where torch eager takes 6.8.
+Torch is the reference and runs on a GPU; on a CPU, ONNX Runtime gives the same numbers several times sooner.
+`benchmarks/extraction.py` measures them and others side by side.
+
+On a CPU every thread runs a batch of its own from beginning to end: threads that share a batch wait for each other
+at every layer, and the next crops would have to be warped by a thread that the network does not leave a core to.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -19,6 +23,32 @@ from rcnn_svm.features.backbones import Backbone
 
 KINDS = ("auto", "torch", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
+# Enough work to hide what launching the kernels costs.
+GPU_BATCH_SIZE = 256
+# One worker's copies and warping run while the other's network does.
+GPU_WORKERS = 2
+
+
+class Runtime(Protocol):
+    """What a runtime is.
+
+    Attributes:
+        kind: its name.
+        device: where the crops are to lie.
+        workers: how many threads may call it at once, and must to keep the machine busy.
+        batch_size: crops per call that it is fastest with.
+    """
+
+    kind: str
+    device: torch.device
+    workers: int
+    batch_size: int
+
+    def begin_worker(self) -> None:
+        """Prepare the calling thread, once, before it calls the runtime."""
+
+    def __call__(self, crops: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
 
 
 class TorchRuntime:
@@ -36,7 +66,15 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = device
+        on_gpu = device.type == "cuda"
+        self.workers = GPU_WORKERS if on_gpu else 1
+        self.batch_size = GPU_BATCH_SIZE if on_gpu else cpu_batch_size(backbone)
         self._module = backbone.module.to(device=device, memory_format=torch.channels_last)
+
+    def begin_worker(self) -> None:
+        """Give the calling thread a queue of its own on the GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.set_stream(torch.cuda.Stream(self.device))
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -54,20 +92,22 @@ class OnnxRuntime:
     """
 
     kind = "onnxruntime"
+    device = torch.device("cpu")
 
     def __init__(self, backbone: Backbone, threads: int | None = None):
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or cpu_count()
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        self.device = torch.device("cpu")
-        self._session = onnxruntime.InferenceSession(_export(backbone), options, providers=["CPUExecutionProvider"])
+        self.workers = threads or cpu_count()
+        self.batch_size = cpu_batch_size(backbone)
+        self._session = onnxruntime.InferenceSession(to_onnx(backbone), options, providers=["CPUExecutionProvider"])
+
+    def begin_worker(self) -> None:
+        """Do nothing: threads share the session."""
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
         return self._session.run(None, {"crops": crops})[0]
-
-
-Runtime = TorchRuntime | OnnxRuntime
 
 
 def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None) -> Runtime:
@@ -100,8 +140,24 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
     return TorchRuntime(backbone, torch.device(device), threads)
 
 
-def _export(backbone: Backbone) -> bytes:
-    """Return the backbone as an ONNX model with a free batch size."""
+def cpu_batch_size(backbone: Backbone) -> int:
+    """Return the crops per call that are fastest on a CPU.
+
+    So few that a layer's output is still in the cache when the next layer reads it: for lite0, 2 crops of 224 pixels
+    are 18 % faster than 8, and 8 of 128 pixels 22 % faster than 64. Fully connected layers on a flattened map are
+    larger than the cache themselves, and are read once per call.
+    """
+    if backbone.flattens_map:
+        return 64
+    return min(64, max(1, 2**17 // backbone.crop_size**2))
+
+
+def to_onnx(backbone: Backbone) -> bytes:
+    """Return the backbone as an ONNX model with a free batch size: `crops` in, `features` out.
+
+    Raises:
+        InputError: a network that cannot be converted.
+    """
     stream = io.BytesIO()
     example = torch.zeros(2, 3, backbone.crop_size, backbone.crop_size)
     # The tracing exporter needs no further package; its deprecation and shape notes do not concern the user.

@@ -3,7 +3,7 @@
 The geometry is computed once, by `plan_crops`, in closed form for all boxes of an image: every output column
 and row of a crop is a weighted pair of source columns and rows. Two thin samplers carry a plan out:
 `sample_crops` (numba, for a CPU) and `sample_crops_torch` (gathers, for a GPU). On a CPU the gathers take more than
-ten times as long (0.06 against 1 ms for a 128-pixel crop), because each of their steps passes over memory again.
+ten times as long (0.03 against 1 ms for a 128-pixel crop), because each of their steps passes over memory again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ class AxisPlan:
     weight: np.ndarray
     valid: np.ndarray
 
+    def part(self, rows: slice) -> AxisPlan:
+        """Return the plan of some of the crops."""
+        return AxisPlan(self.low[rows], self.high[rows], self.weight[rows], self.valid[rows])
+
 
 @dataclass(frozen=True)
 class CropPlan:
@@ -45,6 +49,10 @@ class CropPlan:
 
     def __len__(self) -> int:
         return len(self.x.low)
+
+    def part(self, rows: slice) -> CropPlan:
+        """Return the plan of some of the crops."""
+        return CropPlan(x=self.x.part(rows), y=self.y.part(rows))
 
     @property
     def crop_size(self) -> int:
@@ -57,7 +65,7 @@ class CropPlan:
         return self.y.valid[:, :, None] & self.x.valid[:, None, :]
 
 
-def default_padding(crop_size: int) -> int:
+def paper_padding(crop_size: int) -> int:
     """Return the paper's context for a crop size: 16 pixels of a 227-pixel crop, in proportion."""
     return round(16 * crop_size / 227)
 
@@ -198,31 +206,52 @@ def sample_crops(
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _sample(image, x_low, x_high, x_weight, x_valid, y_low, y_high, y_weight, y_valid, scale, shift, out):
     count, size = x_low.shape
+    pixels = image.reshape(len(image), -1)  # (H, W * 3)
+    length = pixels.shape[1]
+    blended = np.empty(length, np.float32)
+    scales, shifts = np.empty(length, np.float32), np.empty(length, np.float32)
+    for i in range(length):
+        scales[i], shifts[i] = scale[i % 3], shift[i % 3]
+    left, right = np.empty(size, np.uint32), np.empty(size, np.uint32)
+    one, two, three = np.uint32(1), np.uint32(2), np.uint32(3)
     for n in range(count):
+        columns = np.flatnonzero(x_valid[n])  # of the crop, that show the image: an interval
+        if len(columns) == 0:
+            out[n] = 0
+            continue
+        begin, end = columns[0], columns[-1] + 1
+        for column in range(size):
+            left[column] = 3 * x_low[n, column]
+            right[column] = 3 * x_high[n, column]
+        first, last = left[begin], right[end - 1] + three
+        u = x_weight[n]
         for row in range(size):
-            upper = image[y_low[n, row]]
-            lower = image[y_high[n, row]]
+            if not y_valid[n, row]:
+                out[n, :, row] = 0
+                continue
+            # Rows first, and normalised: neighbouring values, many in one instruction.
+            upper = pixels[y_low[n, row], first:last]
+            lower = pixels[y_high[n, row], first:last]
+            between, factor, offset = blended[first:last], scales[first:last], shifts[first:last]
             v = y_weight[n, row]
-            for column in range(size):
-                if not (y_valid[n, row] and x_valid[n, column]):
-                    for channel in range(3):
-                        out[n, channel, row, column] = 0
-                    continue
-                a = x_low[n, column]
-                b = x_high[n, column]
-                u = x_weight[n, column]
-                for channel in range(3):
-                    top = np.float32(upper[a, channel])
-                    top += u * (np.float32(upper[b, channel]) - top)
-                    bottom = np.float32(lower[a, channel])
-                    bottom += u * (np.float32(lower[b, channel]) - bottom)
-                    out[n, channel, row, column] = (top + v * (bottom - top)) * scale[channel] + shift[channel]
+            for i in range(len(between)):
+                top = np.float32(upper[i])
+                between[i] = (top + v * (np.float32(lower[i]) - top)) * factor[i] + offset[i]
+            red, green, blue = out[n, 0, row], out[n, 1, row], out[n, 2, row]
+            for line in (red, green, blue):
+                line[:begin] = 0
+                line[end:] = 0
+            for column in range(begin, end):
+                a, b, w = left[column], right[column], u[column]
+                red[column] = blended[a] + w * (blended[b] - blended[a])
+                green[column] = blended[a + one] + w * (blended[b + one] - blended[a + one])
+                blue[column] = blended[a + two] + w * (blended[b + two] - blended[a + two])
 
 
 def sample_crops_torch(
-    image: np.ndarray, plan: CropPlan, mean: Sequence[float], std: Sequence[float], out: torch.Tensor
+    image: torch.Tensor, plan: CropPlan, mean: Sequence[float], std: Sequence[float], out: torch.Tensor
 ) -> None:
-    """Sample planned crops on the device that `out` lies on.
+    """Sample planned crops on the device that `image` and `out` lie on.
 
     Args:
         image: (H, W, 3) uint8 RGB, the size that the plan was made for.
@@ -234,7 +263,7 @@ def sample_crops_torch(
     def on_device(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(out.device)
 
-    source = on_device(image).permute(2, 0, 1)  # (3, H, W)
+    source = image.permute(2, 0, 1)  # (3, H, W)
     x_low, x_high = on_device(plan.x.low)[:, None, :], on_device(plan.x.high)[:, None, :]  # (N, 1, S)
     x_weight, y_weight = on_device(plan.x.weight)[:, None, :], on_device(plan.y.weight)[:, :, None]
 

@@ -2,82 +2,123 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
+
+# The first size of a pool. Memory that was never written to costs nothing, copying it to grow does.
+RESERVED_BYTES = 1 << 30
 
 
 class ExamplePool:
-    """Scaled feature rows under keys (image, row), with the classes that hold them.
+    """Scaled feature rows under the number of their region, with the number of classes that hold them.
 
     A row enters when the first class takes it and its place is reused when the last class lets go of it, so
-    memory is that of the examples in use.
+    memory is that of the examples in use. Rows enter from one block of consecutive regions at a time.
 
     Args:
         dim: D.
-        num_classes: K.
+        scale: factor for the rows that are kept.
+        max_rows: as many rows as can ever be needed at once.
 
     Attributes:
         rows: (M, D) float32, the places; reallocated as the pool grows.
         norms: (M,) float64, squared L2 norms of the rows.
-        images: (M,) int32, image of the row in each place.
-        indices: (M,) int32, the row's number within its image.
-        member: (M, K) bool, the class holds the row, as a positive or a negative.
+        regions: (M,) int64, number of the region in each place, counted over all images; -1 where free.
+        holders: (M,) int32, classes that hold the row.
     """
 
-    def __init__(self, dim: int, num_classes: int):
+    def __init__(self, dim: int, scale: np.float32, max_rows: int):
+        self.scale = np.float32(scale)
+        self.max_rows = max_rows
         self.rows = np.empty((0, dim), np.float32)
         self.norms = np.empty(0, np.float64)
-        self.images = np.empty(0, np.int32)
-        self.indices = np.empty(0, np.int32)
-        self.member = np.zeros((0, num_classes), bool)
-        self._slot_of: dict[tuple[int, int], int] = {}
-        self._free: list[int] = []
+        self.regions = np.empty(0, np.int64)
+        self.holders = np.empty(0, np.int32)
+        self._free = np.empty(0, np.int64)
+        self._num_free = 0
+        self._num_used = 0  # places from here on were never taken
+        self._block_start = 0
+        self._slot_of = np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        return len(self._slot_of)
+        return len(self.rows) - self._num_free
 
-    def put(self, image: int, indices: np.ndarray, features: np.ndarray, scale: np.float32) -> np.ndarray:
-        """Return the places of some rows of an image, after copying in those that were not there.
+    def open_block(self, first: int, count: int) -> None:
+        """Prepare for rows of regions `first` to `first + count`; every `put` names rows among these."""
+        self._block_start = first
+        self._slot_of = np.full(count, -1)
+        regions = self.regions[: self._num_used]
+        slots = np.flatnonzero((regions >= first) & (regions < first + count))
+        self._slot_of[self.regions[slots] - first] = slots
+
+    def put(self, indices: np.ndarray, features: np.ndarray, *, gathered: bool = False) -> np.ndarray:
+        """Return the places of some regions for one more class, after copying in those that were not there.
 
         Args:
-            image: image index.
-            indices: (n,) int, row numbers within the image.
-            features: (image's rows, D) float32, unscaled.
-            scale: factor for the stored copy.
+            indices: (n,) int, distinct, within the open block.
+            features: the block's rows, (count, D) float32, unscaled; or just those of `indices`, if `gathered`.
+            gathered: see `features`.
         """
-        slots = np.array([self._slot_of.get((image, int(i)), -1) for i in indices], np.int64)
+        slots = self._slot_of[indices]
         absent = np.flatnonzero(slots < 0)
         if len(absent):
-            if len(self._free) < len(absent):
-                self._grow(len(absent) - len(self._free))
-            taken = np.array([self._free.pop() for _ in absent], np.int64)
+            taken = self._take(len(absent))
+            missing = indices[absent]
+            _copy_scaled(features, absent if gathered else missing, self.scale, self.rows, self.norms, taken)
+            self.regions[taken] = missing + self._block_start
+            self._slot_of[missing] = taken
             slots[absent] = taken
-            copied = features[indices[absent]] * scale
-            self.rows[taken] = copied
-            self.norms[taken] = np.einsum("nd,nd->n", copied, copied, dtype=np.float64)
-            self.images[taken] = image
-            self.indices[taken] = indices[absent]
-            for slot, index in zip(taken.tolist(), indices[absent].tolist(), strict=True):
-                self._slot_of[image, index] = slot
+        self.holders[slots] += 1
         return slots
 
-    def hold(self, slots: np.ndarray | int, cls: int) -> None:
-        """Let class `cls` hold the rows in `slots`."""
-        self.member[slots, cls] = True
+    def release(self, slots: np.ndarray) -> None:
+        """Let one class go of the rows in `slots`; rows that no class holds leave the pool."""
+        self.holders[slots] -= 1
+        left = slots[self.holders[slots] == 0]
+        inside = self.regions[left] - self._block_start
+        self._slot_of[inside[(inside >= 0) & (inside < len(self._slot_of))]] = -1
+        self.regions[left] = -1
+        self._free[self._num_free : self._num_free + len(left)] = left
+        self._num_free += len(left)
 
-    def release(self, slots: np.ndarray, cls: int) -> None:
-        """Let class `cls` go of the rows in `slots`; rows that nobody holds leave the pool."""
-        self.member[slots, cls] = False
-        for slot in slots[~self.member[slots].any(axis=1)].tolist():
-            del self._slot_of[int(self.images[slot]), int(self.indices[slot])]
-            self._free.append(slot)
+    def _take(self, count: int) -> np.ndarray:
+        if self._num_free < count:
+            self._grow(count - self._num_free)
+        self._num_free -= count
+        taken = self._free[self._num_free : self._num_free + count].copy()
+        self._num_used = max(self._num_used, int(taken.max()) + 1)
+        return taken
 
     def _grow(self, missing: int) -> None:
         old = len(self.rows)
-        new = old + max(missing, old // 4, 256)
-        # ndarray.resize moves pages instead of copying them where the system can.
-        self.rows.resize((new, self.rows.shape[1]), refcheck=False)
-        self.norms.resize(new, refcheck=False)
-        self.images.resize(new, refcheck=False)
-        self.indices.resize(new, refcheck=False)
-        self.member.resize((new, self.member.shape[1]), refcheck=False)
-        self._free += range(new - 1, old - 1, -1)
+        new = old + max(missing, old // 2, RESERVED_BYTES // (4 * self.rows.shape[1]) - old)
+        new = max(old + missing, min(new, self.max_rows))
+        self.rows = _extended(self.rows, new)
+        self.norms = _extended(self.norms, new)
+        self.regions = _extended(self.regions, new)
+        self.regions[old:] = -1
+        self.holders = _extended(self.holders, new)
+        self.holders[old:] = 0
+        self._free = _extended(self._free, new)
+        self._free[self._num_free : self._num_free + new - old] = np.arange(new - 1, old - 1, -1)
+        self._num_free += new - old
+
+
+def _extended(array: np.ndarray, length: int) -> np.ndarray:
+    """Return a longer array that begins with the same rows."""
+    longer = np.empty((length, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _copy_scaled(features, indices, scale, rows, norms, slots):
+    """Copy rows times `scale` into places, with their squared norms."""
+    for i in range(len(indices)):
+        source, target = features[indices[i]], rows[slots[i]]
+        norm = 0.0
+        for d in range(len(source)):
+            value = source[d] * scale
+            target[d] = value
+            norm += np.float64(value) * np.float64(value)
+        norms[slots[i]] = norm

@@ -1,41 +1,42 @@
 """Training of R-CNN's SVMs by hard negative mining, key by key like rcnn_train.m.
 
 The original opens one image after the other, scores its regions with the detectors of that moment, adds the
-hard negatives to the caches of their classes and retrains a class once enough have come together. Here many
-images are scored by one matrix product; when a class is retrained after image i, only its column of the
-images after i is out of date and is computed again. Keys, order and results stay those of the sequential
-algorithm.
+hard negatives to the caches of their classes and retrains a class once enough have come together. Here blocks
+of images are read once and handed to groups of classes, each with a thread of its own (`class_group.py`).
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
 
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.cache.shards import ShardArrays
+from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector, feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.checkpoint import Checkpoint
+from rcnn_svm.mining.class_group import Block, ClassGroup
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.folds import split_folds
+from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
-from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
+from rcnn_svm.svm.problem import SvmSolver
 
 # Beyond this, products with features leave the range of single precision.
 LARGEST = 1e9
@@ -43,40 +44,6 @@ LARGEST = 1e9
 MIN_TOLERANCE = 1e-13
 
 SOLVERS = {"dcd": DualCoordinateDescent, "liblinear": Liblinear}
-
-
-@dataclass
-class ClassState:
-    """One class's detector and examples.
-
-    Attributes:
-        slots: (N,) int64, places in the pool: the positives, then the negatives in the order they came.
-        alpha: (N,) float64, dual variables at the last training, 0 for examples that came later.
-        num_positives: of the first rows in `slots`.
-        num_added: negatives added since the last training.
-        num_updates: trainings so far.
-        support: (S, 2) int32 image and row, and their scores (S,) float32: the negatives on or inside the
-            margin at the last training.
-    """
-
-    slots: np.ndarray
-    alpha: np.ndarray
-    num_positives: int
-    num_added: int = 0
-    num_updates: int = 0
-    support: tuple[np.ndarray, np.ndarray] = field(
-        default_factory=lambda: (np.empty((0, 2), np.int32), np.empty(0, np.float32))
-    )
-
-    @property
-    def positive(self) -> np.ndarray:
-        """(N,) bool, which examples are positives."""
-        return np.arange(len(self.slots)) < self.num_positives
-
-    @property
-    def num_negatives(self) -> int:
-        """Negatives in the cache."""
-        return len(self.slots) - self.num_positives
 
 
 class HardNegativeMiner(BaseEstimator):
@@ -91,7 +58,13 @@ class HardNegativeMiner(BaseEstimator):
         neg_overlap: a region is a negative of a class when its IoU with every object of the class is
             strictly below this.
         retrain_limit: a class is trained when strictly more negatives were added since its last training.
-        max_epochs: passes over the images.
+        max_epochs: passes over the images, at most.
+        stop_ratio: after every pass, compare each class's objective over all negatives of all images with that over
+            its cache; stop when the ratio is below this for all (voc-dpm: 1.05). No such test where None.
+        memory_budget: bytes for the examples of all classes. Every class has an equal share for its negatives; it
+            is retrained before the share is full, and then gives up its easiest examples, but no support vectors,
+            until half of its share is free (voc-dpm's policy). No limit where None. Its table `budget` in the history
+            tells whenever it bound; results then differ from the original's.
         k_folds: also train this many detectors per class that each leave out one fold of the images; 0: none.
         solver: `dcd`, our warm-started dual coordinate descent, or `liblinear` through scikit-learn.
         tolerance: where the solver stops: the relative duality gap of `dcd` (default 1e-6), liblinear's own
@@ -99,7 +72,7 @@ class HardNegativeMiner(BaseEstimator):
             reached to the last digit of a score and both find the same keys.
         classes: train only these (names of the cache's classes); all where None.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
-        n_jobs: classes trained at once in threads; -1 for every core.
+        n_jobs: threads that share the classes among them; -1 for every core.
         seed: of the sample, of the folds and of the solver.
         block_bytes: bytes of features scored at once.
 
@@ -112,6 +85,8 @@ class HardNegativeMiner(BaseEstimator):
         image_ids_: identifiers of the images that keys count.
         folds_: the image indices of every fold.
         fold_detectors_: one `Detector` per fold.
+        seconds_: time by phase: prepare, read (by the calling thread), score, select, solve, evict (summed over
+            threads).
 
     Source: `rcnn_train.m`. It differs in that liblinear there stops at tolerance 0.1 with a random order,
     which leaves the result uncertain by some percent; with a tight tolerance both give the same keys.
@@ -128,6 +103,8 @@ class HardNegativeMiner(BaseEstimator):
         neg_overlap: float = 0.3,
         retrain_limit: int = 2000,
         max_epochs: int = 1,
+        stop_ratio: float | None = None,
+        memory_budget: int | None = None,
         k_folds: int = 0,
         solver: str = "dcd",
         tolerance: float | None = None,
@@ -145,6 +122,8 @@ class HardNegativeMiner(BaseEstimator):
         self.neg_overlap = neg_overlap
         self.retrain_limit = retrain_limit
         self.max_epochs = max_epochs
+        self.stop_ratio = stop_ratio
+        self.memory_budget = memory_budget
         self.k_folds = k_folds
         self.solver = solver
         self.tolerance = tolerance
@@ -213,6 +192,8 @@ class HardNegativeMiner(BaseEstimator):
             raise InputError(f"neg_overlap = {self.neg_overlap} must be between 0 and 1")
         if self.max_epochs < 1:
             raise InputError(f"max_epochs = {self.max_epochs} must be at least 1")
+        if self.stop_ratio is not None and not self.stop_ratio > 1:
+            raise InputError(f"stop_ratio = {self.stop_ratio} must be above 1, such as 1.05")
         for name in ("hard_thresh", "evict_thresh"):
             if not abs(getattr(self, name)) <= LARGEST:
                 raise InputError(f"{name} = {getattr(self, name)} must be a number within +-{LARGEST:g}")
@@ -237,220 +218,233 @@ class _Training:
         miner._validate()
         self.miner = miner
         self.cache = cache
-        self.solver = miner._make_solver()
         self.columns = _class_columns(cache, miner.classes)
         self.names = [cache.classes[c] for c in self.columns]
         self.folds = split_folds(cache.num_images, miner.k_folds, miner.seed) if folds is None else list(folds)
-        self.threshold = np.float32(miner.hard_thresh)
         self.history = MiningHistory()
         self.identity = miner.identity(cache)
         self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self.identity)
         self.checkpoint_seconds = checkpoint_seconds
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def run(self) -> None:
         """Mine, train the folds, and set the miner's fitted attributes."""
         miner = self.miner
-        norm = miner.feat_norm_mean
-        self.norm = mean_feature_norm(self.cache, miner.seed) if norm is None else float(norm)
-        self.scale = feature_scale(self.norm)
-        self.W = np.zeros((self.cache.dim, len(self.columns)), np.float32)
-        self.B = np.zeros(len(self.columns), np.float32)
-        self.libraries = ThreadpoolController()
-        self.pool = ExamplePool(self.cache.dim, len(self.columns))
-        self._collect_positives()
-        with Parallel(n_jobs=miner.n_jobs, require="sharedmem") as self.parallel:
-            self._mine()
-            fold_detectors = self._train_folds()
-        for name, state in zip(self.names, self.states, strict=True):
-            if not state.num_updates:
+        with _phase(self.seconds, "prepare"):
+            norm = miner.feat_norm_mean
+            self.norm = mean_feature_norm(self.cache, miner.seed) if norm is None else float(norm)
+            positives = self._positives()
+            self.groups = self._make_groups(positives)
+            done = self._load(positives)
+        # Every group has a thread of its own; those of the matrix library would come on top.
+        blas = ThreadpoolController().limit(limits=1 if len(self.groups) > 1 else None, user_api="blas")
+        with blas, GroupThreads(self.groups) as self.threads:
+            # Blocks being worked on, and the one that is read meanwhile.
+            count = BLOCKS_AHEAD + 1 if len(self.groups) > 1 else 1
+            self.buffers = deque([np.empty((0, self.cache.dim), np.float32)] * count)
+            self._mine(done)
+            fold_detectors = [self._detector(self.threads.all("train_without", fold)) for fold in self.folds]
+        for group in self.groups:
+            for phase, seconds in group.seconds.items():
+                self.seconds[phase] += seconds
+        self.history.take_over([group.history for group in self.groups])
+        for name, (group, k) in zip(self.names, self._places(), strict=True):
+            if not group.states[k].num_updates:
                 warnings.warn(
                     f"class {name!r} never had a negative and is not trained: every region scores 0", stacklevel=2
                 )
-        miner.detector_ = self._detector(self.W, self.B)
+        miner.detector_ = self._detector([(group.W, group.B) for group in self.groups])
         miner.history_ = self.history
-        miner.negatives_ = self._cached_negatives()
-        miner.support_ = self._support_vectors()
+        miner.negatives_ = self._with_class([group.negatives_of(k) for group, k in self._places()])
+        support = [group.states[k].support for group, k in self._places()]
+        miner.support_ = self._with_class([keys for keys, _ in support]), np.concatenate([s for _, s in support])
         miner.image_ids_ = self.cache.image_ids
         miner.folds_ = self.folds
         miner.fold_detectors_ = fold_detectors
+        miner.seconds_ = dict(self.seconds)
 
-    def _collect_positives(self) -> None:
-        """Give every class all its ground-truth rows of all images, which it keeps to the end."""
-        slots = [[] for _ in self.columns]
-        for image in range(self.cache.num_images):
-            regions = self.cache.regions(image)
+    def _positives(self) -> list[np.ndarray]:
+        """Return the regions, counted over all images, that are a class's ground truth, for every class."""
+        found = [[] for _ in self.columns]
+        for _, first, arrays in self.cache.shards():
+            label = np.where(arrays.gt, arrays.label, 0)
             for c, column in enumerate(self.columns):
-                rows = np.flatnonzero(regions.gt & (regions.label == column + 1))
-                if len(rows):
-                    places = self.pool.put(image, rows, regions.features, self.scale)
-                    self.pool.hold(places, c)
-                    slots[c].append(places)
-        for name, found in zip(self.names, slots, strict=True):
-            if not found:
+                found[c].append(first + np.flatnonzero(label == column + 1))
+        positives = [np.concatenate(regions) for regions in found]
+        for name, regions in zip(self.names, positives, strict=True):
+            if not len(regions):
                 raise InputError(
                     f"class {name!r} has no ground truth in {self.cache.name}: none of its {self.cache.num_images} "
                     f"images shows one; leave the class out or add images that do"
                 )
-        joined = [np.concatenate(found) for found in slots]
-        self.states = [ClassState(s, np.zeros(len(s)), len(s)) for s in joined]
+        return positives
 
-    def _mine(self) -> None:
-        """Pass over the images, adding hard negatives and retraining."""
-        epochs, num_images = self.miner.max_epochs, self.cache.num_images
-        done = self._resume()
+    def _make_groups(self, positives: list[np.ndarray]) -> list[ClassGroup]:
+        """Share the classes out, neighbours to different groups."""
+        count = len(self.columns)
+        number = min(effective_n_jobs(self.miner.n_jobs), count)
+        capacity = self._capacity(positives)
+        groups = []
+        for g in range(number):
+            mine = range(g, count, number)
+            max_rows = self.cache.num_rows
+            if capacity is not None:
+                max_rows = min(max_rows, sum(len(positives[c]) + capacity for c in mine))
+            groups.append(
+                ClassGroup(
+                    self.miner,
+                    self.miner._make_solver(),
+                    mine,
+                    [self.columns[c] for c in mine],
+                    [self.names[c] for c in mine],
+                    image_start=self.cache.image_start,
+                    pool=ExamplePool(self.cache.dim, feature_scale(self.norm), max_rows),
+                    capacity=capacity,
+                )
+            )
+        return groups
+
+    def _capacity(self, positives: list[np.ndarray]) -> int | None:
+        """Return how many negatives every class may hold under the memory budget; None without one.
+
+        Raises:
+            InputError: that would be fewer than two.
+        """
+        budget = self.miner.memory_budget
+        if budget is None:
+            return None
+        row_bytes, count = 4 * self.cache.dim, sum(map(len, positives))
+        capacity = (budget // row_bytes - count) // len(positives)
+        if capacity < 2:
+            least = (count + 2 * len(positives)) * row_bytes
+            raise InputError(
+                f"memory_budget = {budget} bytes leaves {len(positives)} classes no room for negatives beside their "
+                f"{count} positives of {row_bytes} bytes; give at least {least}, better some hundred times "
+                f"{len(positives) * row_bytes} more"
+            )
+        return capacity
+
+    def _places(self) -> Iterator[tuple[ClassGroup, int]]:
+        """Yield group and position within it of every class, in the order of classes."""
+        for c in range(len(self.columns)):
+            k, g = divmod(c, len(self.groups))
+            yield self.groups[g], k
+
+    def _load(self, positives: list[np.ndarray]) -> int:
+        """Fill the example caches as they were at the last checkpoint; return the images done, over all passes."""
+        done, arrays = 0, {}
+        if self.checkpoint and self.checkpoint.exists():
+            done, arrays = self.checkpoint.load()
+            for name, parts in self.history.parts.items():
+                parts.append(arrays[name])
+        for c, (group, k) in enumerate(self._places()):
+            prefix = f"class/{c}/"
+            saved = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            group.expect(k, positives[c], saved or None)
+        for _, first, shard in self.cache.shards():
+            for group in self.groups:
+                group.load(first, shard.features)
+        return done
+
+    def _mine(self, done: int) -> None:
+        """Pass over the images, adding hard negatives and retraining, until the passes are over or bring no more."""
+        miner, num_images = self.miner, self.cache.num_images
+        with progress_bar(miner.max_epochs * num_images, "mining", "image", initial=done) as bar:
+            for epoch in range(miner.max_epochs):
+                if done < (epoch + 1) * num_images:
+                    self._scan(epoch, max(done - epoch * num_images, 0), bar)
+                    done = (epoch + 1) * num_images
+                if miner.stop_ratio is not None and self._has_converged(epoch):
+                    break
+        if self.checkpoint:
+            self._save_checkpoint(done)
+
+    def _scan(self, epoch: int, done: int, bar: tqdm) -> None:
+        """Mine all images but the first `done`."""
         saved = time.monotonic()
-        with progress_bar(epochs * num_images, "mining", "image", initial=done) as bar:
-            for epoch in range(epochs):
-                for images, arrays, rows in self.cache.runs(self.miner.block_bytes):
-                    before = epoch * num_images + images.start
-                    if before + len(images) <= done:
-                        continue
-                    self._scan_run(epoch, images, arrays, rows, skip=max(0, done - before))
-                    bar.set_postfix(hard=self.history.num_added, updates=self.history.num_updates, refresh=False)
-                    bar.update(before + len(images) - max(done, before))
-                    if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
-                        self._save_checkpoint(before + len(images))
-                        saved = time.monotonic()
-        if self.checkpoint and done < epochs * num_images:
-            self._save_checkpoint(epochs * num_images)
+        for block in self._blocks(epoch, done):
+            self.threads.begin("scan", block)
+            self._tell(bar)
+            bar.update(len(block.images) - block.skip)
+            if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
+                self.threads.wait()
+                self._save_checkpoint(epoch * self.cache.num_images + block.images.stop)
+                saved = time.monotonic()
+        self.threads.wait()
+        self._tell(bar)
 
-    def _scan_run(self, epoch: int, images: range, arrays: ShardArrays, rows: slice, skip: int) -> None:
-        """Mine consecutive images that lie in one piece, but the first `skip`, with the effects of one by one."""
-        features = arrays.features[rows].astype(np.float32, copy=False)
-        eligible = arrays.overlap[rows][:, self.columns] < np.float32(self.miner.neg_overlap)
-        hard = eligible & (self._score(features) > self.threshold)
-        origin = self.cache.image_start[images.start]
-        for image in images[skip:]:
-            first, last = (self.cache.image_start[[image, image + 1]] - origin).tolist()
-            # The very first image of the run gives all its negatives, as no detector exists to judge them.
-            very_first = epoch == 0 and image == 0
-            chosen = eligible if very_first else hard
-            self._add(epoch, image, chosen[first:last], features[first:last])
-            due = self._due(epoch, image, very_first)
-            if due:
-                self._train(epoch, image, due)
-                rest = slice(last, None)
-                hard[rest, due] = eligible[rest, due] & (self._score(features[rest], due) > self.threshold)
+    def _tell(self, bar: tqdm) -> None:
+        counts = {"hard": "num_added", "updates": "num_updates"}
+        told = {name: sum(getattr(group, attribute) for group in self.groups) for name, attribute in counts.items()}
+        bar.set_postfix(told, refresh=False)
 
-    def _score(self, features, classes=slice(None)) -> np.ndarray:
-        """Return (n, classes) float32 scores of unscaled features under the present detectors."""
-        return features @ (self.W[:, classes] * self.scale) + self.B[classes]
-
-    def _add(self, epoch, image, chosen, features) -> None:
-        """Append the chosen rows of an image to the classes' caches, except those that are there already."""
-        rows = np.flatnonzero(chosen.any(axis=1))
-        places = self.pool.put(image, rows, features, self.scale)
-        candidates = chosen[rows]
-        fresh = candidates & ~self.pool.member[places]
-        for c in np.flatnonzero(fresh.any(axis=0)):
-            mine = fresh[:, c]
-            state = self.states[c]
-            self.pool.hold(places[mine], c)
-            state.slots = np.concatenate([state.slots, places[mine]])
-            state.alpha = np.concatenate([state.alpha, np.zeros(mine.sum())])
-            state.num_added += int(mine.sum())
-            self.history.record("added", [(c, epoch, image, row) for row in rows[mine]])
-        counts = zip(candidates.sum(axis=0).tolist(), fresh.sum(axis=0).tolist(), strict=True)
-        self.history.record("scan", [(c, epoch, image, *count) for c, count in enumerate(counts)])
-
-    def _due(self, epoch, image, very_first) -> list[int]:
-        """Return the classes to train after an image."""
-        final = epoch == self.miner.max_epochs - 1 and image == self.cache.num_images - 1
-        return [
-            c
-            for c, state in enumerate(self.states)
-            if (very_first or final or state.num_added > self.miner.retrain_limit) and state.num_negatives
-        ]
-
-    def _train(self, epoch, image, due) -> None:
-        """Train some classes on their caches, then evict what has become easy."""
-        states = [self.states[c] for c in due]
-        jobs = [(self._problem(s), s.alpha, self._solver_seed(c)) for c, s in zip(due, states, strict=True)]
-        for c, solution in zip(due, self._solve(jobs), strict=True):
-            self._update(epoch, image, c, solution)
-
-    def _solve(self, jobs: list[tuple[SvmProblem, np.ndarray, int]]) -> list[SvmSolution]:
-        """Solve some problems at once, each in one thread: theirs and those of the matrix library add up."""
-        with self.libraries.limit(limits=1 if len(jobs) > 1 else None, user_api="blas"):
-            return self.parallel(delayed(self.solver.solve)(*job) for job in jobs)
-
-    def _problem(self, state: ClassState, keep: np.ndarray | None = None) -> SvmProblem:
-        """Return the SVM problem of a class's cache, or of the part of it that `keep` says."""
-        positive, slots = state.positive, state.slots
-        if keep is not None:
-            positive, slots = positive[keep], slots[keep]
-        C, weight = self.miner.svm_C, self.miner.pos_loss_weight
-        return SvmProblem(
-            rows=self.pool.rows,
-            slots=slots,
-            y=np.where(positive, 1.0, -1.0),
-            upper=np.where(positive, C * weight, C),
-            bias_mult=self.miner.bias_mult,
-            norms=self.pool.norms,
-        )
-
-    def _solver_seed(self, c: int) -> int:
-        return self.miner.seed + c + len(self.columns) * self.states[c].num_updates
-
-    def _update(self, epoch, image, c, solution: SvmSolution) -> None:
-        """Take over a class's new detector, record it, and evict."""
-        state, history = self.states[c], self.history
-        self.W[:, c] = solution.weights[:-1]
-        self.B[c] = solution.weights[-1] * self.miner.bias_mult
-        scores = solution.scores.astype(np.float32)
-        negative = ~state.positive
-        trained_on = state.num_negatives
-
-        inside = negative & (scores > -1 - np.finfo(np.float32).eps)
-        state.support = (self._keys(state.slots[inside]), scores[inside])
-
-        easy = negative & (scores < np.float32(self.miner.evict_thresh))
-        evicted = self._keys(state.slots[easy])
-        history.record("evicted", [(history.num_updates, *key) for key in evicted])
-        self.pool.release(state.slots[easy], c)
-        state.slots = state.slots[~easy]
-        state.alpha = (solution.alpha if solution.alpha is not None else state.alpha)[~easy]
-
-        if solution.relative_gap > getattr(self.solver, "tolerance", np.inf):
-            warnings.warn(
-                f"class {self.names[c]!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, "
-                f"above the tolerance {self.solver.tolerance:g}",
-                ConvergenceWarning,
-                stacklevel=2,
+    def _blocks(self, epoch: int, done: int) -> Iterator[Block]:
+        """Read the images after the first `done`, a block at a time."""
+        cache = self.cache
+        runs = cache.runs(self.miner.block_bytes)
+        while True:
+            with _phase(self.seconds, "read"):
+                run = next(runs, None)
+                if run is None:
+                    return
+                images, arrays, rows = run
+                if images.stop <= done:
+                    continue
+                features = self._widened(arrays.features[rows])
+            first = int(cache.image_start[images.start])
+            yield Block(
+                epoch=epoch,
+                images=images,
+                image_start=cache.image_start[images.start : images.stop + 1] - first,
+                features=features,
+                overlap=arrays.overlap[rows],
+                first_region=first,
+                skip=max(done - images.start, 0),
+                last=epoch == self.miner.max_epochs - 1 and images.stop == cache.num_images,
             )
-        counts = (state.num_positives, trained_on, state.num_negatives, state.num_added, solution.iterations)
-        history.record("updates", [(c, epoch, image, *counts)])
-        history.record("update_loss", [solution.loss])
-        history.record("update_gap", [solution.relative_gap])
-        state.num_added = 0
-        state.num_updates += 1
 
-    def _keys(self, slots) -> np.ndarray:
-        """Return (n, 2) int32 image and row of pool places."""
-        return np.stack([self.pool.images[slots], self.pool.indices[slots]], axis=1)
+    def _widened(self, features: np.ndarray) -> np.ndarray:
+        """Return a block's features in single precision: a view, or one of the buffers that take turns."""
+        if features.dtype == np.float32:
+            return features
+        buffer = self.buffers.popleft()
+        if len(buffer) < len(features):
+            buffer = np.empty(features.shape, np.float32)
+        self.buffers.append(buffer)
+        return as_float32(features, out=buffer)
 
-    def _train_folds(self) -> list[Detector]:
-        """Train every class again on its final cache without each fold's images."""
-        jobs = []
-        for fold in self.folds:
-            for state in self.states:
-                outside = ~np.isin(self.pool.images[state.slots], fold)
-                # A fold that holds all positives or all negatives of a class cannot be left out.
-                for part in (state.positive, ~state.positive):
-                    if not outside[part].any():
-                        outside |= part
-                jobs.append((self._problem(state, outside), state.alpha[outside], self.miner.seed))
-        solutions = self._solve(jobs)
-        detectors = []
-        for f in range(len(self.folds)):
-            part = solutions[f * len(self.states) : (f + 1) * len(self.states)]
-            weights = np.stack([solution.weights for solution in part], axis=1)
-            detectors.append(
-                self._detector(weights[:-1].astype(np.float32), (weights[-1] * self.miner.bias_mult).astype(np.float32))
-            )
-        return detectors
+    def _has_converged(self, epoch: int) -> bool:
+        """Compare the objective on the caches with that on all data, once for every pass.
 
-    def _detector(self, W, B) -> Detector:
+        Source: the convergence test of voc-dpm (Felzenszwalb et al.), applied to every class.
+        """
+        table = self.history.table("convergence")
+        if not (table[:, 1] == epoch).any():
+            # What the scan recorded at the last image comes before the trainings that follow it.
+            self.threads.wait()
+            self.history.take_over([group.history for group in self.groups])
+            self.threads.all("finish_pass", epoch, self.cache.num_images - 1)
+            losses = [np.zeros(len(group.states)) for group in self.groups]
+            for block in self._blocks(epoch, 0):
+                for total, part in zip(losses, self.threads.all("losses_of", block), strict=True):
+                    total += part
+            rows = []
+            for c, (group, k) in enumerate(self._places()):
+                positive, _, regulariser, cached = group.states[k].objective
+                rows.append((c, epoch, cached, positive + losses[c % len(self.groups)][k] + regulariser))
+            self.history.take_over([group.history for group in self.groups])
+            self.history.record("convergence", rows)
+            table = self.history.table("convergence")
+        mine = table[table[:, 1] == epoch]
+        never_trained = mine[:, 2] == 0
+        return bool((never_trained | (mine[:, 3] < self.miner.stop_ratio * mine[:, 2])).all())
+
+    def _detector(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> Detector:
+        """Return the detector made of every group's weights (k, D) and biases (k,)."""
+        W = np.empty((self.cache.dim, len(self.columns)), np.float32)
+        B = np.empty(len(self.columns), np.float32)
+        for group, (weights, biases) in zip(self.groups, parts, strict=True):
+            W[:, group.numbers], B[group.numbers] = weights.T, biases
         return Detector(
             classes=tuple(self.names),
             W=W,
@@ -465,54 +459,25 @@ class _Training:
             },
         )
 
-    def _cached_negatives(self) -> np.ndarray:
-        parts = [
-            np.insert(self._keys(state.slots[state.num_positives :]), 0, c, axis=1)
-            for c, state in enumerate(self.states)
-        ]
-        return np.concatenate(parts).astype(np.int32)
-
-    def _support_vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        keys = [np.insert(state.support[0], 0, c, axis=1) for c, state in enumerate(self.states)]
-        scores = [state.support[1] for state in self.states]
-        return np.concatenate(keys).astype(np.int32), np.concatenate(scores)
+    def _with_class(self, keys: list[np.ndarray]) -> np.ndarray:
+        """Return (N, 3) int32, class, image and row, of every class's keys (n, 2)."""
+        return np.concatenate([np.insert(part, 0, c, axis=1) for c, part in enumerate(keys)]).astype(np.int32)
 
     def _save_checkpoint(self, done: int) -> None:
-        arrays = {"W": self.W, "B": self.B, **self.history.tables()}
-        for c, state in enumerate(self.states):
-            negatives = slice(state.num_positives, None)
-            arrays[f"class/{c}/keys"] = self._keys(state.slots[negatives])
-            arrays[f"class/{c}/alpha"] = state.alpha
-            arrays[f"class/{c}/counters"] = np.array([state.num_added, state.num_updates])
-            arrays[f"class/{c}/support"], arrays[f"class/{c}/support_scores"] = state.support
+        self.history.take_over([group.history for group in self.groups])
+        arrays = self.history.tables()
+        for c, (group, k) in enumerate(self._places()):
+            for name, array in group.saved_state(k).items():
+                arrays[f"class/{c}/{name}"] = array
         self.checkpoint.save(done, arrays)
 
-    def _resume(self) -> int:
-        """Restore the last checkpoint, if there is one; return the images already done, over all epochs."""
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return 0
-        done, arrays = self.checkpoint.load()
-        self.W, self.B = arrays["W"], arrays["B"]
-        for name, parts in self.history.parts.items():
-            parts.append(arrays[name])
-        wanted: dict[int, list] = {}
-        for c, state in enumerate(self.states):
-            keys = arrays[f"class/{c}/keys"]
-            state.alpha = arrays[f"class/{c}/alpha"]
-            state.num_added, state.num_updates = arrays[f"class/{c}/counters"].tolist()
-            state.support = (arrays[f"class/{c}/support"], arrays[f"class/{c}/support_scores"])
-            state.slots = np.concatenate([state.slots, np.full(len(keys), -1)])
-            for position, (image, row) in enumerate(keys.tolist(), start=state.num_positives):
-                wanted.setdefault(image, []).append((c, position, row))
-        for image, entries in wanted.items():
-            features = self.cache.regions(image).features
-            rows = np.array([row for _, _, row in entries])
-            unique, inverse = np.unique(rows, return_inverse=True)
-            places = self.pool.put(image, unique, features, self.scale)[inverse]
-            for (c, position, _), place in zip(entries, places, strict=True):
-                self.states[c].slots[position] = place
-                self.pool.hold(place, c)
-        return done
+
+@contextmanager
+def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Count the time spent inside towards a phase."""
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start
 
 
 def _class_columns(cache: FeatureCache, names: Sequence[str] | None) -> list[int]:

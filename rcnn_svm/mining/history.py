@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,8 @@ TABLES = {
     "update_loss": (4, np.float64),
     "update_gap": (1, np.float64),
     "evicted": (3, np.int32),
+    "budget": (5, np.int32),
+    "convergence": (4, np.float64),
 }
 
 
@@ -26,12 +29,15 @@ class MiningHistory:
     Tables (see `table`):
         added (A, 4): class, epoch, image, row of every negative added, in order.
         scan (S, 5): class, epoch, image, candidates (regions that pass the overlap and score tests), added;
-            the difference are keys that were in the cache already.
+            the difference are keys that were in the cache already, or for which a memory budget left no room.
         updates (U, 8): class, epoch, image, positives, negatives trained on, negatives left after eviction,
             negatives added since the class's last update, solver passes.
         update_loss (U, 4): loss of the positives, of the negatives, regulariser, total; before the eviction.
         update_gap (U, 1): relative duality gap proven by the solver, NaN where it tells none.
         evicted (E, 3): update, image, row.
+        budget (M, 5): class, epoch, image, hard negatives left out, negatives evicted although not easy: whenever
+            a memory budget bound.
+        convergence (V, 4): class, epoch, objective on the cache, objective on all data, after complete passes.
     """
 
     parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in TABLES})
@@ -51,6 +57,33 @@ class MiningHistory:
     def tables(self) -> dict[str, np.ndarray]:
         """Return every table by name."""
         return {name: self.table(name) for name in TABLES}
+
+    def take_over(self, others: Sequence[MiningHistory]) -> None:
+        """Append what others recorded, in the order of epochs, images and classes, and empty them.
+
+        Args:
+            others: records of disjoint classes, each in order, none of them earlier than this one's end.
+        """
+        tables = {name: [other.table(name) for other in others] for name in TABLES}
+        offsets = np.cumsum([0] + [len(table) for table in tables["updates"]])
+        for table, offset in zip(tables["evicted"], offsets[:-1], strict=True):
+            table[:, 0] += offset
+        joined = {name: np.concatenate(parts) for name, parts in tables.items()}
+        for name in ("added", "scan", "budget"):
+            table = joined[name]
+            self.record(name, table[np.lexsort((table[:, 0], table[:, 2], table[:, 1]))])
+        convergence = joined["convergence"]
+        self.record("convergence", convergence[np.lexsort((convergence[:, 0], convergence[:, 1]))])
+        updates = joined["updates"]
+        order = np.lexsort((updates[:, 0], updates[:, 2], updates[:, 1]))
+        number = np.empty(len(order), np.int64)
+        number[order] = np.arange(len(order)) + self.num_updates
+        joined["evicted"][:, 0] = number[joined["evicted"][:, 0]]
+        self.record("evicted", joined["evicted"][np.argsort(joined["evicted"][:, 0], kind="stable")])
+        for name in ("updates", "update_loss", "update_gap"):
+            self.record(name, joined[name][order])
+        for other in others:
+            other.parts = {name: [] for name in TABLES}
 
     @property
     def num_updates(self) -> int:

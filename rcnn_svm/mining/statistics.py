@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
 
 MAX_IMAGES = 200
@@ -26,11 +27,14 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
     Source: `rcnn_feature_stats.m`; the draw itself cannot be MATLAB's.
     """
     rng = np.random.default_rng(seed)
+    counts = np.diff(cache.image_start)
+    drawn = {int(i): np.sort(rng.permutation(counts[i])[:MAX_ROWS]) for i in rng.permutation(len(counts))[:MAX_IMAGES]}
     norms = []
-    for index in rng.permutation(cache.num_images)[:MAX_IMAGES]:
-        features = cache.regions(int(index)).features
-        drawn = np.sort(rng.permutation(len(features))[:MAX_ROWS])
-        norms.append(np.linalg.norm(features[drawn], axis=1))
+    for first_image, _, arrays in cache.shards():
+        for image in range(first_image, first_image + len(arrays.image_size)):
+            if image in drawn:
+                features = arrays.features[arrays.image_start[image - first_image] + drawn[image]]
+                norms.append(np.linalg.norm(as_float32(features), axis=1))
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
     if not 0 < mean < np.inf:
         raise InputError(

@@ -25,17 +25,17 @@ def make_proposer(settings: dict[str, Any]) -> Proposer:
         InputError: the boxes came from a file, or the method is unknown.
     """
     method = settings.get("method")
-    max_boxes = settings.get("max_boxes")
+    limits = {name: settings.get(name) for name in ("max_boxes", "merge_iou")}
     if method == "sliding":
         from rcnn_svm.proposals.sliding_window import SlidingWindow
 
         grid = {name: settings[name] for name in ("scales", "aspect_ratios", "stride") if name in settings}
-        return SlidingWindow(**grid, max_boxes=max_boxes)
+        return SlidingWindow(**grid, **limits)
     if method in METHODS:
         # Imported here, so that the command line knows the names without loading OpenCV.
         from rcnn_svm.proposals.selective_search import SelectiveSearch
 
-        return SelectiveSearch(method, max_boxes)
+        return SelectiveSearch(method, **limits)
     origin = f"were read from {settings['source']}" if "source" in settings else f"have method {method!r}"
     raise InputError(
         f"the proposals {origin}, so none can be made like them for another image; "

@@ -18,17 +18,23 @@ from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
 
 
-def import_proposals(path: str | os.PathLike, database: ImageDatabase, max_boxes: int | None = None) -> ProposalSet:
+def import_proposals(
+    path: str | os.PathLike,
+    database: ImageDatabase,
+    max_boxes: int | None = None,
+    merge_iou: float | None = None,
+) -> ProposalSet:
     """Return the proposals that a file holds for the images of a database, checked against their sizes.
 
     Args:
         path: a file of ours (`ProposalSet.save`) or a .mat file of R-CNN, recognised by what it holds.
         database: the images wanted; others in the file are left out.
-        max_boxes: keep the first so many boxes of an image.
+        max_boxes, merge_iou: which boxes of an image to keep, as in `ProposalSet.limited`.
 
     Raises:
         InputError: the file is missing, damaged or neither of the two, lacks an image, or has a box that
-            reaches more than a pixel beyond its image (boxes in another order or scale do).
+            reaches more than a pixel beyond its image (boxes in another order or scale do); limits that
+            cannot be applied to it.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,10 +47,11 @@ def import_proposals(path: str | os.PathLike, database: ImageDatabase, max_boxes
             f"{path} has no proposals for {len(missing)} of {len(database)} images of {database.name} (the "
             f"first is {missing[0]}); it holds {len(found)} images, so give the file made for this image set"
         )
+    found = found.limited(max_boxes, merge_iou)
     boxes = []
     for i, image_id in enumerate(database.image_ids):
         height, width = database.annotation(i).image_size
-        here = found.boxes_of(image_id)[:max_boxes]
+        here = found.boxes_of(image_id)
         inside = clip_boxes(here, (height, width))
         beyond = np.abs(inside - here).max(axis=1) > 1
         if beyond.any():
@@ -54,12 +61,7 @@ def import_proposals(path: str | os.PathLike, database: ImageDatabase, max_boxes
                 "of the coordinates in the file and that it was made for images of this size"
             )
         boxes.append(inside)
-    settings = {
-        **found.settings,
-        "database": database.name,
-        "max_boxes": _least(max_boxes, found.settings),
-        "sha256": file_digest(path),
-    }
+    settings = {**found.settings, "database": database.name, "sha256": file_digest(path)}
     return ProposalSet(database.image_ids, boxes, settings)
 
 
@@ -110,11 +112,6 @@ def _is_ours(path):
             return "kind" in handle.attrs
     except READ_ERRORS as error:
         raise InputError(f"{path} is truncated or damaged ({error}); fetch or make it again") from error
-
-
-def _least(max_boxes, settings):
-    limits = [limit for limit in (max_boxes, settings.get("max_boxes")) if limit is not None]
-    return min(limits, default=None)
 
 
 def _require_variables(path, names: Sequence[str]):

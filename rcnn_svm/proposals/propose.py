@@ -6,12 +6,14 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from joblib import Parallel, delayed
 
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -38,7 +40,7 @@ def propose_database(
         database: the images.
         proposer: image -> boxes, with `settings`; safe to call from several threads.
         out_path: file to write. If it holds just these proposals already, it is read instead.
-        jobs: images worked on at once, each in a thread (OpenCV works outside the interpreter's lock).
+        jobs: images worked on at once, each in a thread; the boxes do not depend on it.
         part_images: images per part, which bounds what a stop can lose.
         overwrite: replace a file at `out_path` that holds something else.
 
@@ -121,15 +123,38 @@ def _compute_parts(
         return proposer(database.load_image(i))
 
     progress = progress_bar(len(database), "propose", "image", initial=len(database) - len(todo))
-    # Closing the results cancels what has not begun; leaving the pool waits for what has, since Python cannot
-    # end while OpenCV runs in a thread.
-    with progress, ThreadPoolExecutor(jobs) as pool, contextlib.closing(pool.map(propose, todo)) as results:
+    with progress, contextlib.closing(_in_threads(propose, todo, jobs)) as results:
         for path, images in pending.items():
             boxes = []
             for _ in images:
                 boxes.append(next(results))
                 progress.update()
             ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path]).save(path)
+
+
+def _in_threads(function: Callable[[int], np.ndarray], items: list[int], jobs: int) -> Iterator[np.ndarray]:
+    """Yield what the function makes of every item, in order; closing the iterator leaves no call running.
+
+    Threads, since OpenCV works outside the interpreter's lock: no slower than joblib's processes here, which outlive
+    a parent that is killed and print tracebacks when they are interrupted.
+    """
+    running = threading.Semaphore(jobs)
+
+    def call(item):
+        with running:
+            return function(item)
+
+    opencv_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the search itself is sequential, and the cores have images of their own
+    try:
+        results = Parallel(jobs, backend="threading", return_as="generator")(delayed(call)(item) for item in items)
+        with contextlib.closing(results):
+            yield from results
+    finally:
+        # joblib drops what has not begun and leaves the rest to itself, but Python cannot end while OpenCV runs.
+        for _ in range(jobs):
+            running.acquire()
+        cv2.setNumThreads(opencv_threads)
 
 
 def _is_complete(path: Path, settings: dict[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from rcnn_svm.boxes import box_areas, nms
@@ -36,7 +38,34 @@ def rank_boxes(boxes: np.ndarray) -> np.ndarray:
     return boxes[np.concatenate([first, rest[np.argsort(priority[rest], kind="stable")]])]
 
 
-def check_max_boxes(max_boxes: int | None) -> None:
-    """Raise InputError unless `max_boxes` is None (no limit) or at least 1."""
+def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: float | None = None) -> np.ndarray:
+    """Return the boxes worth the network's time: the first so many, without those that nearly repeat another.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels, best first.
+        max_boxes: take the first so many; None for all.
+        merge_iou: of those, drop a box whose IoU with an earlier one that stays is greater; None for none.
+
+    Returns:
+        (M, 4) of the input's dtype, M <= N, in the same order.
+
+    Raises:
+        InputError: `merge_iou` is no IoU.
+    """
+    boxes = boxes[:max_boxes]
+    if merge_iou is None:
+        return boxes
+    return boxes[nms(boxes, -np.arange(len(boxes)), merge_iou)]
+
+
+def check_limits(max_boxes: int | None, merge_iou: float | None) -> None:
+    """Raise InputError unless each is None or means something: at least 1 box, an IoU between 0 and 1."""
     if max_boxes is not None and max_boxes < 1:
         raise InputError(f"max_boxes is {max_boxes}, expected at least 1, or None for all boxes")
+    if merge_iou is not None and not 0 <= merge_iou <= 1:
+        raise InputError(f"merge_iou is {merge_iou}, expected an IoU between 0 and 1, or None to merge nothing")
+
+
+def limit_settings(max_boxes: int | None, merge_iou: float | None) -> dict[str, Any]:
+    """Return the limits as proposals record them; without merging, as files written before there was any do."""
+    return {"max_boxes": max_boxes} | ({} if merge_iou is None else {"merge_iou": merge_iou})

@@ -11,7 +11,7 @@ import numpy as np
 
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.errors import InputError
-from rcnn_svm.proposals.ranking import check_max_boxes, rank_boxes
+from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
 MAX_SIDE = 1000  # pixels; time and memory grow with the square of the area
 SIGMA = 0.8  # pixels, smoothing before the segmentation
@@ -26,26 +26,27 @@ class SelectiveSearch:
 
     Args:
         mode: `fast`, `quality`, `opencv-fast` or `opencv-quality`.
-        max_boxes: keep at most that many boxes of an image, the first in the order of `rank_boxes`.
+        max_boxes, merge_iou: which boxes of an image to keep, as in `limit_boxes`, in the order of `rank_boxes`.
 
     Raises:
-        InputError: no such mode, or a limit below 1.
+        InputError: no such mode, or a limit without meaning.
 
     Source: `selective_search_boxes.m` of R-CNN. OpenCV computes the textures its own way (Scharr instead of
     Gaussian derivatives), and its random order of boxes is replaced by one that depends on the image alone.
     """
 
-    def __init__(self, mode: str = "fast", max_boxes: int | None = None):
+    def __init__(self, mode: str = "fast", max_boxes: int | None = None, merge_iou: float | None = None):
         if mode not in _SEARCHES:
             raise InputError(f"selective search has no mode {mode!r}; it has {', '.join(_SEARCHES)}")
-        check_max_boxes(max_boxes)
+        check_limits(max_boxes, merge_iou)
         self.mode = mode
         self.max_boxes = max_boxes
+        self.merge_iou = merge_iou
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the boxes, JSON-able."""
-        return {"method": self.mode, "max_boxes": self.max_boxes, "opencv": cv2.__version__}
+        return {"method": self.mode, **limit_settings(self.max_boxes, self.merge_iou), "opencv": cv2.__version__}
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the proposals of an image.
@@ -74,7 +75,7 @@ class SelectiveSearch:
         boxes = clip_boxes(np.floor(corners / scale + 0.5), (height, width))
         if not len(boxes):
             boxes = np.array([[0, 0, width - 1, height - 1]])
-        return rank_boxes(boxes)[: self.max_boxes]
+        return limit_boxes(rank_boxes(boxes), self.max_boxes, self.merge_iou)
 
 
 def _resize(image, scale):

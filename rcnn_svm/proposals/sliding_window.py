@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.proposals.ranking import check_max_boxes, rank_boxes
+from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
 
 class SlidingWindow:
@@ -19,10 +19,10 @@ class SlidingWindow:
         scales: square root of a window's area, as a fraction of the image's shorter side.
         aspect_ratios: width / height. A side longer than the image's is cut to it.
         stride: distance between neighbouring windows, at most this fraction of the window's side.
-        max_boxes: keep at most that many boxes of an image, the first in the order of `rank_boxes`.
+        max_boxes, merge_iou: which boxes of an image to keep, as in `limit_boxes`, in the order of `rank_boxes`.
 
     Raises:
-        InputError: a number that is not above 0.
+        InputError: a number that is not above 0, or a limit without meaning.
     """
 
     def __init__(
@@ -31,18 +31,20 @@ class SlidingWindow:
         aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         stride: float = 0.25,
         max_boxes: int | None = None,
+        merge_iou: float | None = None,
     ):
         self.scales = tuple(map(float, scales))
         self.aspect_ratios = tuple(map(float, aspect_ratios))
         self.stride = float(stride)
         self.max_boxes = max_boxes
+        self.merge_iou = merge_iou
         numbers = (*self.scales, *self.aspect_ratios, self.stride)
         if not self.scales or not self.aspect_ratios or not all(0 < number < np.inf for number in numbers):
             raise InputError(
                 f"sliding window got scales {self.scales}, aspect ratios {self.aspect_ratios} and stride "
                 f"{self.stride}; expected at least one of each, all above 0"
             )
-        check_max_boxes(max_boxes)
+        check_limits(max_boxes, merge_iou)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,7 +54,7 @@ class SlidingWindow:
             "scales": list(self.scales),
             "aspect_ratios": list(self.aspect_ratios),
             "stride": self.stride,
-            "max_boxes": self.max_boxes,
+            **limit_settings(self.max_boxes, self.merge_iou),
         }
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -72,7 +74,7 @@ class SlidingWindow:
             h = _whole(side / aspect**0.5, height)
             x1, y1 = np.meshgrid(_positions(width, w, self.stride), _positions(height, h, self.stride))
             windows.append(np.stack([x1, y1, x1 + w - 1, y1 + h - 1], axis=-1).reshape(-1, 4))
-        return rank_boxes(np.concatenate(windows))[: self.max_boxes]
+        return limit_boxes(rank_boxes(np.concatenate(windows)), self.max_boxes, self.merge_iou)
 
 
 def _whole(length, limit):

@@ -14,6 +14,7 @@ import numpy as np
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import create_h5, fingerprint, open_h5, read_settings
+from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings
 
 KIND = "proposals"
 SCHEMA = 1
@@ -76,6 +77,28 @@ class ProposalSet:
                 f"image {image_id} has no proposals among the {len(self)} images of "
                 f"{self.settings.get('database', 'this set')}; make proposals for the image set that holds it"
             ) from None
+
+    def limited(self, max_boxes: int | None = None, merge_iou: float | None = None) -> ProposalSet:
+        """Return the proposals that `limit_boxes` keeps, with settings that say so.
+
+        Args:
+            max_boxes: keep the first so many of every image; a lower limit recorded already stays.
+            merge_iou: of those, drop what nearly repeats an earlier one.
+
+        Raises:
+            InputError: a limit without meaning, or one that would not give what the settings then say: boxes
+                that were merged cannot be cut or merged otherwise.
+        """
+        check_limits(max_boxes, merge_iou)
+        cut, merged = self.settings.get("max_boxes"), self.settings.get("merge_iou")
+        limit = min((number for number in (max_boxes, cut) if number is not None), default=None)
+        if merged is not None and (limit != cut or merge_iou not in (None, merged)):
+            raise InputError(
+                f"the proposals were merged at IoU {merged} after a limit of {cut or 'no'} boxes and cannot be limited "
+                "otherwise; make them again with the propose stage"
+            )
+        boxes = [limit_boxes(boxes, limit, merge_iou) for boxes in self.boxes]
+        return ProposalSet(self.image_ids, boxes, {**self.settings, **limit_settings(limit, merge_iou)})
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -42,4 +42,35 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
         loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
         rows.append([name, *map(str, counts), f"{loss:.4g}", "-" if np.isnan(gap) else f"{gap:.0e}"])
     totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]
-    return text_table(HEADER, rows, ["total", *totals, "", ""])
+    return "\n".join(
+        [
+            text_table(HEADER, rows, ["total", *totals, "", ""]),
+            *_convergence(detector, history),
+            *_budget(detector, history),
+        ]
+    )
+
+
+def _convergence(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
+    """Return the table of the stop test, if it was asked for."""
+    table = history.get("convergence", np.empty((0, 4)))
+    if not len(table):
+        return []
+    rows = [
+        [detector.classes[int(c)], str(int(epoch) + 1), f"{cached:.5g}", f"{full:.5g}", f"{full / cached:.3f}"]
+        for c, epoch, cached, full in table
+    ]
+    return ["", text_table(("class", "pass", "objective on the cache", "on all data", "ratio"), rows)]
+
+
+def _budget(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
+    """Return a line for every class whose share of the memory budget was too small."""
+    table = history.get("budget", np.empty((0, 5), np.int32))
+    lines = []
+    for c in np.unique(table[:, 0]):
+        left_out, evicted = table[table[:, 0] == c, 3:].sum(axis=0)
+        lines.append(
+            f"the memory budget bound for {detector.classes[c]}: {evicted} negatives evicted that were not easy, "
+            f"{left_out} hard ones left out"
+        )
+    return lines

@@ -22,6 +22,10 @@ from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
 # Beyond this many free variables one factorisation costs more than the descent it replaces.
 MAX_NEWTON = 1500
+# Relative to the diagonal.
+RIDGE = 1e-6
+# An example without weight in the solution is set aside once its margin is exceeded by this.
+SLACK = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,26 +41,39 @@ class DualCoordinateDescent:
     tolerance: float = 1e-6
     max_rounds: int = 100
 
-    def solve(self, problem: SvmProblem, alpha: np.ndarray | None = None, seed: int = 0) -> SvmSolution:
-        """Solve `problem`, starting from dual variables `alpha` (N,) float64 or from zero."""
+    def solve(
+        self,
+        problem: SvmProblem,
+        alpha: np.ndarray | None = None,
+        seed: int = 0,
+        scores: np.ndarray | None = None,
+    ) -> SvmSolution:
+        """Solve `problem`, starting from dual variables `alpha` (N,) float64 or from zero.
+
+        `scores` (N,) float32, about those that belong to `alpha`, save the first pass over all examples.
+        """
         rows, slots, y, upper = problem.rows, problem.slots, problem.y, problem.upper
         alpha = np.zeros(len(slots)) if alpha is None else alpha.copy()
         norms = problem.norms[slots] + problem.bias_mult**2
         weights = _combine(rows, slots, alpha * y, problem.bias_mult)
-        violation, passes = 0.1, 0
-        for round_number in range(self.max_rounds + 1):
+        exact = scores is None
+        if exact:
             scores = _score(rows, slots, weights, problem.bias_mult)
-            loss = losses(problem, weights, scores)
-            dual = float(alpha.sum()) - loss[2]
-            if loss[3] - dual <= self.tolerance * loss[3] or round_number == self.max_rounds:
-                break
+        violation, rounds, passes = 0.1, 0, 0
+        while True:
+            if exact:
+                loss = losses(problem, weights, scores)
+                dual = float(alpha.sum()) - loss[2]
+                if loss[3] - dual <= self.tolerance * loss[3] or rounds == self.max_rounds:
+                    return SvmSolution(weights, alpha, scores, loss, dual, passes)
             movable = np.flatnonzero((alpha > 0) | (y * scores < 1))
             passes += _descend(
                 rows, slots, y, upper, norms, alpha, weights, problem.bias_mult, movable, violation, seed + passes
             )
             _newton(problem, alpha, weights)
+            scores, exact = _score(rows, slots, weights, problem.bias_mult), True
             violation *= 0.1
-        return SvmSolution(weights, alpha, scores, loss, dual, passes)
+            rounds += 1
 
 
 def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None:
@@ -69,29 +86,32 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
     free = np.flatnonzero((alpha > 0) & (alpha < upper))
     if not 0 < len(free) <= MAX_NEWTON:
         return
-    rows = problem.rows[problem.slots[free]].astype(np.float64)
-    rows = np.concatenate([rows, np.full((len(free), 1), problem.bias_mult)], axis=1) * y[free, None]
-    gram = rows @ rows.T
-    # Identical regions make the matrix singular; the ridge is far below the tolerance of any score.
-    gram[np.diag_indices_from(gram)] *= 1 + 1e-12
+    sign, slots = y[free], problem.slots[free]
+    rows = problem.rows[slots]
+    gram = (rows @ rows.T).astype(np.float64) + problem.bias_mult**2
+    gram *= sign[:, None] * sign
+    # Single precision is enough for a direction; the ridge keeps its rounding from making the matrix indefinite.
+    gram[np.diag_indices_from(gram)] *= 1 + RIDGE
     inside = np.arange(len(free))
+    residual = 1.0 - sign * _score(problem.rows, slots, weights, problem.bias_mult)
+    start = alpha[free]
     while len(inside):
-        residual = 1.0 - rows[inside] @ weights
         try:
             factor = scipy.linalg.cho_factor(gram[np.ix_(inside, inside)], lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return
-        step = scipy.linalg.cho_solve(factor, residual, check_finite=False)
+        step = scipy.linalg.cho_solve(factor, residual[inside], check_finite=False)
         current, bound = alpha[free[inside]], upper[free[inside]]
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(step > 0, (bound - current) / step, np.where(step < 0, -current / step, np.inf))
         length = min(1.0, room.min())
         moved = np.clip(current + length * step, 0.0, bound)
-        weights += rows[inside].T @ (moved - current)
         alpha[free[inside]] = moved
+        residual -= gram[:, inside] @ (moved - current)
         if length == 1.0:
-            return
+            break
         inside = inside[room >= 1.0]
+    weights += _combine(problem.rows, slots, (alpha[free] - start) * sign, problem.bias_mult)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -130,13 +150,14 @@ def _combine(rows, slots, factors, bias_mult):
 def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, violation, seed):
     """Coordinate descent over `movable` until no margin is violated by more than `violation`; in place.
 
-    Examples that sit firmly at a bound are set aside, as in liblinear; the caller checks them again.
+    Examples that sit firmly at a bound are set aside, at the lower one sooner than in liblinear: most hard
+    negatives are no support vectors after all, and the caller checks every example again.
     Returns the number of passes.
     """
     np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
     active = movable.copy()
     count = len(active)
-    last_max, last_min = np.inf, -np.inf
+    last_min = -np.inf
     for passes in range(1, 1001):
         for i in range(count - 1, 0, -1):
             j = np.random.randint(0, i + 1)  # noqa: NPY002
@@ -149,7 +170,7 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, v
             gradient = y[i] * _dot(row, weights, bias_mult) - 1.0
             projected = gradient
             if alpha[i] == 0.0:
-                if gradient > last_max:
+                if gradient > SLACK:
                     count -= 1
                     active[s], active[count] = active[count], active[s]
                     continue
@@ -169,6 +190,5 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, v
             s += 1
         if largest - smallest <= violation:
             return passes
-        last_max = largest if largest > 0 else np.inf
         last_min = smallest if smallest < 0 else -np.inf
     return 1000

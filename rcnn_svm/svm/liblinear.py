@@ -26,8 +26,14 @@ class Liblinear:
     tolerance: float = 0.1
     max_passes: int = 10_000_000
 
-    def solve(self, problem: SvmProblem, alpha: np.ndarray | None = None, seed: int = 0) -> SvmSolution:
-        """Solve `problem`; liblinear has no warm start, so `alpha` is not used."""
+    def solve(
+        self,
+        problem: SvmProblem,
+        alpha: np.ndarray | None = None,
+        seed: int = 0,
+        scores: np.ndarray | None = None,
+    ) -> SvmSolution:
+        """Solve `problem`; liblinear has no warm start, so `alpha` and `scores` are not used."""
         model = LinearSVC(
             loss="hinge",
             dual=True,

@@ -66,8 +66,11 @@ class SvmSolution:
 class SvmSolver(Protocol):
     """Solves the problems of the mining loop."""
 
-    def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int) -> SvmSolution:
-        """Solve `problem`, starting from dual variables `alpha` (or from zero)."""
+    def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int, scores: np.ndarray | None) -> SvmSolution:
+        """Solve `problem`, starting from dual variables `alpha` (or from zero).
+
+        `scores` (N,) float32 are about those that belong to `alpha`: they tell which examples matter at first.
+        """
         ...
 
 

@@ -86,6 +86,14 @@ def test_half_precision_halves_the_bytes(tmp_path):
         assert_same(cache.regions(index), region, atol=5e-3)
 
 
+def test_features_beyond_half_precision_are_refused(tmp_path):
+    plan = make_plan(tmp_path / "half", dtype="float16")
+    large = dataclasses.replace(REGIONS[0], features=REGIONS[0].features * np.float32(1e6))
+    with pytest.raises(InputError, match=r"image0 .* float16 ends at 65504; store them as float32"):
+        plan.write_shard(0, [large, REGIONS[1]])
+    assert 0 in plan.pending()
+
+
 def test_features_are_mapped_not_read(tmp_path):
     write_all(tmp_path / "cache")
     features = FeatureCache.open(tmp_path / "cache").regions(0).features

@@ -62,16 +62,26 @@ def test_penultimate_is_what_the_last_linear_layer_gets():
 
 def test_lite0_has_trained_weights_and_its_own_preprocessing():
     backbone = load_backbone("lite0", crop_size=64)
-    assert (backbone.dim, backbone.crop_size, backbone.padding) == (1280, 64, 5)
+    assert (backbone.dim, backbone.crop_size, backbone.padding) == (1280, 64, 0)
     assert (backbone.mean, backbone.std) == ((127.0,) * 3, (128.0,) * 3)
     assert backbone.settings["weights_digest"].startswith("e2a6414216cc7dd9")
-    assert load_backbone("lite0").crop_size == 224
+    assert load_backbone("lite0").crop_size == 128
 
 
 def test_torchvision_preprocessing_is_that_of_the_weights():
     backbone = load_backbone(SMALL, weights="random")
     np.testing.assert_allclose(backbone.mean, 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-6)
     np.testing.assert_allclose(backbone.std, 255 * np.array([0.229, 0.224, 0.225]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "padding", "flattens_map"),
+    [("alexnet", 9, True), ("vgg11", 9, True), ("lite0", 0, False), (SMALL, 0, False)],
+)
+def test_context_is_for_networks_that_keep_places_apart(name, padding, flattens_map):
+    backbone = load_backbone(name, weights="random", crop_size=128)
+    assert (backbone.padding, backbone.flattens_map) == (padding, flattens_map)
+    assert load_backbone(name, weights="random", crop_size=128, padding=5).padding == 5
 
 
 def test_digest_follows_the_values():

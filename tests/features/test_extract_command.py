@@ -32,7 +32,7 @@ def test_writes_a_cache_where_the_next_stage_looks(arguments, capsys):
     objects = sum(cache.regions(i).gt.sum() for i in range(NUM_IMAGES))
     assert (cache.num_rows, cache.dim) == (objects + 2 * NUM_IMAGES, 1280)
     assert cache.settings["proposals"] == {"method": "fast", "max_boxes": 2}
-    assert cache.settings["padding"] == 2
+    assert cache.settings["padding"] == 0
 
 
 def test_parts(arguments):

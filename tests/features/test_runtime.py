@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from joblib import cpu_count
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
@@ -38,6 +39,12 @@ def test_automatic_choice(monkeypatch):
     assert make_runtime(backbone, "torch").device.type == "cpu"
     with pytest.raises(InputError, match="--device cpu"):
         make_runtime(backbone, device="cuda")
+
+
+def test_number_of_workers_is_the_number_of_threads():
+    backbone = load_backbone("lite0", crop_size=32)
+    assert make_runtime(backbone, "onnxruntime", threads=3).workers == 3
+    assert make_runtime(backbone, "onnxruntime").workers == cpu_count()
 
 
 @pytest.mark.parametrize("options", [{"kind": "tensorrt"}, {"device": "tpu"}])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.warp import (
     CROP_MODES,
-    default_padding,
+    paper_padding,
     plan_crops,
     round_half_away,
     sample_crops,
@@ -28,7 +28,10 @@ SAMPLERS = (sample_crops, sample_crops_torch)
 
 def sample_with(sampler, image, plan, mean, std):
     out = np.full((len(plan), 3, plan.crop_size, plan.crop_size), np.nan, np.float32)
-    sampler(image, plan, mean, std, out if sampler is sample_crops else torch.from_numpy(out))
+    if sampler is sample_crops:
+        sampler(image, plan, mean, std, out)
+    else:
+        sampler(torch.from_numpy(image.copy()), plan, mean, std, torch.from_numpy(out))
     return out
 
 
@@ -129,8 +132,8 @@ def test_rounds_halves_away_from_zero():
     np.testing.assert_array_equal(round_half_away(values), [-3, -1, 0, 0, 1, 2, 2])
 
 
-def test_default_padding_is_the_papers():
-    assert (default_padding(227), default_padding(128)) == (16, 9)
+def test_padding_of_the_paper():
+    assert (paper_padding(227), paper_padding(128)) == (16, 9)
 
 
 @pytest.mark.parametrize(

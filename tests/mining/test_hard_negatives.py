@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -9,10 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.feature_cache import plan_cache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
+from rcnn_svm.mining.class_group import ClassGroup
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
 
@@ -44,51 +49,70 @@ def make_cache(
     )
 
 
-def mine_literally(cache, norm, *, C, weight, bias, limit, epochs, hard=-1.0001, evict=-1.2, neg=0.3):
-    """rcnn_train.m's loop, one image and class at a time, with lists; returns every event."""
+def mine_literally(cache, norm, *, C, weight, bias, limit, epochs, hard=-1.0001, evict=-1.2, neg=0.3, capacity=None):
+    """rcnn_train.m's loop, one image and class at a time, with lists; returns every event.
+
+    With `capacity`, the most negatives of a class, it follows the rules of `memory_budget`.
+    """
     scale = np.float32(20) / np.float32(norm)
     K = len(cache.classes)
     images = [cache.regions(i) for i in range(cache.num_images)]
     W, B = np.zeros((cache.dim, K), np.float32), np.zeros(K, np.float32)
     positives = [[(i, r) for i, im in enumerate(images) for r in np.flatnonzero(im.label == c + 1)] for c in range(K)]
     caches, pending = [[] for _ in range(K)], [0] * K
-    added, evicted, schedule = [], [], []
+    added, evicted, schedule, budget = [], [], [], []
 
     def row(key):
         return images[key[0]].features[key[1]] * scale
 
+    def candidates(c, epoch, i):
+        scores = images[i].features * scale @ W[:, c] + B[c]
+        eligible = images[i].overlap[:, c] < np.float32(neg)
+        hits = np.flatnonzero(eligible & ((scores > np.float32(hard)) | ((epoch, i) == (0, 0))))
+        return [r for r in hits if (i, r) not in caches[c]], scores
+
+    def train(c, epoch, i):
+        keys = positives[c] + caches[c]
+        X = np.array([row(key) for key in keys], np.float64)
+        y = np.array([1] * len(positives[c]) + [-1] * len(caches[c]))
+        svm = LinearSVC(
+            C=C, loss="hinge", tol=1e-9, max_iter=10**7, intercept_scaling=bias, class_weight={1: weight}
+        ).fit(X, y)
+        W[:, c], B[c] = svm.coef_[0], svm.intercept_[0]
+        before, fresh, pending[c] = len(caches[c]), pending[c], 0
+        scores = {key: np.float32(row(key) @ W[:, c] + B[c]) for key in caches[c]}
+        leaving = {key for key in caches[c] if scores[key] < np.float32(evict)}
+        if capacity is not None:
+            excess = max(before - len(leaving) - capacity // 2, 0)
+            spare = [key for key in caches[c] if key not in leaving and scores[key] < -1 - 1e-6]
+            easiest = sorted(spare, key=scores.get)[:excess]
+            if easiest:
+                budget.append((c, epoch, i, 0, len(easiest)))
+            leaving |= set(easiest)
+        evicted.extend((len(schedule), *key) for key in caches[c] if key in leaving)
+        caches[c] = [key for key in caches[c] if key not in leaving]
+        schedule.append((c, epoch, i, len(positives[c]), before, len(caches[c]), fresh))
+
     for epoch in range(epochs):
         for i, image in enumerate(images):
             first, last = (epoch, i) == (0, 0), (epoch, i) == (epochs - 1, len(images) - 1)
-            scores = image.features * scale @ W + B
             for c in range(K):
-                for r in range(len(image)):
-                    eligible = image.overlap[r, c] < np.float32(neg)
-                    if eligible and (first or scores[r, c] > np.float32(hard)) and (i, r) not in caches[c]:
-                        caches[c].append((i, r))
-                        added.append((c, epoch, i, r))
-                        pending[c] += 1
-            for c in range(K):
-                if not ((first and len(image)) or pending[c] > limit or last) or not caches[c]:
-                    continue
-                keys = positives[c] + caches[c]
-                X = np.array([row(key) for key in keys], np.float64)
-                y = np.array([1] * len(positives[c]) + [-1] * len(caches[c]))
-                svm = LinearSVC(
-                    C=C, loss="hinge", tol=1e-9, max_iter=10**7, intercept_scaling=bias, class_weight={1: weight}
-                ).fit(X, y)
-                W[:, c], B[c] = svm.coef_[0], svm.intercept_[0]
-                kept = []
-                before, fresh, pending[c] = len(caches[c]), pending[c], 0
-                for key in caches[c]:
-                    z = np.float32(row(key) @ W[:, c] + B[c])
-                    if z < np.float32(evict):
-                        evicted.append((len(schedule), *key))
-                    else:
-                        kept.append(key)
-                caches[c] = kept
-                schedule.append((c, epoch, i, len(positives[c]), before, len(kept), fresh))
-    return W, B, added, evicted, schedule, caches
+                hits, scores = candidates(c, epoch, i)
+                if capacity is not None and len(caches[c]) + len(hits) > capacity:
+                    if pending[c]:
+                        train(c, epoch, i)
+                        hits, scores = candidates(c, epoch, i)
+                    room = max(capacity - len(caches[c]), 0)
+                    if len(hits) > room:
+                        budget.append((c, epoch, i, len(hits) - room, 0))
+                        hits = sorted(sorted(hits, key=lambda r: -scores[r])[:room])
+                for r in hits:
+                    caches[c].append((i, r))
+                    added.append((c, epoch, i, r))
+                    pending[c] += 1
+                if ((first and len(image)) or pending[c] > limit or last) and caches[c]:
+                    train(c, epoch, i)
+    return W, B, added, evicted, schedule, caches, budget
 
 
 @pytest.mark.parametrize("solver", ["dcd", "liblinear"])
@@ -96,7 +120,7 @@ def mine_literally(cache, norm, *, C, weight, bias, limit, epochs, hard=-1.0001,
 def test_equals_the_literal_loop(solver, seed, limit, epochs):
     cache = make_cache(seed)
     parameters = {"C": 0.02, "weight": 2.0, "bias": 10.0}
-    W, B, added, evicted, schedule, caches = mine_literally(cache, 4.0, limit=limit, epochs=epochs, **parameters)
+    W, B, added, evicted, schedule, caches, _ = mine_literally(cache, 4.0, limit=limit, epochs=epochs, **parameters)
     miner = HardNegativeMiner(
         svm_C=0.02,
         retrain_limit=limit,
@@ -116,6 +140,12 @@ def test_equals_the_literal_loop(solver, seed, limit, epochs):
     assert evicted and len(schedule) >= 6, "the case exercises the rules"
 
 
+def capacity_bytes(cache: FeatureCache, capacity: int) -> int:
+    """Return the memory budget that lets every class hold so many negatives."""
+    count = sum(int((cache.regions(i).label > 0).sum()) for i in range(cache.num_images))
+    return 4 * cache.dim * (count + capacity * len(cache.classes))
+
+
 def fit(cache, **options):
     parameters = {"svm_C": 0.02, "retrain_limit": 40, "feat_norm_mean": 4.0, "tolerance": 1e-9, "n_jobs": 1}
     return HardNegativeMiner(**{**parameters, **options}).fit(cache)
@@ -132,6 +162,187 @@ def assert_same_training(a: HardNegativeMiner, b: HardNegativeMiner, *, exact_we
         np.testing.assert_allclose(a.detector_.W, b.detector_.W, atol=1e-6)
 
 
+@pytest.mark.parametrize(("seed", "limit", "epochs", "capacity"), [(0, 60, 1, 70), (1, 25, 2, 70), (3, 900, 3, 120)])
+def test_equals_the_literal_loop_under_a_budget(seed, limit, epochs, capacity):
+    cache = make_cache(seed)
+    W, _, added, evicted, schedule, caches, budget = mine_literally(
+        cache, 4.0, C=5e-4, weight=2.0, bias=10.0, limit=limit, epochs=epochs, capacity=capacity
+    )
+    options = {"retrain_limit": limit, "max_epochs": epochs, "memory_budget": capacity_bytes(cache, capacity)}
+    miner = fit(cache, svm_C=5e-4, tolerance=1e-11, **options)
+    history = miner.history_
+    assert history.table("added").tolist() == [list(map(int, key)) for key in added]
+    assert history.table("evicted").tolist() == [list(map(int, key)) for key in evicted]
+    assert history.table("updates")[:, :7].tolist() == [list(map(int, entry)) for entry in schedule]
+    assert history.table("budget").tolist() == [list(map(int, entry)) for entry in budget]
+    assert miner.negatives_.tolist() == [[c, int(i), int(r)] for c, keys in enumerate(caches) for i, r in keys]
+    np.testing.assert_allclose(miner.detector_.W, W, atol=1e-4 * np.abs(W).max())
+    assert (history.table("budget")[:, 3:] > 0).any(axis=0).all(), "examples were left out and thrown out"
+
+
+def test_a_budget_that_never_binds_changes_nothing():
+    cache = make_cache(4)
+    large = fit(cache, max_epochs=2, memory_budget=4 * cache.dim * cache.num_rows * 20)
+    assert not len(large.history_.table("budget"))
+    assert_same_training(fit(cache, max_epochs=2), large)
+
+
+@pytest.mark.parametrize("capacity", [2, 30, 61, 150])
+def test_caches_stay_within_the_budget(monkeypatch, capacity):
+    cache = make_cache(4)
+    groups, after = [], []
+    make, train = ClassGroup.__init__, ClassGroup.train
+
+    def making(self, *args, **options):
+        make(self, *args, **options)
+        groups.append(self)
+
+    def training(self, k, *args):
+        train(self, k, *args)
+        state = self.states[k]
+        after.append((state.num_negatives, (state.alpha > 0)[~state.positive] | (state.scores >= -1)[~state.positive]))
+
+    monkeypatch.setattr(ClassGroup, "__init__", making)
+    monkeypatch.setattr(ClassGroup, "train", training)
+    miner = fit(cache, svm_C=5e-4, max_epochs=2, memory_budget=capacity_bytes(cache, capacity))
+    tables = miner.history_.tables()
+    for negatives, needed in after:
+        assert negatives <= capacity // 2 or needed.all()
+    assert all(len(group.pool.rows) <= group.pool.max_rows for group in groups)
+    assert all(4 * cache.dim * group.pool.max_rows <= miner.memory_budget for group in groups)
+
+    for c in range(3):
+        waiting = [tuple(key) for key in tables["added"][tables["added"][:, 0] == c, 2:].tolist()]
+        held: set[tuple[int, int]] = set()
+        for number, update in enumerate(tables["updates"].tolist()):
+            if update[0] != c:
+                continue
+            fresh, waiting = set(waiting[: update[6]]), waiting[update[6] :]
+            assert len(fresh) == update[6] and not fresh & held
+            held |= fresh
+            assert len(held) == update[4] <= capacity
+            gone = set(map(tuple, tables["evicted"][tables["evicted"][:, 0] == number, 1:].tolist()))
+            assert gone <= held
+            held -= gone
+            assert len(held) == update[5]
+        assert not waiting
+        assert held == set(map(tuple, miner.negatives_[miner.negatives_[:, 0] == c, 1:].tolist()))
+    assert set(map(tuple, miner.support_[0].tolist())) <= set(map(tuple, miner.negatives_.tolist()))
+
+    assert (tables["budget"][:, 3:].max(axis=1) > 0).all() and len(tables["budget"])
+    left_out = {tuple(row[:3]): row[3] for row in tables["budget"].tolist() if row[3]}
+    assert left_out
+    for c, epoch, image, hard, added in tables["scan"].tolist():
+        missing = left_out.get((c, epoch, image), 0)
+        # Only after the first pass can a hard negative be in the cache already.
+        assert missing == hard - added if epoch == 0 else missing <= hard - added
+
+
+def objective(cache: FeatureCache, miner: HardNegativeMiner, c: int, keys: set[tuple[int, int]] | None) -> float:
+    """Return a class's objective on its positives and the negatives `keys`, or all eligible ones."""
+    detector, total = miner.detector_, 0.0
+    for i in range(cache.num_images):
+        regions = cache.regions(i)
+        scores = detector.scores(regions.features)[:, c].astype(np.float64)
+        total += miner.pos_loss_weight * np.maximum(0, 1 - scores[regions.label == c + 1]).sum()
+        negative = regions.overlap[:, c] < np.float32(miner.neg_overlap)
+        if keys is not None:
+            negative = np.array([(i, r) in keys for r in range(len(regions))], bool)
+        total += np.maximum(0, 1 + scores[negative]).sum()
+    weights = np.append(detector.W[:, c], detector.B[c] / miner.bias_mult).astype(np.float64)
+    return miner.svm_C * total + weights @ weights / 2
+
+
+def test_a_tight_budget_still_learns():
+    """Over several passes it comes close to the best detector on all data."""
+    cache = make_cache(4)
+    free = fit(cache, svm_C=2e-3, max_epochs=6)
+    held = fit(cache, svm_C=2e-3, max_epochs=6, memory_budget=capacity_bytes(cache, 70))
+    assert len(held.history_.table("budget"))
+    for c in range(3):
+        best = objective(cache, free, c, None)
+        assert 0.999 * best < objective(cache, held, c, None) < 1.02 * best
+
+
+def cached_keys(miner: HardNegativeMiner, c: int) -> set[tuple[int, int]]:
+    return set(map(tuple, miner.negatives_[miner.negatives_[:, 0] == c, 1:].tolist()))
+
+
+@pytest.mark.parametrize("capacity", [None, 100])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("ratio", [1.0005, 1.02, 1.5])
+def test_mining_stops_after_the_first_pass_that_is_close_enough(ratio, n_jobs, capacity):
+    cache = make_cache(4)
+    options = {"svm_C": 2e-3, "stop_ratio": ratio, "n_jobs": n_jobs, "retrain_limit": 200}
+    if capacity:
+        options["memory_budget"] = capacity_bytes(cache, capacity)
+    miner = fit(cache, max_epochs=6, **options)
+    table = miner.history_.table("convergence")
+    passes = int(table[-1, 1]) + 1
+    assert table[:, :2].tolist() == [[c, epoch] for epoch in range(passes) for c in range(3)]
+    assert miner.history_.table("scan")[:, 1].max() == passes - 1
+    close = [(table[table[:, 1] == e, 3] < ratio * table[table[:, 1] == e, 2]).all() for e in range(passes)]
+    assert close[:-1] == [False] * (passes - 1)
+    assert close[-1] or passes == 6
+    for c in range(3):
+        assert table[-3 + c, 2] == pytest.approx(objective(cache, miner, c, cached_keys(miner, c)), rel=1e-5)
+        assert table[-3 + c, 3] == pytest.approx(objective(cache, miner, c, None), rel=1e-5)
+
+
+def test_a_looser_stop_ratio_never_takes_more_passes():
+    cache = make_cache(4)
+    passes = [
+        int(fit(cache, max_epochs=6, stop_ratio=ratio, retrain_limit=200).history_.table("convergence")[-1, 1]) + 1
+        for ratio in (1.0005, 1.02, 1.5, 10)
+    ]
+    assert all(a >= b for a, b in pairwise(passes)) and 1 == passes[-1] < passes[0] < 6
+
+
+@pytest.mark.parametrize("limit", [8, 15])
+def test_checkpoints_leave_the_order_of_the_last_trainings(tmp_path, limit):
+    cache = make_cache(3)
+    whole = fit(cache, svm_C=0.1, retrain_limit=limit, max_epochs=3, stop_ratio=1.0001, block_bytes=4 * 16 * 250)
+    saving = clone(whole).fit(cache, checkpoint=tmp_path / "train.checkpoint", checkpoint_seconds=0)
+    assert_same_training(whole, saving)
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 9, 16])
+def test_a_training_that_stops_early_resumes_to_the_same_result(tmp_path, monkeypatch, stop_after):
+    cache = make_cache(4)
+    whole = fit(cache, max_epochs=6, stop_ratio=1.0005, retrain_limit=200, block_bytes=4 * 16 * 250, n_jobs=2)
+    assert 1 < len(whole.history_.table("convergence")) // 3 < 6
+    path = tmp_path / "train.checkpoint"
+    calls = []
+
+    def interrupted(method):
+        def call(self, *args):
+            calls.append(args)
+            if len(calls) > 2 * stop_after:
+                raise KeyboardInterrupt
+            return method(self, *args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("scan", "losses_of"):
+            patch.setattr(ClassGroup, name, interrupted(getattr(ClassGroup, name)))
+        with pytest.raises(KeyboardInterrupt):
+            clone(whole).fit(cache, checkpoint=path, checkpoint_seconds=0)
+    assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
+
+    def scan(self, block):
+        raise AssertionError("a training that is done scans nothing")
+
+    monkeypatch.setattr(ClassGroup, "scan", scan)
+    assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
+
+
+@pytest.mark.filterwarnings("ignore:class 'class[012]' never had a negative")
+def test_a_class_without_negatives_does_not_keep_the_mining_going():
+    miner = fit(make_cache(0), neg_overlap=0.0, max_epochs=3, stop_ratio=1.05)
+    assert miner.history_.table("convergence")[:, 1].max() == 0
+
+
 @pytest.mark.parametrize("block_bytes", [1, 6 * 4 * 16 * 100, 1 << 30])
 def test_scoring_blocks_of_images_changes_nothing(block_bytes):
     cache = make_cache(4)
@@ -139,9 +350,50 @@ def test_scoring_blocks_of_images_changes_nothing(block_bytes):
     assert_same_training(fit(cache, max_epochs=2), blocks, exact_weights=False)
 
 
-def test_threads_change_nothing():
-    cache = make_cache(4)
-    assert_same_training(fit(cache), fit(cache, n_jobs=4))
+def stored(cache: FeatureCache, folder: Path, dtype: str) -> FeatureCache:
+    """Write a cache to a folder in the given precision."""
+    plan = plan_cache(
+        folder,
+        name=cache.name,
+        classes=cache.classes,
+        image_ids=cache.image_ids,
+        rows=np.diff(cache.image_start).tolist(),
+        settings={},
+        dim=cache.dim,
+        sources=[""] * cache.num_images,
+        dtype=dtype,
+        shard_images=4,
+    )
+    for shard in plan.pending():
+        plan.write_shard(shard, [cache.regions(i) for i in plan.images_of(shard)])
+    return FeatureCache.open(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("capacity", [None, 70])
+def test_threads_change_nothing(tmp_path, dtype, capacity):
+    cache = stored(make_cache(4), tmp_path / "cache", dtype)
+    budget = None if capacity is None else capacity_bytes(cache, capacity)
+    assert cache.dtype == dtype
+    options = {"svm_C": 1e-3, "max_epochs": 3, "block_bytes": 4 * 16 * 150, "k_folds": 2, "memory_budget": budget}
+    one = fit(cache, **options)
+    assert (len(one.history_.table("budget")) > 0) == (budget is not None)
+    for n_jobs in (2, 3):
+        # A group of one class multiplies with another routine, which rounds otherwise.
+        many = fit(cache, n_jobs=n_jobs, **options)
+        assert_same_training(one, many, exact_weights=False)
+        for a, b in zip(one.fold_detectors_, many.fold_detectors_, strict=True):
+            np.testing.assert_allclose(a.W, b.W, atol=1e-6)
+
+
+def test_half_precision_trains_as_its_values_in_single(tmp_path):
+    half = stored(make_cache(4), tmp_path / "half", "float16")
+    regions = [half.regions(i) for i in range(half.num_images)]
+    names = ("features", "boxes", "gt", "label", "overlap")
+    arrays = {name: np.concatenate([getattr(r, name) for r in regions]) for name in names}
+    arrays["features"] = arrays["features"].astype(np.float32)
+    single = FeatureCache.from_arrays(**arrays, image_start=half.image_start, classes=half.classes)
+    assert_same_training(fit(half, max_epochs=2), fit(single, max_epochs=2), exact_weights=False)
 
 
 def test_a_folder_gives_what_arrays_give(tmp_path):
@@ -166,7 +418,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     whole = fit(cache, **options)
 
     scanned = []
-    scan = hard_negatives._Training._scan_run
+    scan = ClassGroup.scan
 
     def stopping(self, *args, **options):
         if len(scanned) == stop_after:
@@ -176,7 +428,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
 
     miner = clone(whole)
     path = tmp_path / "train.checkpoint"
-    monkeypatch.setattr(hard_negatives._Training, "_scan_run", stopping)
+    monkeypatch.setattr(ClassGroup, "scan", stopping)
     with pytest.raises(KeyboardInterrupt):
         miner.fit(cache, checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
@@ -185,7 +437,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).fit(make_cache(8), checkpoint=path)
 
-    monkeypatch.setattr(hard_negatives._Training, "_scan_run", scan)
+    monkeypatch.setattr(ClassGroup, "scan", scan)
     miner.fit(cache, checkpoint=path)
     assert_same_training(whole, miner)
     for a, b in zip(whole.fold_detectors_, miner.fold_detectors_, strict=True):
@@ -197,7 +449,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
 def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
     cache = make_cache(7)
     whole = fit(cache)
-    scan = hard_negatives._Training._scan_run
+    scan = ClassGroup.scan
     scanned = []
 
     def stopping(self, *args, **options):
@@ -206,12 +458,12 @@ def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
         scanned.append(args)
         scan(self, *args, **options)
 
-    monkeypatch.setattr(hard_negatives._Training, "_scan_run", stopping)
+    monkeypatch.setattr(ClassGroup, "scan", stopping)
     with pytest.raises(KeyboardInterrupt):
         clone(whole).set_params(block_bytes=1).fit(
             cache, checkpoint=tmp_path / "train.checkpoint", checkpoint_seconds=0
         )
-    monkeypatch.setattr(hard_negatives._Training, "_scan_run", scan)
+    monkeypatch.setattr(ClassGroup, "scan", scan)
     resumed = clone(whole).fit(cache, checkpoint=tmp_path / "train.checkpoint")
     assert_same_training(whole, resumed, exact_weights=False)
 
@@ -308,6 +560,10 @@ def without_class(cache: FeatureCache, label: int) -> FeatureCache:
         ({"k_folds": 1}, "k_folds = 1 must be 0 or between 2"),
         ({"k_folds": 99}, "k_folds = 99"),
         ({"tolerance": -1}, "tolerance = -1 must be at least 1e-13"),
+        ({"stop_ratio": 1}, "stop_ratio = 1 must be above 1, such as 1.05"),
+        ({"stop_ratio": float("nan")}, "stop_ratio = nan must be above 1"),
+        ({"memory_budget": capacity_bytes(make_cache(0), 2) - 1}, "leaves 3 classes no room for negatives beside"),
+        ({"memory_budget": 0}, f"give at least {capacity_bytes(make_cache(0), 2)}, better"),
     ],
 )
 def test_bad_parameters_are_told(options, told):

@@ -13,8 +13,10 @@ from rcnn_svm.proposals.sliding_window import SlidingWindow
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_recorded_settings_build_the_same_proposer(method, scene):
-    proposer = make_proposer({"method": method, "max_boxes": 30})
+@pytest.mark.parametrize("limits", [{"max_boxes": 30}, {"max_boxes": 30, "merge_iou": 0.4}])
+def test_recorded_settings_build_the_same_proposer(method, limits, scene):
+    proposer = make_proposer({"method": method, **limits})
+    assert {**proposer.settings, **limits} == proposer.settings
     recorded = json.loads(json.dumps({**proposer.settings, "database": "voc_2007_trainval"}))
     rebuilt = make_proposer(recorded)
     assert rebuilt.settings == proposer.settings

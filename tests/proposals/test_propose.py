@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -59,16 +60,52 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_interrupted_run_goes_on_where_it_was(tmp_path, make_database, jobs):
     database = make_database(SIZES)
+
+    def interrupt_when_two_parts_are_written():
+        wait_for(lambda: list(tmp_path.glob("p.h5.parts/*/0000003.h5")))
+        interrupt()
+
+    proposer = Recorder(10, interrupt_when_two_parts_are_written)
     with pytest.raises(KeyboardInterrupt):
-        propose_database(database, Recorder(10, interrupt), tmp_path / "p.h5", jobs=jobs, part_images=3)
+        propose_database(database, proposer, tmp_path / "p.h5", jobs=jobs, part_images=3)
     assert not (tmp_path / "p.h5").exists()
     rest = Recorder()
     propose_database(database, rest, tmp_path / "p.h5", jobs=jobs, part_images=3)
     assert rest.calls <= 5
     check_complete(tmp_path / "p.h5", database, Recorder())
+
+
+def test_no_image_is_worked_on_when_an_interrupted_run_returns(tmp_path, make_database):
+    """Python would be aborted at its end."""
+    database = make_database(SIZES)
+    entered, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        def __call__(self, image):
+            if image.shape[0] == SIZES[1][0]:
+                entered.set()
+                release.wait(60)
+                ended.set()
+            elif image.shape[0] == SIZES[2][0]:
+                entered.wait(60)
+                threading.Timer(0.2, release.set).start()
+                raise KeyboardInterrupt
+            return super().__call__(image)
+
+    threads = cv2.getNumThreads()
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, Slow(), tmp_path / "p.h5", jobs=2)
+    assert ended.is_set()
+    assert cv2.getNumThreads() == threads
 
 
 def test_unreadable_image_is_named_and_the_parts_before_it_stay(tmp_path, make_database):
@@ -182,9 +219,7 @@ def test_killed_process_loses_at_most_its_last_parts(tmp_path, make_database):
     out, log = tmp_path / "p.h5", tmp_path / "log"
     command = [sys.executable, "-c", SLOW_RUN, str(tmp_path / "images"), str(out), str(log)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("p.h5.parts/*/0000003.h5")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: list(tmp_path.glob("p.h5.parts/*/0000003.h5")))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not out.exists()

@@ -5,6 +5,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import run_stage
 from rcnn_svm.proposals.store import ProposalSet
 
@@ -69,3 +70,26 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(devkit, tmp_path, capsys):
     (tmp_path / "VOCdevkit/VOC2007/JPEGImages/000002.jpg").unlink()
     assert run_stage("propose", [*devkit, "--method", "sliding"]) == 2
     assert "000002.jpg" in capsys.readouterr().err
+
+
+def test_boxes_merged_by_either_stage_are_the_same(devkit):
+    limits = ["--max-boxes", "40", "--merge-iou", "0.4"]
+    assert run_stage("propose", [*devkit, "--method", "sliding", "--out", "all.h5"]) == 0
+    assert run_stage("propose", [*devkit, "--method", "sliding", "--out", "few.h5", *limits]) == 0
+    kept = ProposalSet.load("few.h5")
+    assert kept.settings["merge_iou"] == 0.4
+    assert all(1 < len(boxes) < 40 for boxes in kept.boxes)
+
+    extract = [*devkit, "--crop-size", "32", "--threads", "1"]
+    assert run_stage("extract", [*extract, "--proposals", "all.h5", "--out", "cache", *limits]) == 0
+    assert FeatureCache.open("cache").num_rows == 2 + sum(map(len, kept.boxes))  # and an object in each image
+    # A cache made from the other file would be refused if the two differed in any setting.
+    assert run_stage("extract", [*extract, "--proposals", "few.h5", "--out", "cache"]) == 0
+
+
+def test_impossible_merging_is_refused(devkit, capsys):
+    assert run_stage("propose", [*devkit, "--method", "sliding", "--merge-iou", "1.5"]) == 2
+    assert "merge_iou is 1.5, expected an IoU between 0 and 1" in capsys.readouterr().err
+    assert run_stage("propose", [*devkit, "--method", "sliding", "--merge-iou", "0.5", "--out", "p.h5"]) == 0
+    assert run_stage("extract", [*devkit, "--proposals", "p.h5", "--max-boxes", "9", "--out", "cache"]) == 2
+    assert "make them again with the propose stage" in capsys.readouterr().err

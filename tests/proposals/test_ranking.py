@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rcnn_svm.boxes import box_areas, iou_matrix
 from rcnn_svm.errors import InputError
-from rcnn_svm.proposals.ranking import check_max_boxes, rank_boxes
+from rcnn_svm.proposals.ranking import check_limits, limit_boxes, rank_boxes
 
 corner = st.integers(0, 12)
 box_lists = st.lists(
@@ -48,8 +48,30 @@ def test_no_boxes():
     assert rank_boxes(np.empty((0, 4))).shape == (0, 4)
 
 
-def test_limit_below_one_is_refused():
-    check_max_boxes(None)
-    check_max_boxes(1)
+@given(box_lists, st.none() | st.integers(1, 50), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_merging_drops_what_repeats_an_earlier_box_and_nothing_else(boxes, max_boxes, merge_iou):
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    expected = []
+    for box in boxes[:max_boxes]:
+        if not expected or iou_matrix(box, expected).max() <= merge_iou:
+            expected.append(box)
+    limited = limit_boxes(boxes, max_boxes, merge_iou)
+    np.testing.assert_array_equal(limited, np.reshape(expected, (-1, 4)))
+    assert limited.dtype == boxes.dtype
+
+
+def test_without_merging_the_first_boxes_stay():
+    boxes = np.tile(np.arange(5.0)[:, None], 4)
+    np.testing.assert_array_equal(limit_boxes(boxes, 3), boxes[:3])
+    np.testing.assert_array_equal(limit_boxes(boxes), boxes)
+
+
+def test_limits_without_meaning_are_refused():
+    check_limits(None, None)
+    check_limits(1, 0.5)
     with pytest.raises(InputError, match="at least 1"):
-        check_max_boxes(0)
+        check_limits(0, None)
+    for merge_iou in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="IoU between 0 and 1"):
+            check_limits(None, merge_iou)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.sliding_window import SlidingWindow
 from rcnn_svm.proposals.store import ProposalSet
 
 BOXES = [np.array([[0, 1, 2, 3], [4.5, 5, 6, 7]]), np.empty((0, 4)), np.array([[1, 1, 1, 1]])]
@@ -52,6 +53,25 @@ def test_fingerprint_tells_every_change():
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
     assert make_set().fingerprint == variants[0].fingerprint
+
+
+def test_limits_applied_later_give_what_the_proposer_makes(scene):
+    image = scene(40, 60)
+    whole, less = SlidingWindow(), SlidingWindow(max_boxes=50, merge_iou=0.5)
+    limited = ProposalSet(["a"], [whole(image)], whole.settings).limited(50, 0.5)
+    np.testing.assert_array_equal(limited.boxes_of("a"), less(image))
+    assert limited.settings == less.settings
+    assert 1 < len(limited.boxes[0]) < 50
+    step_by_step = ProposalSet(["a"], [whole(image)], whole.settings).limited(50).limited(80, 0.5).limited()
+    assert step_by_step.fingerprint == limited.fingerprint
+
+
+@pytest.mark.parametrize("limits", [(20, None), (None, 0.4), (20, 0.5)])
+def test_merged_boxes_cannot_be_limited_otherwise(limits):
+    merged = make_set().limited(50, 0.5)
+    assert merged.limited(60, 0.5).fingerprint == merged.fingerprint
+    with pytest.raises(InputError, match=r"merged at IoU 0\.5 after a limit of 50 boxes"):
+        merged.limited(*limits)
 
 
 def test_unknown_image_is_named():
