@@ -17,7 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count
 from sklearn.base import BaseEstimator
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
@@ -185,6 +185,8 @@ class HardNegativeMiner(BaseEstimator):
 
     def _validate(self) -> None:
         """Check the parameters' ranges."""
+        if self.n_jobs == 0:
+            raise InputError("n_jobs = 0 must be a number of threads, or -1 for every core")
         for name in ("svm_C", "pos_loss_weight", "bias_mult"):
             if not 0 < getattr(self, name) <= LARGEST:
                 raise InputError(f"{name} = {getattr(self, name)} must be above 0 and at most {LARGEST:g}")
@@ -236,8 +238,8 @@ class _Training:
             positives = self._positives()
             self.groups = self._make_groups(positives)
             done = self._load(positives)
-        # Every group has a thread of its own; those of the matrix library would come on top.
-        blas = ThreadpoolController().limit(limits=1 if len(self.groups) > 1 else None, user_api="blas")
+        # Every group has a thread of its own; those of the matrix library would come on top, and slow small products.
+        blas = ThreadpoolController().limit(limits=1, user_api="blas")
         with blas, GroupThreads(self.groups) as self.threads:
             # Blocks being worked on, and the one that is read meanwhile.
             count = BLOCKS_AHEAD + 1 if len(self.groups) > 1 else 1
@@ -282,7 +284,8 @@ class _Training:
     def _make_groups(self, positives: list[np.ndarray]) -> list[ClassGroup]:
         """Share the classes out, neighbours to different groups."""
         count = len(self.columns)
-        number = min(effective_n_jobs(self.miner.n_jobs), count)
+        jobs = self.miner.n_jobs
+        number = min(jobs if jobs > 0 else max(cpu_count() + 1 + jobs, 1), count)
         capacity = self._capacity(positives)
         groups = []
         for g in range(number):

@@ -557,6 +557,7 @@ def without_class(cache: FeatureCache, label: int) -> FeatureCache:
         ({"solver": "sgd"}, "solver 'sgd' is unknown; choose one of dcd, liblinear"),
         ({"classes": ["dog"]}, "class 'dog' is not in toy; it has class0, class1, class2"),
         ({"max_epochs": 0}, "max_epochs = 0"),
+        ({"n_jobs": 0}, "n_jobs = 0 must be a number of threads"),
         ({"k_folds": 1}, "k_folds = 1 must be 0 or between 2"),
         ({"k_folds": 99}, "k_folds = 99"),
         ({"tolerance": -1}, "tolerance = -1 must be at least 1e-13"),
