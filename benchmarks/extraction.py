@@ -30,11 +30,10 @@ import numpy as np
 import torch
 import torch._inductor.config
 from joblib import cpu_count
+from proposals import test_images
 
 from rcnn_svm.cache.feature_cache import CachePlan
 from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
-from rcnn_svm.data.voc import load_voc
 from rcnn_svm.errors import InputError
 from rcnn_svm.features import extract
 from rcnn_svm.features.backbones import LITE0, RANDOM, Backbone, load_backbone
@@ -363,12 +362,7 @@ def bare_rate(network: Variant, ready: np.ndarray | torch.Tensor) -> float:
 
 def take_images(args: argparse.Namespace, folder: Path) -> tuple[ImageDatabase, ProposalSet]:
     """Return the images to work on, with their proposals."""
-    if args.voc:
-        database = load_voc(args.voc, "2007", "test")
-    else:
-        write_synthetic_voc(folder, num_train=1, num_test=args.images)
-        database = load_voc(folder, "2007", "test", classes=SYNTHETIC_CLASSES)
-    database = database.subset(database.image_ids[: args.images])
+    database = test_images(args.voc, args.images, folder)
     propose = make_proposer({"method": "fast", "max_boxes": args.max_boxes})
     print("making proposals", file=sys.stderr, flush=True)
     boxes = [propose(database.load_image(i)) for i in range(len(database))]

@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from rcnn_svm.cache import FeatureCache, plan_cache
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.testing import test_cache
@@ -57,22 +58,9 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.h5"))
 
 
-def half_copy(cache: FeatureCache, folder: Path, shard_images: int = 20) -> FeatureCache:
+def half_copy(cache: FeatureCache, folder: Path) -> FeatureCache:
     """Return the cache in half precision, written to a folder unless it is there."""
-    plan = plan_cache(
-        folder,
-        name=cache.name,
-        classes=cache.classes,
-        image_ids=cache.image_ids,
-        rows=np.diff(cache.image_start).tolist(),
-        settings=cache.settings,
-        dim=cache.dim,
-        sources=[cache.fingerprint] * cache.num_images,
-        dtype="float16",
-        shard_images=shard_images,
-    )
-    for shard in plan.pending():
-        plan.write_shard(shard, [cache.regions(image) for image in plan.images_of(shard)])
+    write_cache(cache, folder, dtype="float16")
     return FeatureCache.open(folder)
 
 

@@ -16,8 +16,8 @@ from rcnn_svm.matlab import read_mat_arrays
 from rcnn_svm.progress import progress_bar
 
 
-def write_cache(cache: FeatureCache, folder: str | Path, *, shard_images: int = 20) -> None:
-    """Write a cache, such as one made by `FeatureCache.from_arrays`, to a folder.
+def write_cache(cache: FeatureCache, folder: str | Path, *, shard_images: int = 20, dtype: str = "float32") -> None:
+    """Write a cache, such as one made by `FeatureCache.from_arrays`, to a folder, its features stored as `dtype`.
 
     Raises:
         InputError: the folder holds another cache, or the disk is full.
@@ -33,6 +33,7 @@ def write_cache(cache: FeatureCache, folder: str | Path, *, shard_images: int = 
         shard_images=shard_images,
         regions=cache.regions,
         sources=[cache.fingerprint] * cache.num_images,
+        dtype=dtype,
     )
 
 

@@ -199,10 +199,10 @@ class ClassGroup:
 
     def scan(self, block: Block) -> None:
         """Mine a block of images, with the effects of one image after the other."""
-        with self._phase("score"):
+        with phase(self.seconds, "score"):
             scores = self._score(block.features)
-        with self._phase("select"):
-            eligible = block.overlap[:, self.columns] < np.float32(self.miner.neg_overlap)
+        with phase(self.seconds, "select"):
+            eligible = self._eligible(block)
             hard = eligible & (scores > np.float32(self.miner.hard_thresh))
             if block.epoch == 0 and block.images.start == 0:
                 # The very first image gives all its negatives, as no detector exists to judge them.
@@ -211,6 +211,10 @@ class ClassGroup:
             self.pool.open_block(block.first_region, len(block.features))
         for k in range(len(self.states)):
             self._scan_class(block, k, eligible[k], hard[k], scores[k])
+
+    def _eligible(self, block: Block) -> np.ndarray:
+        """Return which rows of a block are negatives of a class, (N, k) bool."""
+        return block.overlap[:, self.columns] < np.float32(self.miner.neg_overlap)
 
     def _score(self, features: np.ndarray) -> np.ndarray:
         """Return (N, k) float32 scores of unscaled features by the present detectors."""
@@ -227,7 +231,7 @@ class ClassGroup:
         state, start = self.states[k], block.image_start
         position, end = block.skip, len(block.images)
         while position < end:
-            with self._phase("select"):
+            with phase(self.seconds, "select"):
                 fresh = hard & ~self._held(block, state) if block.epoch else hard.copy()
                 stop, training = self._plan(block, k, position, fresh, scores)
                 part = slice(start[position], start[stop + 1])
@@ -241,7 +245,7 @@ class ClassGroup:
             if training is None or not (state.num_added if training > stop else state.num_negatives):
                 continue
             self.train(k, block.epoch, block.images[training])
-            with self._phase("score"):
+            with phase(self.seconds, "score"):
                 rest = slice(start[position], None)
                 scores[rest] = block.features[rest] @ (self.W[k] * self.pool.scale) + self.B[k]
                 hard[rest] = eligible[rest] & (scores[rest] > np.float32(self.miner.hard_thresh))
@@ -309,10 +313,10 @@ class ClassGroup:
     def train(self, k: int, epoch: int, image: int) -> None:
         """Train one class on its cache, then evict what has become easy."""
         state, number = self.states[k], self.numbers[k]
-        with self._phase("solve"):
+        with phase(self.seconds, "solve"):
             seed = self.miner.seed + number + 1000 * state.num_updates
             solution = self.solver.solve(self._problem(state), state.alpha, seed, state.scores)
-        with self._phase("evict"):
+        with phase(self.seconds, "evict"):
             self._update(epoch, image, k, solution)
 
     def _problem(self, state: ClassState, keep: np.ndarray | None = None) -> SvmProblem:
@@ -375,7 +379,7 @@ class ClassGroup:
     def losses_of(self, block: Block) -> np.ndarray:
         """Return the hinge loss of all negatives of a block for every class of the group, (k,) float64."""
         scores = self._score(block.features)
-        eligible = block.overlap[:, self.columns] < np.float32(self.miner.neg_overlap)
+        eligible = self._eligible(block)
         return self.miner.svm_C * np.where(eligible, np.maximum(0, 1 + scores), 0).sum(axis=0, dtype=np.float64)
 
     def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -408,12 +412,13 @@ class ClassGroup:
     def _record_budget(self, k: int, epoch: int, image: int, left_out: int, evicted: int) -> None:
         self.history.record("budget", [(self.numbers[k], epoch, image, left_out, evicted)])
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        """Count the time spent inside towards a phase."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
+
+@contextmanager
+def phase(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Count the time spent inside towards a phase."""
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start
 
 
 def _per_image(mask: np.ndarray, image_start: np.ndarray) -> np.ndarray:

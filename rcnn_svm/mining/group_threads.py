@@ -41,8 +41,7 @@ class GroupThreads:
         if not self._executors:
             getattr(self._groups[0], method)(*arguments)
             return
-        pairs = zip(self._executors, self._groups, strict=True)
-        self._running.append([executor.submit(getattr(group, method), *arguments) for executor, group in pairs])
+        self._running.append(self._submit(method, arguments))
         while len(self._running) > BLOCKS_AHEAD:
             _results(self._running.popleft())
 
@@ -56,8 +55,11 @@ class GroupThreads:
         self.wait()
         if not self._executors:
             return [getattr(self._groups[0], method)(*arguments)]
+        return _results(self._submit(method, arguments))
+
+    def _submit(self, method: str, arguments: tuple) -> list[Future]:
         pairs = zip(self._executors, self._groups, strict=True)
-        return _results([executor.submit(getattr(group, method), *arguments) for executor, group in pairs])
+        return [executor.submit(getattr(group, method), *arguments) for executor, group in pairs]
 
 
 def _results(futures: list[Future]) -> list[Any]:

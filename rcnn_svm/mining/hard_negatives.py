@@ -11,7 +11,6 @@ import time
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector, feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.checkpoint import Checkpoint
-from rcnn_svm.mining.class_group import Block, ClassGroup
+from rcnn_svm.mining.class_group import Block, ClassGroup, phase
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
@@ -232,7 +231,7 @@ class _Training:
     def run(self) -> None:
         """Mine, train the folds, and set the miner's fitted attributes."""
         miner = self.miner
-        with _phase(self.seconds, "prepare"):
+        with phase(self.seconds, "prepare"):
             norm = miner.feat_norm_mean
             self.norm = mean_feature_norm(self.cache, miner.seed) if norm is None else float(norm)
             positives = self._positives()
@@ -247,9 +246,9 @@ class _Training:
             self._mine(done)
             fold_detectors = [self._detector(self.threads.all("train_without", fold)) for fold in self.folds]
         for group in self.groups:
-            for phase, seconds in group.seconds.items():
-                self.seconds[phase] += seconds
-        self.history.take_over([group.history for group in self.groups])
+            for name, seconds in group.seconds.items():
+                self.seconds[name] += seconds
+        self._take_over_histories()
         for name, (group, k) in zip(self.names, self._places(), strict=True):
             if not group.states[k].num_updates:
                 warnings.warn(
@@ -386,7 +385,7 @@ class _Training:
         cache = self.cache
         runs = cache.runs(self.miner.block_bytes)
         while True:
-            with _phase(self.seconds, "read"):
+            with phase(self.seconds, "read"):
                 run = next(runs, None)
                 if run is None:
                     return
@@ -425,22 +424,25 @@ class _Training:
         if not (table[:, 1] == epoch).any():
             # What the scan recorded at the last image comes before the trainings that follow it.
             self.threads.wait()
-            self.history.take_over([group.history for group in self.groups])
+            self._take_over_histories()
             self.threads.all("finish_pass", epoch, self.cache.num_images - 1)
-            losses = [np.zeros(len(group.states)) for group in self.groups]
+            losses = np.zeros(len(self.columns))
             for block in self._blocks(epoch, 0):
-                for total, part in zip(losses, self.threads.all("losses_of", block), strict=True):
-                    total += part
+                for group, part in zip(self.groups, self.threads.all("losses_of", block), strict=True):
+                    losses[group.numbers] += part
             rows = []
             for c, (group, k) in enumerate(self._places()):
                 positive, _, regulariser, cached = group.states[k].objective
-                rows.append((c, epoch, cached, positive + losses[c % len(self.groups)][k] + regulariser))
-            self.history.take_over([group.history for group in self.groups])
+                rows.append((c, epoch, cached, positive + losses[c] + regulariser))
+            self._take_over_histories()
             self.history.record("convergence", rows)
             table = self.history.table("convergence")
         mine = table[table[:, 1] == epoch]
         never_trained = mine[:, 2] == 0
         return bool((never_trained | (mine[:, 3] < self.miner.stop_ratio * mine[:, 2])).all())
+
+    def _take_over_histories(self) -> None:
+        self.history.take_over([group.history for group in self.groups])
 
     def _detector(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> Detector:
         """Return the detector made of every group's weights (k, D) and biases (k,)."""
@@ -467,20 +469,12 @@ class _Training:
         return np.concatenate([np.insert(part, 0, c, axis=1) for c, part in enumerate(keys)]).astype(np.int32)
 
     def _save_checkpoint(self, done: int) -> None:
-        self.history.take_over([group.history for group in self.groups])
+        self._take_over_histories()
         arrays = self.history.tables()
         for c, (group, k) in enumerate(self._places()):
             for name, array in group.saved_state(k).items():
                 arrays[f"class/{c}/{name}"] = array
         self.checkpoint.save(done, arrays)
-
-
-@contextmanager
-def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Count the time spent inside towards a phase."""
-    start = time.perf_counter()
-    yield
-    seconds[name] += time.perf_counter() - start
 
 
 def _class_columns(cache: FeatureCache, names: Sequence[str] | None) -> list[int]:

@@ -50,7 +50,7 @@ def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: floa
         (M, 4) of the input's dtype, M <= N, in the same order.
 
     Raises:
-        InputError: `merge_iou` is no IoU.
+        InputError: `merge_iou` is no IoU (from `nms`).
     """
     boxes = boxes[:max_boxes]
     if merge_iou is None:

@@ -12,7 +12,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.feature_cache import plan_cache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
@@ -352,20 +351,7 @@ def test_scoring_blocks_of_images_changes_nothing(block_bytes):
 
 def stored(cache: FeatureCache, folder: Path, dtype: str) -> FeatureCache:
     """Write a cache to a folder in the given precision."""
-    plan = plan_cache(
-        folder,
-        name=cache.name,
-        classes=cache.classes,
-        image_ids=cache.image_ids,
-        rows=np.diff(cache.image_start).tolist(),
-        settings={},
-        dim=cache.dim,
-        sources=[""] * cache.num_images,
-        dtype=dtype,
-        shard_images=4,
-    )
-    for shard in plan.pending():
-        plan.write_shard(shard, [cache.regions(i) for i in plan.images_of(shard)])
+    write_cache(cache, folder, shard_images=4, dtype=dtype)
     return FeatureCache.open(folder)
 
 
