@@ -3,9 +3,9 @@
 
 All run on the same feature cache, one after the other, each in a process of its own, whose peak memory is told:
 
-  python benchmarks/mining.py                      a generated cache of 60 images
+  python benchmarks/mining.py perf_4096            a generated cache the original was timed on: perf (default),
+                                                   perf_hard or perf_4096
   python benchmarks/mining.py --features DIR       a cache of the extract or import stage
-  python benchmarks/mining.py --case FILE.npz      a recorded or generated case (inputs.npz of a parity case)
   python benchmarks/mining.py --memory             memory for 1, 2 and 4 times the images instead
 """
 
@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from perf_cases import CASES, make_perf_cache
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.mining.parity import case_cache
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.reports.tables import text_table
 
@@ -62,7 +62,7 @@ def generated_cache(num_images: int, num_boxes: int = 1000, dim: int = 1024, num
     )
 
 
-def plain_loop(cache: FeatureCache, norm: float) -> tuple[dict[str, float], int, int]:
+def plain_loop(cache: FeatureCache, norm: float, svm_C: float) -> tuple[dict[str, float], int, int]:
     """Mine as one writes it down with LinearSVC; return seconds by phase, updates and negatives added."""
     seconds, last = dict.fromkeys(PHASES, 0.0), time.perf_counter()
 
@@ -99,7 +99,7 @@ def plain_loop(cache: FeatureCache, norm: float) -> tuple[dict[str, float], int,
                 continue
             rows = np.vstack([positives[c], negatives[c]])
             y = np.repeat([1, -1], [len(positives[c]), len(negatives[c])])
-            svm = LinearSVC(C=1e-3, loss="hinge", tol=0.1, intercept_scaling=10, class_weight={1: 2}, random_state=3)
+            svm = LinearSVC(C=svm_C, loss="hinge", tol=0.1, intercept_scaling=10, class_weight={1: 2}, random_state=3)
             svm.fit(rows, y)
             weights[:, c], bias[c] = svm.coef_[0], svm.intercept_[0]
             count_to("solve")
@@ -116,7 +116,7 @@ def bare_pass(cache: FeatureCache) -> None:
         np.dot(arrays.features[rows], weights)
 
 
-def measure(features: Path, norm: float, variant: dict, repeats: int) -> dict:
+def measure(features: Path, norm: float, svm_C: float, variant: dict, repeats: int) -> dict:
     """Return what one variant took, the fastest of some runs; to be called in a process of its own."""
     cache = FeatureCache.open(features)
     HardNegativeMiner(n_jobs=1).fit(generated_cache(2, 50, 8, 2))  # compiles
@@ -129,9 +129,9 @@ def measure(features: Path, norm: float, variant: dict, repeats: int) -> dict:
             if variant["what"] == "bare":
                 bare_pass(cache)
             elif variant["what"] == "plain":
-                phases, updates, added = plain_loop(cache, norm)
+                phases, updates, added = plain_loop(cache, norm, svm_C)
             else:
-                miner = HardNegativeMiner(**variant["options"]).fit(cache)
+                miner = HardNegativeMiner(svm_C=svm_C, **variant["options"]).fit(cache)
                 updates, added = miner.history_.num_updates, miner.history_.num_added
                 phases, gaps = miner.seconds_, miner.history_.table("update_gap")[:, 0].tolist()
             seconds = time.perf_counter() - start
@@ -155,7 +155,7 @@ def alone(function, *arguments):
         return pool.apply(function, arguments)
 
 
-def compare(features: Path, repeats: int, show_gaps: bool) -> None:
+def compare(features: Path, svm_C: float, original: float | None, repeats: int, show_gaps: bool) -> None:
     """Measure every variant and print the table."""
     cache = FeatureCache.open(features)
     norm = mean_feature_norm(cache, 3)
@@ -178,7 +178,7 @@ def compare(features: Path, repeats: int, show_gaps: bool) -> None:
     rows, seconds, gaps = [], {}, {}
     for name, variant in variants.items():
         slow = variant["what"] == "plain" or "solver" in variant.get("options", {})
-        found = alone(measure, features, norm, variant, 1 if slow else repeats)
+        found = alone(measure, features, norm, svm_C, variant, 1 if slow else repeats)
         seconds[name], gaps[name] = found["seconds"], np.array(found["gaps"])
         bare = seconds["bare pass, 1 thread" if "threads" in variant else "bare pass, all threads"]
         plain = seconds.get("plain loop, LinearSVC 0.1" if "threads" in variant else "plain loop, all threads")
@@ -202,6 +202,8 @@ def compare(features: Path, repeats: int, show_gaps: bool) -> None:
         "bare pass and plain loop: those with as many threads; phases: thread time, so their sum may exceed the wall "
         f"time; ours: the fastest of {repeats}; MB: growth of the peak memory, mapped features included"
     )
+    if original:
+        print(f"rcnn_train.m, 1 thread, a comparable machine: {original:.1f} s")
     if show_gaps:
         for name, values in gaps.items():
             if np.isfinite(values).any():
@@ -217,7 +219,7 @@ def memory(images: int, folder: Path) -> None:
         size = sum(path.stat().st_size for path in features.glob("*.h5")) / 1e6
         row = [f"{factor * images}", f"{size:.0f}"]
         for options in ({}, {"memory_budget": 100 * 10**6}):
-            found = alone(measure, features, 0.0, {"what": "ours", "options": {**options, "n_jobs": 1}}, 1)
+            found = alone(measure, features, 0.0, 1e-3, {"what": "ours", "options": {**options, "n_jobs": 1}}, 1)
             row += [f"{found['seconds']:.1f}", str(found["added"]), f"{found['megabytes']:.0f}"]
         rows.append(row)
     header = ("images", "MB of features", "s", "added", "MB", "s, 100 MB budget", "added", "MB")
@@ -229,9 +231,9 @@ def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--features", metavar="DIR", type=Path, help="feature cache (default: a generated one)")
-    source.add_argument("--case", metavar="FILE", type=Path, help="npz file of a case")
-    parser.add_argument("--images", metavar="N", type=int, default=60, help="of a generated cache (default: 60)")
+    source.add_argument("case", nargs="?", choices=CASES, default="perf", help="generated cache (default: perf)")
+    source.add_argument("--features", metavar="DIR", type=Path, help="feature cache instead")
+    parser.add_argument("--images", metavar="N", type=int, default=60, help="with --memory (default: 60)")
     parser.add_argument("--repeats", metavar="N", type=int, default=3, help="of our runs (default: 3)")
     parser.add_argument("--gaps", action="store_true", help="also print the duality gap at every update")
     parser.add_argument("--memory", action="store_true", help="measure memory against the number of images")
@@ -240,13 +242,13 @@ def main() -> None:
         if args.memory:
             memory(args.images, Path(folder))
             return
-        features = args.features or Path(folder) / "features"
-        if args.case:
-            with np.load(args.case) as inputs:
-                write_cache(case_cache(dict(inputs), args.case.stem), features)
-        elif not args.features:
-            write_cache(generated_cache(args.images), features)
-        compare(features, args.repeats, args.gaps)
+        if args.features:
+            compare(args.features, 1e-3, None, args.repeats, args.gaps)
+            return
+        case = CASES[args.case]
+        features = Path(folder) / "features"
+        write_cache(make_perf_cache(args.case), features)
+        compare(features, case.svm_C, case.original_seconds, args.repeats, args.gaps)
 
 
 if __name__ == "__main__":

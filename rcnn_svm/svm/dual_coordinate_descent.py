@@ -129,10 +129,27 @@ def _add(weights, row, factor, bias_mult):
     weights[len(row)] += factor * bias_mult
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _dot_four(a, b, c, d, weights, bias_mult, scores):
+    """Score four rows at once: their reads overlap, and the weights are read once for all of them."""
+    s = t = u = v = bias_mult * weights[len(a)]
+    for k in range(len(a)):
+        weight = weights[k]
+        s += a[k] * weight
+        t += b[k] * weight
+        u += c[k] * weight
+        v += d[k] * weight
+    scores[0], scores[1], scores[2], scores[3] = s, t, u, v
+
+
 @numba.njit(cache=True, nogil=True)
 def _score(rows, slots, weights, bias_mult):
     scores = np.empty(len(slots))
-    for i in range(len(slots)):
+    whole = len(slots) // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = slots[i], slots[i + 1], slots[i + 2], slots[i + 3]
+        _dot_four(rows[a], rows[b], rows[c], rows[d], weights, bias_mult, scores[i : i + 4])
+    for i in range(whole, len(slots)):
         scores[i] = _dot(rows[slots[i]], weights, bias_mult)
     return scores
 
@@ -157,37 +174,47 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, v
     np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
     active = movable.copy()
     count = len(active)
+    ahead = np.empty(4)
     last_min = -np.inf
     for passes in range(1, 1001):
         for i in range(count - 1, 0, -1):
             j = np.random.randint(0, i + 1)  # noqa: NPY002
             active[i], active[j] = active[j], active[i]
         largest, smallest = -np.inf, np.inf
-        s = 0
-        while s < count:
-            i = active[s]
-            row = rows[slots[i]]
-            gradient = y[i] * _dot(row, weights, bias_mult) - 1.0
-            projected = gradient
-            if alpha[i] == 0.0:
-                if gradient > SLACK:
-                    count -= 1
-                    active[s], active[count] = active[count], active[s]
-                    continue
-                projected = min(gradient, 0.0)
-            elif alpha[i] == upper[i]:
-                if gradient < last_min:
-                    count -= 1
-                    active[s], active[count] = active[count], active[s]
-                    continue
-                projected = max(gradient, 0.0)
-            largest = max(largest, projected)
-            smallest = min(smallest, projected)
-            if abs(projected) > 1e-14:
-                moved = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
-                _add(weights, row, (moved - alpha[i]) * y[i], bias_mult)
-                alpha[i] = moved
-            s += 1
+        first = kept = 0
+        steady = False
+        while first < count:
+            # Most examples do not move at first: four are scored together until one does.
+            together = 4 if steady and first + 4 <= count else 1
+            if together == 4:
+                a, b, c, d = active[first], active[first + 1], active[first + 2], active[first + 3]
+                _dot_four(rows[slots[a]], rows[slots[b]], rows[slots[c]], rows[slots[d]], weights, bias_mult, ahead)
+            steady = True
+            for j in range(together):
+                i = active[first + j]
+                row = rows[slots[i]]
+                score = ahead[j] if together == 4 and steady else _dot(row, weights, bias_mult)
+                gradient = y[i] * score - 1.0
+                projected = gradient
+                if alpha[i] == 0.0:
+                    if gradient > SLACK:
+                        continue
+                    projected = min(gradient, 0.0)
+                elif alpha[i] == upper[i]:
+                    if gradient < last_min:
+                        continue
+                    projected = max(gradient, 0.0)
+                active[kept] = i
+                kept += 1
+                largest = max(largest, projected)
+                smallest = min(smallest, projected)
+                if abs(projected) > 1e-14:
+                    value = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
+                    _add(weights, row, (value - alpha[i]) * y[i], bias_mult)
+                    alpha[i] = value
+                    steady = False
+            first += together
+        count = kept
         if largest - smallest <= violation:
             return passes
         last_min = smallest if smallest < 0 else -np.inf
