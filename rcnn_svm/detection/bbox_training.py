@@ -88,7 +88,7 @@ class BoxRegressorTrainer(BaseEstimator):
 
     def _validate(self) -> None:
         if not 0 < self.ridge_lambda < np.inf:
-            raise InputError(f"lambda = {self.ridge_lambda} must be a number above 0")
+            raise InputError(f"ridge_lambda = {self.ridge_lambda} must be a number above 0")
         if not 0 <= self.min_overlap < 1:
             raise InputError(f"min_overlap = {self.min_overlap} must be at least 0 and below 1")
         if not 0 <= self.seed < 2**31:
