@@ -8,6 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "BoxRegressor": "rcnn_svm.detection.bbox_regression",
+    "BoxRegressorTrainer": "rcnn_svm.detection.bbox_training",
     "Detector": "rcnn_svm.detection.detector",
     "FeatureCache": "rcnn_svm.cache",
     "HardNegativeMiner": "rcnn_svm.mining.hard_negatives",

@@ -1,4 +1,4 @@
-"""Boxes as arrays: overlap, non-maximum suppression, clipping.
+"""Boxes as arrays: overlap, non-maximum suppression, clipping, the coding of corrections.
 
 Every box here is `x1 y1 x2 y2` in 0-based inclusive pixels: a box of one pixel has x1 == x2, and a width is
 x2 - x1 + 1. The originals count pixels from 1; no overlap or area depends on that.
@@ -81,6 +81,52 @@ def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """
     height, width = image_size
     return np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], boxes.dtype))
+
+
+def box_deltas(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Return what turns boxes into the boxes of objects, independent of place and size.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+        objects: (N, 4) float, the same convention; the object of every box.
+
+    Returns:
+        (N, 4) float64, dx dy dw dh: difference of the centres in widths and heights of the box, and logarithm
+        of the ratio of widths and of heights.
+
+    Source: equations 6 to 9 of the R-CNN paper, `rcnn_train_bbox_regressor.m`. Widths and heights are x2 - x1
+    and y2 - y1 here, as there, without the + 1 of areas.
+    """
+    center, size = _center_size(boxes)
+    object_center, object_size = _center_size(objects)
+    return np.hstack([(object_center - center) / size, np.log(object_size / size)])
+
+
+def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+    """Return boxes corrected by deltas; the inverse of `box_deltas`.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
+        deltas: (N, 4) float, dx dy dw dh.
+
+    Returns:
+        (N, 4) float32, not clipped to any image; infinite where a correction exceeds single precision.
+
+    Source: equations 1 to 4 of the R-CNN paper, `rcnn_predict_bbox_regressor.m`.
+    """
+    deltas = np.asarray(deltas, np.float64)
+    center, size = _center_size(boxes)
+    with np.errstate(over="ignore"):
+        center = center + deltas[:, :2] * size
+        half = 0.5 * np.exp(deltas[:, 2:]) * size
+        return np.hstack([center - half, center + half]).astype(np.float32)
+
+
+def _center_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, 2) centres and (N, 2) widths and heights in the convention of box corrections."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    size = boxes[:, 2:] - boxes[:, :2] + np.finfo(np.float64).eps
+    return boxes[:, :2] + 0.5 * size, size
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:

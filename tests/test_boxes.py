@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rcnn_svm.boxes import box_areas, class_overlaps, clip_boxes, iou_matrix, nms
+from rcnn_svm.boxes import apply_box_deltas, box_areas, box_deltas, class_overlaps, clip_boxes, iou_matrix, nms
 from rcnn_svm.errors import InputError
 
 
@@ -162,3 +162,23 @@ def test_clip_keeps_boxes_inside(boxes, height, width):
     np.testing.assert_array_equal(clip_boxes(clipped, (height, width)), clipped)
     inside = (boxes <= [width - 1, height - 1, width - 1, height - 1]).all(axis=1)
     np.testing.assert_array_equal(clipped[inside], boxes[inside])
+
+
+def test_deltas_by_hand():
+    deltas = box_deltas([[10, 10, 30, 50]], [[20, 0, 60, 20]])
+    np.testing.assert_allclose(deltas, [[20 / 20, -20 / 40, np.log(2), np.log(0.5)]], atol=1e-12)
+
+
+@given(box_arrays(), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_deltas_lead_back_to_the_object_wherever_both_lie(boxes, seed):
+    boxes[:, 2:] += 1  # a width of 0 has no ratio
+    objects = np.random.default_rng(seed).permutation(boxes)
+    deltas = box_deltas(boxes, objects)
+    np.testing.assert_allclose(apply_box_deltas(boxes, deltas), objects, atol=1e-4)
+    np.testing.assert_allclose(box_deltas(2 * boxes + 7, 2 * objects + 7), deltas, atol=1e-9)
+
+
+def test_a_correction_beyond_all_bounds_is_clipped_to_the_image():
+    huge = apply_box_deltas([[2, 2, 8, 8]], [[0, 0, 800, 800]])
+    assert clip_boxes(huge, (10, 20)).tolist() == [[0, 0, 19, 9]]

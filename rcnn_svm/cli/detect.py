@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE", type=Path, help="state dict of the network, where the features were made with one"
     )
     parser.add_argument(
+        "--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the bbox stage, same layer"
+    )
+    parser.add_argument(
         "--thresh",
         metavar="SCORE",
         type=float,
@@ -62,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Detect, print and draw, one image after the other."""
     from rcnn_svm.data.images import load_image
+    from rcnn_svm.detection.bbox_correction import check_regressor
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.errors import InputError
     from rcnn_svm.files import check_writable, write_text
@@ -76,6 +81,9 @@ def run(args: argparse.Namespace) -> None:
             check_writable(path)
     detector = Detector.load(args.model)
     detector.weights = args.weights
+    if args.bbox:
+        detector.bbox_regressor = BoxRegressor.load(args.bbox)
+        check_regressor(detector.bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
     if args.method:
         detector.proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes})
     entries = []

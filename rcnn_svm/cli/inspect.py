@@ -1,4 +1,4 @@
-"""Says what a feature cache, model, proposal file or detection file holds and what made it.
+"""Says what a feature cache, model, box regressor, proposal file or detection file holds and what made it.
 
 With a model, --class shows the hardest negatives of that class; with a feature cache, --image shows the
 regions of an image, and --verify reads every byte and checks it.
@@ -60,6 +60,7 @@ def _inspect_cache(args: argparse.Namespace) -> int:
 
 
 def _inspect_file(args: argparse.Namespace) -> None:
+    from rcnn_svm.reports.bbox import bbox_table
     from rcnn_svm.reports.inspection import file_summary, hardest_table
     from rcnn_svm.reports.mining import mining_table
 
@@ -71,5 +72,7 @@ def _inspect_file(args: argparse.Namespace) -> None:
             print(hardest_table(args.path, args.cls, args.top))
     elif args.cls:
         raise InputError(f"--class needs a model file, {args.path} holds {kind}")
+    if kind == "box regressor":
+        print(bbox_table(args.path))
     if args.settings:
         print(json.dumps(settings, indent=1))

@@ -17,6 +17,7 @@ STAGES = (
     "propose",
     "extract",
     "train",
+    "bbox",
     "test",
     "evaluate",
     "detect",

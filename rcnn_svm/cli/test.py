@@ -2,7 +2,8 @@
 the best 40 times the number of images of each class in the whole set.
 
 The cache must hold the features that the model was trained on: same backbone, layer and crops. Its proposals
-may be others. The result holds boxes before non-maximum suppression; the evaluate stage suppresses.
+may be others. The result holds boxes before non-maximum suppression; the evaluate stage suppresses. With --bbox
+the boxes that are kept are corrected; their scores stay.
 
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate --model cache/models/MODEL.h5
 """
@@ -10,9 +11,16 @@ may be others. The result holds boxes before non-maximum suppression; the evalua
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.errors import InputError
+
+if TYPE_CHECKING:
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
 
 HELP = "score a feature cache with a model and keep the best boxes"
 
@@ -28,14 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=100,
         help="boxes of a class to keep in one image (default: %(default)s)",
     )
+    parser.add_argument("--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the bbox stage")
+    parser.add_argument(
+        "--bbox-features",
+        metavar="DIR",
+        type=Path,
+        help="feature cache to correct from: the same regions in the layer that --bbox was trained on "
+        "(default: that of --features)",
+    )
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/detections/<name of DIR>.h5)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score and write, or find it done."""
+    """Score, correct where asked for, and write, or find it done."""
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
@@ -47,13 +64,40 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}.h5"
     check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)
+    correction = _correction(args, cache, detector.classes)
+    if correction:
+        settings["bbox"] = correction_settings(*correction)
     if out.exists() and Detections.load(out).settings == settings:
         print(f"{out} holds these detections already")
     else:
         detections = test_cache(cache, detector, max_per_image=args.max_per_image)
+        if correction:
+            detections = correct_detections(detections, *correction)
         detections.save(out)
         print(
             f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
             f"{len(detections)} boxes kept, before non-maximum suppression"
         )
     print(f"wrote {out}")
+
+
+def _correction(
+    args: argparse.Namespace, cache: FeatureCache, classes: Sequence[str]
+) -> tuple[BoxRegressor, FeatureCache] | None:
+    """Return the box regressor and the features it is applied to, or None without --bbox."""
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.detection.bbox_correction import check_same_regions
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.testing import check_features
+
+    if args.bbox is None:
+        if args.bbox_features:
+            raise InputError("--bbox-features needs --bbox, the file that says how to correct boxes")
+        return None
+    regressor, folder = BoxRegressor.load(args.bbox), args.bbox_features or args.features
+    regressor.columns(classes)
+    features = FeatureCache.open(args.bbox_features) if args.bbox_features else cache
+    check_features(regressor, features, f"box regressor {args.bbox}", f"cache {folder}")
+    if args.bbox_features:
+        check_same_regions(cache, features, f"cache {args.features}", f"cache {folder}")
+    return regressor, features

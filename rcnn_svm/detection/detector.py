@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -15,6 +15,9 @@ from rcnn_svm.boxes import nms
 from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import create_h5, open_h5, read_settings
+
+if TYPE_CHECKING:
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
 
 KIND = "detector"
 SCHEMA = 1
@@ -29,7 +32,13 @@ def feature_scale(feat_norm_mean: float) -> np.float32:
     return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
 
 
-def best_detections(boxes: np.ndarray, scores: np.ndarray, thresh: float, nms_threshold: float) -> ImageDetections:
+def best_detections(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    thresh: float,
+    nms_threshold: float,
+    correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> ImageDetections:
     """Return the boxes of an image that score well and survive non-maximum suppression within their class.
 
     Args:
@@ -37,16 +46,17 @@ def best_detections(boxes: np.ndarray, scores: np.ndarray, thresh: float, nms_th
         scores: (N, K) float32.
         thresh: only scores strictly above it are kept.
         nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+        correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
+            boxes (n, 4) float32 out.
 
     Source: `rcnn_detect.m`.
     """
-    rows = [np.flatnonzero(column > thresh) for column in scores.T]
-    rows = [kept[nms(boxes[kept], scores[kept, index], nms_threshold)] for index, kept in enumerate(rows)]
-    cls = np.repeat(np.arange(len(rows), dtype=np.int32), [len(kept) for kept in rows])
-    row = np.concatenate(rows)
-    order = np.argsort(-scores[row, cls], kind="stable")
-    cls, row = cls[order], row[order]
-    return ImageDetections(cls=cls, boxes=boxes[row], scores=scores[row, cls])
+    cls, row = np.nonzero((scores > thresh).T)
+    score, box = scores[row, cls], boxes[row] if correct is None else correct(row, cls)
+    of_class = np.split(np.arange(len(row)), np.searchsorted(cls, np.arange(1, scores.shape[1])))
+    kept = np.concatenate([mine[nms(box[mine], score[mine], nms_threshold)] for mine in of_class])
+    kept = kept[np.argsort(-score[kept], kind="stable")]
+    return ImageDetections(cls=cls[kept].astype(np.int32), boxes=box[kept], scores=score[kept])
 
 
 @dataclass
@@ -63,6 +73,7 @@ class Detector:
         weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
         proposer: makes the proposals for `detect`, image -> (N, 4) boxes; not saved. By default they are made as
             those of the training images were.
+        bbox_regressor: corrects the boxes that `detect` finds, from the same features; not saved.
     """
 
     classes: tuple[str, ...]
@@ -73,6 +84,7 @@ class Detector:
     training: dict[str, Any] = field(default_factory=dict)
     weights: str | os.PathLike | None = None
     proposer: Callable[[np.ndarray], np.ndarray] | None = None
+    bbox_regressor: BoxRegressor | None = None
 
     @property
     def dim(self) -> int:
@@ -110,13 +122,24 @@ class Detector:
             The detections, best first.
 
         Raises:
-            InputError: the detector does not say how its features were made, or they cannot be made here.
+            InputError: the detector does not say how its features were made, or they cannot be made here, or the
+                box regressor was trained on others.
 
-        Source: `rcnn_detect.m`.
+        Source: `rcnn_detect.m`; with a box regressor, boxes are corrected where `rcnn_test_bbox_regressor.m` does
+        it, before the suppression.
         """
+        correct = None
+        if self.bbox_regressor is not None:
+            from rcnn_svm.detection.bbox_correction import check_regressor
+
+            columns = check_regressor(self.bbox_regressor, self)
+
+            def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
+                return self.bbox_regressor.correct(features[rows], boxes[rows], columns[cls], image.shape[:2])
+
         boxes = (self.proposer or self._proposer)(image)
-        scores = self.scores(self._extractor.extract(image, boxes))
-        return best_detections(boxes, scores, thresh, nms_threshold)
+        features = self._extractor.extract(image, boxes)
+        return best_detections(boxes, self.scores(features), thresh, nms_threshold, correct)
 
     @cached_property
     def _extractor(self):

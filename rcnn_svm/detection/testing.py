@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
 
 MAX_PER_IMAGE = 100
 # 100,000 boxes for the 2,500 images that the original was tuned on.
@@ -79,7 +82,7 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector, cache: FeatureCache, model: str = "the detector", where: str | None = None
+    detector: Detector | BoxRegressor, cache: FeatureCache, model: str = "the detector", where: str | None = None
 ) -> None:
     """Check that a detector may score a cache: same kind of features.
 
@@ -94,14 +97,31 @@ def check_features(
     Raises:
         InputError: they do not belong together, saying how they differ.
     """
-    where = where or f"the cache of {cache.name}"
-    if detector.dim != cache.dim:
+    check_feature_settings(detector, cache.dim, cache.settings, model, where or f"the cache of {cache.name}")
+
+
+def check_feature_settings(
+    detector: Detector | BoxRegressor, dim: int, settings: dict[str, Any], model: str, where: str
+) -> None:
+    """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
+
+    Args:
+        detector: the detector.
+        dim: length of a feature vector.
+        settings: settings of the cache that holds the features.
+        model: what to call the detector in the message.
+        where: what to call the cache in the message.
+
+    Raises:
+        InputError: they do not belong together, saying how they differ.
+    """
+    if detector.dim != dim:
         raise InputError(
             f"{model} expects {_describe(detector.dim, detector.feature_settings)} features, "
-            f"{where} holds {_describe(cache.dim, cache.settings)}; "
+            f"{where} holds {_describe(dim, settings)}; "
             "extract the features with the model's backbone and layer"
         )
-    trained, found = _feature_part(detector.feature_settings), _feature_part(cache.settings)
+    trained, found = _feature_part(detector.feature_settings), _feature_part(settings)
     if trained != found:
         raise InputError(
             f"{model} was trained on features made with other settings than {where} "

@@ -27,6 +27,7 @@ SCRIPT_STAGES = {
     "propose.py": "propose",
     "extract_features.py": "extract",
     "train_svms.py": "train",
+    "train_bbox.py": "bbox",
     "test.py": "test",
     "evaluate.py": "evaluate",
     "detect.py": "detect",

@@ -1,0 +1,73 @@
+"""Trains bounding-box regression on a feature cache: for every class a linear function from the features of a
+box that shows an object to a box that fits it better, as rcnn_train_bbox_regressor.m does.
+
+The defaults are the paper's, which uses pool5 features. The test and detect stages take the result with --bbox.
+An interrupted training goes on with the classes that are not done.
+
+  rcnn-svm bbox --features cache/features/voc_2007_trainval.alexnet.pool5 --out cache/models/bbox.h5
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import positive_float
+from rcnn_svm.errors import InputError
+
+HELP = "train bounding-box regression on cached features"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to train on")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write (default: cache/models/<name of DIR>.bbox.h5)"
+    )
+    parser.add_argument(
+        "--lambda",
+        dest="ridge_lambda",
+        metavar="X",
+        type=positive_float,
+        default=1000.0,
+        help="weight of the squared weights in the ridge regression (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--min-overlap",
+        metavar="IOU",
+        type=float,
+        default=0.6,
+        help="learn from boxes that overlap an object by more than this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=3, help="of the sample of norms and the held-out images (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and write the regressor, or find it done."""
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.cache.feature_cache import first_difference
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
+    from rcnn_svm.files import check_writable
+    from rcnn_svm.reports.bbox import bbox_table
+
+    cache = FeatureCache.open(args.features)
+    out = args.out or Path("cache/models") / f"{args.features.resolve().name}.bbox.h5"
+    trainer = BoxRegressorTrainer(ridge_lambda=args.ridge_lambda, min_overlap=args.min_overlap, seed=args.seed)
+    check_writable(out)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if out.exists():
+        found, wanted = BoxRegressor.load(out).training.get("identity"), trainer.identity(cache)
+        if found != wanted:
+            raise InputError(
+                f"{out} was trained otherwise ({first_difference(found, wanted)}); "
+                "give another --out, or delete it to train it again"
+            )
+        print(f"{out} is trained already with these settings")
+    else:
+        trainer.fit(cache, checkpoint=checkpoint).regressor_.save(out)
+    checkpoint.unlink(missing_ok=True)
+    print(bbox_table(out))
+    print(f"wrote {out}")

@@ -1,0 +1,112 @@
+"""Correction of what was found, in an image or in a whole image set, by a box regressor."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.detection.bbox_regression import BoxRegressor
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.testing import check_feature_settings, check_features
+from rcnn_svm.errors import InputError
+from rcnn_svm.progress import progress_bar
+
+
+def check_regressor(
+    regressor: BoxRegressor, detector: Detector, name: str = "the box regressor", model: str = "the detector"
+) -> np.ndarray:
+    """Check that a box regressor may correct boxes from the features that a detector scores.
+
+    Args:
+        regressor: the box regressor.
+        detector: the detector.
+        name, model: what to call the two in a message.
+
+    Returns:
+        (K,) int64, the regressor's index of each of the detector's classes.
+
+    Raises:
+        InputError: it was trained on other features, or without one of the classes.
+    """
+    where = f"the training cache of {model}"
+    check_feature_settings(regressor, detector.dim, detector.feature_settings, name, where)
+    return regressor.columns(detector.classes)
+
+
+def check_same_regions(cache: FeatureCache, other: FeatureCache, where: str, other_where: str) -> None:
+    """Check that two caches hold features of the very same regions.
+
+    Args:
+        cache, other: the caches.
+        where, other_where: what to call them in the message.
+
+    Raises:
+        InputError: images, numbers of regions or boxes differ.
+    """
+    for what, a, b in (
+        ("images", cache.image_ids, other.image_ids),
+        ("numbers of regions", cache.image_start.tolist(), other.image_start.tolist()),
+        ("boxes", _boxes_digest(cache), _boxes_digest(other)),
+    ):
+        if a != b:
+            raise InputError(
+                f"{other_where} does not hold the regions of {where}: their {what} differ; extract both from the same "
+                "image set and proposals"
+            )
+
+
+def _boxes_digest(cache: FeatureCache) -> str:
+    """Return a digest of all boxes that does not depend on how the cache is cut into shards."""
+    digest = hashlib.sha256()
+    for _, _, arrays in cache.shards():
+        digest.update(np.ascontiguousarray(arrays.boxes).data)
+    return digest.hexdigest()
+
+
+def correction_settings(regressor: BoxRegressor, cache: FeatureCache) -> dict[str, Any]:
+    """Return everything that decides the result of `correct_detections`, JSON-able; recorded with it."""
+    return {"digest": regressor.digest, "training": regressor.training, "features": cache.fingerprint}
+
+
+def correct_detections(detections: Detections, regressor: BoxRegressor, cache: FeatureCache) -> Detections:
+    """Return detections with every box corrected and cut to its image; scores stay.
+
+    Memory holds one image's features and the detections.
+
+    Args:
+        detections: what `test_cache` found, before non-maximum suppression.
+        regressor: corrects the boxes.
+        cache: features of the regions that were tested, of the kind that the regressor was trained on.
+
+    Raises:
+        InputError: they do not belong together.
+
+    Source: `rcnn_test_bbox_regressor.m`, which corrects the boxes that were kept and suppresses afterwards.
+    """
+    check_features(regressor, cache, "the box regressor")
+    columns = regressor.columns(detections.classes)
+    if detections.image_ids != cache.image_ids:
+        raise InputError(f"the detections are not of the images of {cache.name}; correct them with features of theirs")
+    box = np.empty_like(detections.box)
+    order = np.argsort(detections.image, kind="stable")
+    start = np.searchsorted(detections.image[order], np.arange(cache.num_images + 1))
+    with progress_bar(cache.num_images, f"correct {cache.name}", "image") as bar:
+        for number in range(cache.num_images):
+            mine = order[start[number] : start[number + 1]]
+            regions = cache.regions(number)
+            rows = detections.row[mine]
+            known = len(mine) == 0 or 0 <= rows.min() <= rows.max() < len(regions)
+            if not known or not np.array_equal(regions.boxes[rows], detections.box[mine]):
+                raise InputError(
+                    f"the boxes found in image {regions.image_id} are not regions of {cache.name}; correct detections "
+                    "as the test stage found them, with features of the same proposals"
+                )
+            cls = columns[detections.cls[mine]]
+            box[mine] = regressor.correct(regions.features[rows], regions.boxes[rows], cls, regions.image_size)
+            bar.update()
+    return replace(detections, box=box, settings={**detections.settings, "bbox": correction_settings(regressor, cache)})

@@ -1,0 +1,264 @@
+"""Training of bounding-box regression on a feature cache, read as a stream.
+
+All that a class's ridge regression needs are sums over its examples, so memory holds the sums of some classes
+and never the features of all examples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from tqdm import tqdm
+
+from rcnn_svm.boxes import iou_matrix
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxExamples, BoxRegressor, NormalEquations, box_examples
+from rcnn_svm.detection.detector import feature_scale
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.checkpoint import Checkpoint
+from rcnn_svm.mining.folds import split_folds
+from rcnn_svm.mining.statistics import mean_feature_norm
+from rcnn_svm.progress import progress_bar
+
+# A fifth of the images is held out to see what corrections do to boxes that no fit has seen.
+HELD_OUT_FOLDS = 5
+
+
+class BoxRegressorTrainer(BaseEstimator):
+    """Trains a `BoxRegressor` on a feature cache.
+
+    Args:
+        ridge_lambda: weight of the squared weights against the squared errors of whitened targets.
+        min_overlap: a region is an example when its IoU with an object is strictly above this.
+        feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
+        seed: of the sample and of the held-out images.
+        max_bytes: for the sums of the classes that are trained in one pass over the images; a class whose sums
+            are larger is trained alone.
+
+    Attributes set by `fit`:
+        regressor_: the trained `BoxRegressor`.
+
+    Source: `rcnn_train_bbox_regressor.m` and appendix C of the R-CNN paper.
+    """
+
+    def __init__(
+        self,
+        *,
+        ridge_lambda: float = 1000.0,
+        min_overlap: float = 0.6,
+        feat_norm_mean: float | None = None,
+        seed: int = 3,
+        max_bytes: int = 2 << 30,
+    ):
+        self.ridge_lambda = ridge_lambda
+        self.min_overlap = min_overlap
+        self.feat_norm_mean = feat_norm_mean
+        self.seed = seed
+        self.max_bytes = max_bytes
+
+    def fit(self, cache: FeatureCache, y: None = None, *, checkpoint: str | Path | None = None) -> BoxRegressorTrainer:
+        """Train on a feature cache, and measure what the corrections do to the boxes of examples.
+
+        A fifth of the images is first left out and the IoU of its corrected boxes measured, then included.
+
+        Args:
+            cache: regions and features of the training images.
+            y: not used; objects are in the cache.
+            checkpoint: file where classes that are done are kept; a training that finds one of its own goes on
+                from there. To be deleted when the result is safe.
+
+        Raises:
+            InputError: a parameter is out of range, no region is an example, features are not finite, or the
+                checkpoint is of another training.
+        """
+        self._validate()
+        self.regressor_ = _Training(self, cache, checkpoint).run()
+        return self
+
+    def identity(self, cache: FeatureCache) -> dict[str, Any]:
+        """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
+        parameters = {k: v for k, v in self.get_params().items() if k != "max_bytes"}
+        return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
+
+    def _validate(self) -> None:
+        if not 0 < self.ridge_lambda < np.inf:
+            raise InputError(f"ridge_lambda = {self.ridge_lambda} must be a number above 0")
+        if not 0 <= self.min_overlap < 1:
+            raise InputError(f"min_overlap = {self.min_overlap} must be at least 0 and below 1")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
+
+
+class _Image(NamedTuple):
+    """An image of the cache: its examples, and what the cache holds of it."""
+
+    examples: BoxExamples
+    boxes: np.ndarray
+    gt: np.ndarray
+    features: np.ndarray
+    size: tuple[int, int]
+    image_id: str
+
+    def features_of(self, examples: np.ndarray) -> np.ndarray:
+        """Return the (n, D) float32 features of some of the examples, by number or mask."""
+        features = as_float32(self.features[self.examples.rows[examples]])
+        if not np.isfinite(features).all():
+            raise InputError(
+                f"image {self.image_id} has features that are not finite numbers; extract them again "
+                "(the inspect stage verifies a cache)"
+            )
+        return features
+
+
+class _Training:
+    """The state of one run of `BoxRegressorTrainer.fit`."""
+
+    def __init__(self, trainer: BoxRegressorTrainer, cache: FeatureCache, checkpoint: str | Path | None):
+        self.trainer = trainer
+        self.cache = cache
+        self.identity = trainer.identity(cache)
+        self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self.identity)
+        norm = trainer.feat_norm_mean
+        self.norm = mean_feature_norm(cache, trainer.seed) if norm is None else float(norm)
+        self.held_out = np.zeros(cache.num_images, bool)
+        if cache.num_images > 1:
+            self.held_out[split_folds(cache.num_images, min(HELD_OUT_FOLDS, cache.num_images), trainer.seed)[0]] = True
+
+    def run(self) -> BoxRegressor:
+        """Train as many classes at once as memory allows, until all are done."""
+        count = len(self.cache.classes)
+        regressor = self._untrained()
+        # Per class: examples; number and summed IoU, before and after, of the proposals among them; the same three
+        # of the proposals that were held out.
+        sums = np.zeros((count, 7))
+        done = self._load(regressor, sums)
+        # A solution takes as much memory as the sums it is made from.
+        at_once = max(self.trainer.max_bytes // (8 * (self.cache.dim + 1) ** 2) - 1, 1)
+        total = 2 * self.cache.num_images * -(-(count - done) // at_once)
+        with progress_bar(total, f"boxes {self.cache.name}", "image") as bar:
+            for first in range(done, count, at_once):
+                group = range(first, min(first + at_once, count))
+                self._train(group, regressor, sums, bar)
+                self._save(group.stop, regressor, sums)
+        self._report(sums[:, 0])
+        regressor.training = {
+            "identity": self.identity,
+            "image_set": self.cache.name,
+            "num_images": self.cache.num_images,
+            "num_held_out": int(self.held_out.sum()),
+            "examples": sums[:, 0].astype(int).tolist(),
+            "proposals": _means(sums[:, 1:4]),
+            "held_out": _means(sums[:, 4:]),
+        }
+        return regressor
+
+    def _untrained(self) -> BoxRegressor:
+        cache = self.cache
+        return BoxRegressor.identity(cache.classes, cache.dim, self.norm, feature_settings=cache.settings)
+
+    def _train(self, group: range, regressor: BoxRegressor, sums: np.ndarray, bar: tqdm) -> None:
+        """Train a group of classes: their part of `regressor` and of `sums`."""
+        equations = {c: NormalEquations(self.cache.dim) for c in group}
+        for image in self._images(~self.held_out):
+            self._add(image, equations)
+            bar.update()
+        others = self._untrained()
+        self._solve(equations, others)
+        for image in self._images(self.held_out):
+            self._measure(image, group, others, sums[:, 4:])
+            self._add(image, equations)
+            bar.update()
+        self._solve(equations, regressor)
+        for image in self._images(np.ones_like(self.held_out)):
+            mine = np.isin(image.examples.cls, group)
+            np.add.at(sums[:, 0], image.examples.cls[mine], 1)
+            self._measure(image, group, regressor, sums[:, 1:4])
+            bar.update()
+
+    def _images(self, wanted: np.ndarray) -> Iterator[_Image]:
+        """Yield the images with examples, in order; `wanted` (I,) bool."""
+        for first_image, _, arrays in self.cache.shards():
+            for local, size in enumerate(arrays.image_size.tolist()):
+                if not wanted[first_image + local]:
+                    continue
+                rows = slice(*arrays.image_start[local : local + 2].tolist())
+                boxes, gt = arrays.boxes[rows], arrays.gt[rows]
+                yield _Image(
+                    box_examples(boxes, gt, arrays.label[rows], self.trainer.min_overlap),
+                    boxes,
+                    gt,
+                    arrays.features[rows],
+                    tuple(size),
+                    self.cache.image_ids[first_image + local],
+                )
+
+    def _add(self, image: _Image, equations: dict[int, NormalEquations]) -> None:
+        """Add the examples of an image to the sums of their classes."""
+        for c, mine in _by_class(image.examples.cls, equations):
+            scaled = image.features_of(mine) * feature_scale(self.norm)
+            equations[c].add(scaled, image.examples.targets[mine])
+
+    def _solve(self, equations: dict[int, NormalEquations], regressor: BoxRegressor) -> None:
+        """Set the classes of `regressor` that have examples."""
+        for c, sums in equations.items():
+            for name, array in sums.solve(self.trainer.ridge_lambda).items():
+                getattr(regressor, name)[c] = array
+
+    def _measure(self, image: _Image, group: range, regressor: BoxRegressor, sums: np.ndarray) -> None:
+        """Add number and IoU, before and after correction, of an image's proposals to the (K, 3) `sums`."""
+        examples = image.examples
+        mine = np.isin(examples.cls, group) & ~image.gt[examples.rows]
+        if not mine.any():
+            return
+        rows, cls = examples.rows[mine], examples.cls[mine]
+        corrected = regressor.correct(image.features_of(mine), image.boxes[rows], cls, image.size)
+        # Ground truth comes first, so that an object's row is its number.
+        iou = iou_matrix(corrected, image.boxes[image.gt])[np.arange(len(rows)), examples.objects[mine]]
+        np.add.at(sums, cls, np.column_stack([np.ones(len(rows)), examples.overlap[mine], iou]))
+
+    def _report(self, counts: np.ndarray) -> None:
+        """Refuse a training without examples, warn of classes without."""
+        if not counts.any():
+            raise InputError(
+                f"no region of {self.cache.name} overlaps an object by more than {self.trainer.min_overlap:g}; "
+                "the cache must hold ground truth to learn from"
+            )
+        for name, count in zip(self.cache.classes, counts, strict=True):
+            if not count:
+                warnings.warn(f"class {name!r} has no examples: its boxes stay uncorrected", stacklevel=4)
+
+    def _load(self, regressor: BoxRegressor, sums: np.ndarray) -> int:
+        """Take over a checkpoint, if there is one, and return the number of classes done."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return 0
+        done, arrays = self.checkpoint.load()
+        for name in PER_CLASS:
+            getattr(regressor, name)[...] = arrays[name]
+        sums[...] = arrays["sums"]
+        return done
+
+    def _save(self, done: int, regressor: BoxRegressor, sums: np.ndarray) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.save(done, {"sums": sums, **{name: getattr(regressor, name) for name in PER_CLASS}})
+
+
+def _by_class(cls: np.ndarray, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the wanted classes that occur in `cls`, each with where."""
+    for c in np.intersect1d(cls, list(wanted)):
+        yield int(c), np.flatnonzero(cls == c)
+
+
+def _means(sums: np.ndarray) -> dict[str, list]:
+    """Return number and mean IoU before and after correction of every class, JSON-able; None without boxes."""
+    rows = sums.tolist()
+    return {
+        "number": [int(number) for number, _, _ in rows],
+        "iou": [before / number if number else None for number, before, _ in rows],
+        "corrected_iou": [after / number if number else None for number, _, after in rows],
+    }

@@ -1,0 +1,58 @@
+"""What a training of box regression did, class by class, from the record in its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.detection.bbox_regression import BoxRegressor
+from rcnn_svm.files import reading
+from rcnn_svm.reports.tables import text_table
+
+HEADER = ("class", "examples", "proposals", "IoU", "corrected", "held out", "IoU", "corrected")
+
+
+def bbox_table(path: str | Path) -> str:
+    """Return the table of a trained box regressor: examples, and IoU before and after correction.
+
+    Raises:
+        InputError: the file is missing, damaged or not a box regressor.
+    """
+    regressor = BoxRegressor.load(path)
+    if not regressor.training:
+        return f"{len(regressor.classes)} classes: {', '.join(regressor.classes)} (without a record of the training)"
+    with reading(path):
+        return _table(regressor)
+
+
+def _table(regressor: BoxRegressor) -> str:
+    training = regressor.training
+    parts = [training["proposals"], training["held_out"]]
+    rows = []
+    for index, name in enumerate(regressor.classes):
+        cells = [name, str(training["examples"][index])]
+        for part in parts:
+            cells += [str(part["number"][index]), *(_iou(part[key][index]) for key in ("iou", "corrected_iou"))]
+        rows.append(cells)
+    means = ["total, mean of classes", str(sum(training["examples"]))]
+    for part in parts:
+        means += [str(sum(part["number"])), *(_iou(_mean(part[key])) for key in ("iou", "corrected_iou"))]
+    return "\n".join(
+        [
+            text_table(HEADER, rows, means),
+            "",
+            "IoU of the proposals among the examples with their objects, before and after correction; ground truth,",
+            f"among the examples too, is left out. Held out: in {training['num_held_out']} of "
+            f"{training['num_images']} images, corrected by a regressor trained on the others.",
+        ]
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _iou(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,235 @@
+"""Training of box regression: the original's weights, however the work is cut; what it measures and refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rcnn_svm.boxes import class_overlaps, iou_matrix
+from rcnn_svm.cache import FeatureCache, RegionSet, plan_cache
+from rcnn_svm.detection import bbox_training
+from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations
+from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.parity import case_cache
+
+CLASSES = ("cat", "cow", "dog")
+IMAGE_SIZE = (90, 120)
+
+
+def toy_regions(num_images=10, dim=8, classes=(0, 1)):
+    """Images of an object per class, and proposals whose features tell in which direction they are off."""
+    random = np.random.default_rng(4)
+    pattern = random.normal(size=(4, dim))
+    regions = []
+    for number in range(num_images):
+        corner = random.integers(5, 40, (len(classes), 2))
+        objects = np.hstack([corner, corner + random.integers(25, 45, (len(classes), 2))])
+        shift = random.integers(-4, 5, (len(classes), 12, 4))
+        boxes = np.concatenate([objects, (objects[:, None] + shift).reshape(-1, 4)]).astype(np.float32)
+        off = np.concatenate([np.zeros((len(classes), 4)), shift.reshape(-1, 4)])
+        features = off @ pattern + 0.3 * random.normal(size=(len(boxes), dim))
+        gt = np.arange(len(boxes)) < len(classes)
+        regions.append(
+            RegionSet(
+                image_id=f"{number:03d}",
+                image_size=IMAGE_SIZE,
+                boxes=boxes,
+                gt=gt,
+                label=np.concatenate([np.array(classes) + 1, np.zeros(len(boxes) - len(classes))]).astype(np.int32),
+                difficult=np.zeros(len(boxes), bool),
+                overlap=class_overlaps(boxes, boxes[gt], np.array(classes), len(CLASSES)),
+                features=features.astype(np.float32),
+            )
+        )
+    return regions
+
+
+def write_cache(folder, regions, shard_images=3, dtype="float32"):
+    plan = plan_cache(
+        folder,
+        name="toy",
+        classes=CLASSES,
+        image_ids=[region.image_id for region in regions],
+        rows=[len(region) for region in regions],
+        settings={"backbone": {"name": "lite0", "layer": "penultimate"}},
+        dim=regions[0].features.shape[1],
+        sources=[region.image_id for region in regions],
+        dtype=dtype,
+        shard_images=shard_images,
+    )
+    for shard in plan.pending():
+        plan.write_shard(shard, [regions[i] for i in plan.images_of(shard)])
+    return FeatureCache.open(folder)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return write_cache(tmp_path / "toy", toy_regions(classes=(0, 1, 2)))
+
+
+def fitted(cache, checkpoint=None, **options):
+    return BoxRegressorTrainer(**{"ridge_lambda": 1.0, **options}).fit(cache, checkpoint=checkpoint).regressor_
+
+
+def assert_equal(found, expected):
+    for name in PER_CLASS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+    assert found.training == expected.training
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("max_bytes", [0, 2 << 30])
+@pytest.mark.parametrize("layer", [5, 7])
+def test_weights_equal_the_originals(golden_dir, layer, max_bytes):
+    inputs = {**np.load(golden_dir / "fc7" / "inputs.npz"), "layer": np.int32(layer)}
+    expected = np.load(golden_dir / "fc7" / f"bbox_reg_layer{layer}.npz")
+    trainer = BoxRegressorTrainer(
+        ridge_lambda=float(expected["lam"]),
+        min_overlap=float(expected["min_overlap"]),
+        feat_norm_mean=float(expected["feat_norm_mean"]),
+        max_bytes=max_bytes,
+    )
+    found = trainer.fit(case_cache(inputs, "fc7")).regressor_
+    for name in PER_CLASS:
+        for ours, theirs in zip(getattr(found, name), expected[name], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_shards_and_passes_do_not_matter(tmp_path, monkeypatch):
+    regions = toy_regions(classes=(0, 1, 2))
+    expected = fitted(write_cache(tmp_path / "whole", regions, shard_images=20), max_bytes=2 << 30)
+    cut = write_cache(tmp_path / "cut", regions, shard_images=1)
+    passes = []
+    train = bbox_training._Training._train
+    monkeypatch.setattr(
+        bbox_training._Training, "_train", lambda self, group, *rest: passes.append(group) or train(self, group, *rest)
+    )
+    # Sums of two classes and a solution; then of one.
+    for max_bytes, groups in ((3 * 8 * 9**2, [range(0, 2), range(2, 3)]), (0, [range(c, c + 1) for c in range(3)])):
+        passes.clear()
+        found = fitted(cut, max_bytes=max_bytes)
+        assert passes == groups
+        found.training["identity"] = expected.training["identity"]
+        assert_equal(found, expected)
+
+
+def test_half_precision_trains_nearly_the_same(tmp_path, cache):
+    half = fitted(write_cache(tmp_path / "half", toy_regions(classes=(0, 1, 2)), dtype="float16"))
+    expected = fitted(cache)
+    np.testing.assert_allclose(half.Beta, expected.Beta, atol=0.01 * np.abs(expected.Beta).max())
+
+
+def test_corrections_bring_boxes_nearer_also_where_they_were_not_fitted(cache):
+    training = fitted(cache).training
+    assert training["num_held_out"] == 1
+    for part in ("proposals", "held_out"):
+        for before, after in zip(training[part]["iou"], training[part]["corrected_iou"], strict=True):
+            assert before + 0.05 < after < 1
+
+
+def test_the_record_equals_a_literal_count(cache):
+    """All examples at once in memory, the held-out images never seen by the regressor that corrects them."""
+    trainer = BoxRegressorTrainer(ridge_lambda=5.0, feat_norm_mean=20.0).fit(cache)
+    training = trainer.regressor_.training
+    held_out = bbox_training._Training(trainer, cache, None).held_out
+
+    for index in range(len(CLASSES)):
+        rows, held = [], []
+        for number in range(cache.num_images):
+            regions = cache.regions(number)
+            objects = regions.boxes[regions.gt]
+            iou = iou_matrix(regions.boxes, objects)
+            for row in np.flatnonzero((iou.max(axis=1) > 0.6) & (iou.argmax(axis=1) == index)):
+                rows.append((regions.features[row], regions.boxes[row], objects[index], regions.gt[row]))
+                held.append(held_out[number])
+        features, boxes, objects, gt = (np.array(column) for column in zip(*rows, strict=True))
+        held, gt = np.array(held), gt.astype(bool)
+        assert training["examples"][index] == len(rows)
+        for part, fitted_on, asked in (("proposals", held | ~held, ~gt), ("held_out", ~held, held & ~gt)):
+            equations = NormalEquations(cache.dim)
+            equations.add(features[fitted_on], literal_targets(boxes[fitted_on], objects[fitted_on]))
+            solution = equations.solve(5.0)
+            deltas = (np.hstack([features, np.ones((len(rows), 1))]) @ solution["Beta"]) @ solution["T_inv"]
+            corrected = literal_correction(boxes, deltas + solution["mu"])
+            for key, candidates in (("iou", boxes), ("corrected_iou", corrected)):
+                mean = np.diag(iou_matrix(candidates, objects))[asked].mean()
+                assert training[part][key][index] == pytest.approx(mean, abs=1e-5)
+            assert training[part]["number"][index] == asked.sum()
+
+
+def literal_targets(boxes, objects):
+    size, object_size = boxes[:, 2:] - boxes[:, :2], objects[:, 2:] - objects[:, :2]
+    offset = (objects[:, :2] + objects[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2
+    return np.hstack([offset / size, np.log(object_size / size)]).astype(np.float64)
+
+
+def literal_correction(boxes, deltas):
+    size = boxes[:, 2:] - boxes[:, :2]
+    center = (boxes[:, 2:] + boxes[:, :2]) / 2 + deltas[:, :2] * size
+    half = np.exp(deltas[:, 2:]) * size / 2
+    height, width = IMAGE_SIZE
+    return np.clip(np.hstack([center - half, center + half]), 0, [width - 1, height - 1, width - 1, height - 1])
+
+
+def test_an_interrupted_training_goes_on_with_the_classes_left(cache, tmp_path, monkeypatch):
+    expected = fitted(cache, max_bytes=0)
+    checkpoint = tmp_path / "boxes.h5.checkpoint"
+    train, trained = bbox_training._Training._train, []
+
+    def interrupted(self, group, *rest):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(group)
+        train(self, group, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bbox_training._Training, "_train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(cache, checkpoint, max_bytes=0)
+    monkeypatch.setattr(
+        bbox_training._Training, "_train", lambda self, group, *rest: trained.append(group) or train(self, group, *rest)
+    )
+    assert_equal(fitted(cache, checkpoint, max_bytes=0), expected)
+    assert trained == [range(0, 1), range(1, 2), range(2, 3)]
+    assert_equal(fitted(cache, checkpoint, max_bytes=0), expected)
+    assert len(trained) == 3
+    with pytest.raises(InputError, match=r"checkpoint of another training.*ridge_lambda: 1\.0 there, 2\.0 wanted"):
+        fitted(cache, checkpoint, ridge_lambda=2.0)
+
+
+def test_a_class_without_examples_leaves_boxes_uncorrected(tmp_path):
+    cache = write_cache(tmp_path / "toy", toy_regions(classes=(0, 2)))
+    with pytest.warns(UserWarning, match="class 'cow' has no examples: its boxes stay uncorrected"):
+        regressor = fitted(cache)
+    regions = cache.regions(0)
+    corrected = [regressor.predict(regions.features, regions.boxes, np.full(len(regions), c)) for c in range(3)]
+    np.testing.assert_array_equal(corrected[1], regions.boxes)
+    assert all((corrected[c] != regions.boxes).any() for c in (0, 2))
+    assert regressor.training["examples"][1] == 0
+    assert regressor.training["held_out"]["iou"][1] is None
+
+
+def test_one_image_is_trained_on_and_nothing_held_out(tmp_path):
+    cache = write_cache(tmp_path / "toy", toy_regions(num_images=1, classes=(0, 1, 2)))
+    training = fitted(cache).training
+    assert training["num_held_out"] == 0 and training["held_out"]["number"] == [0, 0, 0]
+    assert min(training["examples"]) > 0
+
+
+def test_bad_input_is_one_sentence(tmp_path, cache):
+    with pytest.raises(InputError, match="ridge_lambda = 0 must be a number above 0"):
+        fitted(cache, ridge_lambda=0)
+    with pytest.raises(InputError, match="min_overlap = 1 must be at least 0 and below 1"):
+        fitted(cache, min_overlap=1)
+    with pytest.raises(InputError, match="seed = -1"):
+        fitted(cache, seed=-1)
+    without = toy_regions()
+    for region in without:
+        region.gt[:], region.label[:] = False, 0
+    with pytest.raises(InputError, match=r"no region of toy overlaps an object by more than 0\.6.*ground truth"):
+        fitted(write_cache(tmp_path / "without", without))
+    damaged = toy_regions(classes=(0, 1, 2))
+    damaged[4].features[0, 2] = np.nan
+    with pytest.raises(InputError, match="image 004 has features that are not finite"):
+        fitted(write_cache(tmp_path / "damaged", damaged), feat_norm_mean=20.0)
