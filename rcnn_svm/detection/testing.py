@@ -6,7 +6,6 @@ at most `max_per_set` per class over all images, by a score threshold that rises
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
 
@@ -79,7 +79,7 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector, cache: FeatureCache, model: str = "the detector", where: str | None = None
+    detector: Detector | SoftmaxClassifier, cache: FeatureCache, model: str = "the detector", where: str | None = None
 ) -> None:
     """Check that a detector may score a cache: same kind of features.
 
@@ -120,18 +120,16 @@ def _describe(dim: int, settings: dict) -> str:
 
 def run_settings(
     cache: FeatureCache,
-    detector: Detector,
+    detector: Detector | SoftmaxClassifier,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
-    named = repr((detector.classes, detector.feat_norm_mean)).encode()
-    digest = hashlib.sha256(named + detector.W.tobytes() + detector.B.tobytes())
     return {
         "image_set": cache.name,
         "features": cache.fingerprint,
-        "detector": {"digest": digest.hexdigest()[:16], "training": detector.training},
+        "detector": {"digest": detector.digest, "training": detector.training},
         "max_per_image": max_per_image,
         "max_per_set": BOXES_PER_IMAGE_OF_SET * cache.num_images if max_per_set is None else max_per_set,
     }
@@ -139,7 +137,7 @@ def run_settings(
 
 def test_cache(
     cache: FeatureCache,
-    detector: Detector,
+    detector: Detector | SoftmaxClassifier,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
