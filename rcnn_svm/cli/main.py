@@ -15,6 +15,7 @@ STAGES = (
     "run",
     "synthesize",
     "propose",
+    "finetune",
     "extract",
     "train",
     "bbox",

@@ -6,6 +6,9 @@ may be others. The result holds boxes before non-maximum suppression; the evalua
 the boxes that are kept are corrected; their scores stay.
 
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate --model cache/models/MODEL.h5
+
+With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
+extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
 """
 
 from __future__ import annotations
@@ -30,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache of the image set")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     parser.add_argument(
+        "--scores",
+        choices=("svm", "softmax"),
+        default="svm",
+        help="what the model is: SVMs, or the last layer of a fine-tuned network (default: %(default)s)",
+    )
+    parser.add_argument(
         "--max-per-image",
         metavar="N",
         type=positive_int,
@@ -45,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: that of --features)",
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="where to write (default: cache/detections/<name of DIR>.h5)"
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="where to write (default: cache/detections/<name of DIR>.h5, or .softmax.h5)",
     )
 
 
@@ -55,13 +67,15 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
     from rcnn_svm.files import check_writable
 
-    detector = Detector.load(args.model)
+    detector = (SoftmaxClassifier if args.scores == "softmax" else Detector).load(args.model)
     cache = FeatureCache.open(args.features)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
-    out = args.out or Path("cache/detections") / f"{args.features.resolve().name}.h5"
+    suffix = ".softmax" if args.scores == "softmax" else ""
+    out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
     check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)
     correction = _correction(args, cache, detector.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,6 +91,12 @@ class Detector:
     def dim(self) -> int:
         """D, the length of a feature vector."""
         return self.W.shape[0]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with the classes, any weight or the scale of the features."""
+        named = repr((self.classes, self.feat_norm_mean)).encode()
+        return hashlib.sha256(named + self.W.tobytes() + self.B.tobytes()).hexdigest()[:16]
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return the score of every region for every class.

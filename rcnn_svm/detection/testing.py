@@ -6,7 +6,6 @@ at most `max_per_set` per class over all images, by a score threshold that rises
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
 
@@ -82,7 +82,10 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector | BoxRegressor, cache: FeatureCache, model: str = "the detector", where: str | None = None
+    detector: Detector | SoftmaxClassifier | BoxRegressor,
+    cache: FeatureCache,
+    model: str = "the detector",
+    where: str | None = None,
 ) -> None:
     """Check that a detector may score a cache: same kind of features.
 
@@ -101,7 +104,7 @@ def check_features(
 
 
 def check_feature_settings(
-    detector: Detector | BoxRegressor, dim: int, settings: dict[str, Any], model: str, where: str
+    detector: Detector | SoftmaxClassifier | BoxRegressor, dim: int, settings: dict[str, Any], model: str, where: str
 ) -> None:
     """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
 
@@ -140,18 +143,16 @@ def _describe(dim: int, settings: dict) -> str:
 
 def run_settings(
     cache: FeatureCache,
-    detector: Detector,
+    detector: Detector | SoftmaxClassifier,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
-    named = repr((detector.classes, detector.feat_norm_mean)).encode()
-    digest = hashlib.sha256(named + detector.W.tobytes() + detector.B.tobytes())
     return {
         "image_set": cache.name,
         "features": cache.fingerprint,
-        "detector": {"digest": digest.hexdigest()[:16], "training": detector.training},
+        "detector": {"digest": detector.digest, "training": detector.training},
         "max_per_image": max_per_image,
         "max_per_set": BOXES_PER_IMAGE_OF_SET * cache.num_images if max_per_set is None else max_per_set,
     }
@@ -159,7 +160,7 @@ def run_settings(
 
 def test_cache(
     cache: FeatureCache,
-    detector: Detector,
+    detector: Detector | SoftmaxClassifier,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,

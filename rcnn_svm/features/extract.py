@@ -48,6 +48,16 @@ class Segment(NamedTuple):
     ends_image: bool
 
 
+def feature_settings(backbone: Backbone, crop_mode: str = "warp") -> dict[str, Any]:
+    """Return everything that decides the features of given boxes, JSON-able."""
+    return {
+        "backbone": backbone.settings,
+        "crop_size": backbone.crop_size,
+        "padding": backbone.padding,
+        "crop_mode": crop_mode,
+    }
+
+
 class FeatureExtractor:
     """Boxes of an image in, features out.
 
@@ -68,12 +78,7 @@ class FeatureExtractor:
         # Refuses a geometry without meaning now, not when the first image is warped.
         plan_crops(np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode)
         self.dim = backbone.dim
-        self.settings = {
-            "backbone": backbone.settings,
-            "crop_size": backbone.crop_size,
-            "padding": backbone.padding,
-            "crop_mode": crop_mode,
-        }
+        self.settings = feature_settings(backbone, crop_mode)
         self._backbone = backbone
         self._runtime = runtime
         self._crop_mode = crop_mode
@@ -279,7 +284,7 @@ def extract_database(
     index, parts = part
     if overwrite and parts > 1:
         raise InputError("one part cannot overwrite a cache that other parts are written to; delete the folder first")
-    _check_proposals(database, proposals)
+    check_proposals(database, proposals)
     if overwrite:
         _remove_cache(Path(out_dir))
 
@@ -347,8 +352,12 @@ def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "images"}
 
 
-def _check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:
-    """Refuse proposals that do not fit the image set, before hours are spent on them."""
+def check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:
+    """Check that proposals fit the image set, before hours are spent on them.
+
+    Raises:
+        InputError: an image has none, or a box is not inside its image.
+    """
     if proposals is None:
         return
     known = set(proposals.image_ids)

@@ -110,6 +110,20 @@ class OnnxRuntime:
         return self._session.run(None, {"crops": crops})[0]
 
 
+def find_device(device: str = "auto") -> torch.device:
+    """Return where to compute: `cpu`, `cuda`, or for `auto` a GPU where there is one.
+
+    Raises:
+        InputError: an unknown device, or no GPU here.
+    """
+    if device not in DEVICES:
+        raise InputError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("torch finds no CUDA GPU on this machine; use --device cpu")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
 def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None) -> Runtime:
     """Return what runs a backbone here.
 
@@ -122,22 +136,14 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
     Raises:
         InputError: an unknown kind or device, no GPU here, or a network that cannot be converted.
     """
-    if kind not in KINDS or device not in DEVICES:
-        raise InputError(
-            f"runtime {kind!r} on device {device!r} is unknown; "
-            f"expected a runtime out of {', '.join(KINDS)} and a device out of {', '.join(DEVICES)}"
-        )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("torch finds no CUDA GPU on this machine; use --device cpu")
+    if kind not in KINDS:
+        raise InputError(f"runtime {kind!r} is unknown; expected one of {', '.join(KINDS)}")
+    found = find_device(device)
     if kind == "onnxruntime" and device == "cuda":
         raise InputError("the onnxruntime runtime is for the CPU; use --runtime torch with --device cuda")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and kind != "onnxruntime" else "cpu"
-    if kind == "auto":
-        kind = "torch" if device == "cuda" else "onnxruntime"
-    if kind == "onnxruntime":
+    if kind == "onnxruntime" or (kind == "auto" and found.type == "cpu"):
         return OnnxRuntime(backbone, threads)
-    return TorchRuntime(backbone, torch.device(device), threads)
+    return TorchRuntime(backbone, found, threads)
 
 
 def cpu_batch_size(backbone: Backbone) -> int:

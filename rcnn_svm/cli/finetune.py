@@ -1,0 +1,143 @@
+r"""Fine-tunes a network to tell the windows of the classes and the background apart, as the paper does before it
+trains the SVMs.
+
+A mini-batch has 128 windows of all images, 32 of them on objects. The defaults are the paper's and take a GPU. An
+interrupted fine-tuning goes on from its last checkpoint. The extract stage takes the weights:
+
+  rcnn-svm finetune --voc VOCdevkit --proposals FILE --backbone alexnet
+  rcnn-svm extract --voc VOCdevkit --proposals FILE --backbone alexnet \
+    --weights cache/finetuned/voc_2007_trainval.alexnet/weights.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_float, positive_int
+from rcnn_svm.errors import InputError
+
+HELP = "fine-tune a network on the windows of an image set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--proposals", metavar="FILE", type=Path, required=True, help="what the propose stage wrote for the image set"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="for weights.pt, finetune.json and loss.png (default: cache/finetuned/IMAGESET.BACKBONE)",
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--backbone",
+        metavar="NAME",
+        default="lite0",
+        help="as for the extract stage; alexnet is the paper's (default: %(default)s)",
+    )
+    network.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="state dict file to begin with, or the word random (default: the published weights)",
+    )
+    network.add_argument(
+        "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
+    )
+    network.add_argument(
+        "--padding",
+        metavar="PIXELS",
+        type=int,
+        help="context on each side (default: as for the extract stage)",
+    )
+    descent = parser.add_argument_group("descent")
+    descent.add_argument(
+        "--iterations", metavar="N", type=positive_int, default=70_000, help="steps (default: %(default)s)"
+    )
+    descent.add_argument(
+        "--batch-size", metavar="N", type=positive_int, default=128, help="windows of a step (default: %(default)s)"
+    )
+    descent.add_argument(
+        "--foreground", metavar="N", type=positive_int, default=32, help="of these on objects (default: %(default)s)"
+    )
+    descent.add_argument(
+        "--lr",
+        type=positive_float,
+        default=1e-3,
+        help="learning rate; the new layer's is 10 times that (default: %(default)s)",
+    )
+    descent.add_argument(
+        "--step",
+        metavar="N",
+        type=positive_int,
+        default=20_000,
+        help="steps after which the learning rate falls to a tenth, again and again (default: %(default)s)",
+    )
+    descent.add_argument(
+        "--seed", type=int, default=3, help="of the new layer, the windows and dropout (default: %(default)s)"
+    )
+    descent.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fine-tune and write the weights, or find it done."""
+    from rcnn_svm.cache.feature_cache import first_difference
+    from rcnn_svm.data.checks import require_ground_truth
+    from rcnn_svm.files import check_writable
+    from rcnn_svm.finetune.network import build_network
+    from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record, save_finetuned
+    from rcnn_svm.finetune.training import FineTuner
+    from rcnn_svm.proposals.store import ProposalSet
+    from rcnn_svm.reports.finetuning import save_finetuning
+
+    tuner = FineTuner(
+        iterations=args.iterations,
+        batch_size=args.batch_size,
+        foreground=args.foreground,
+        lr=args.lr,
+        step=args.step,
+        seed=args.seed,
+        device=args.device,
+    )
+    database = load_database(args)
+    require_ground_truth(database)
+    proposals = ProposalSet.load(args.proposals)
+    network = build_network(
+        args.backbone,
+        database.classes,
+        args.weights,
+        crop_size=args.crop_size,
+        padding=args.padding,
+        seed=args.seed,
+    )
+    identity = tuner.identity(network, database, proposals)
+    out = args.out or Path("cache/finetuned") / re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}")
+    weights, checkpoint = out / WEIGHTS, out / "checkpoint.pt"
+    check_writable(weights)
+    if (out / RECORD).exists():
+        record = load_record(out / RECORD)
+        if record.identity != identity:
+            raise InputError(
+                f"{weights} was fine-tuned otherwise ({first_difference(record.identity, identity)}); "
+                "give another --out, or delete the folder to fine-tune again"
+            )
+        record.check_weights(weights)
+        print(f"{weights} is fine-tuned already with these settings")
+    else:
+        history = tuner.fit(network, database, proposals, checkpoint=checkpoint)
+        record = save_finetuned(out, network, identity, history)
+    save_finetuning(record.log, out / "loss.png")
+    checkpoint.unlink(missing_ok=True)
+    first, last = record.log[0], record.log[-1]
+    print(
+        f"{args.iterations} steps of {args.batch_size} windows: loss {first['loss']:.3f} at first, {last['loss']:.3f} "
+        f"at last; {100 * last['accuracy']:.1f} % of the windows classified correctly, of those on objects "
+        f"{100 * last['foreground_accuracy']:.1f} %"
+    )
+    crop = f"--crop-size {network.crop_size} --padding {network.padding}"
+    print(f"for the extract stage: --backbone {args.backbone} --weights {weights} {crop}")
+    print(f"wrote {out}")

@@ -1,0 +1,134 @@
+"""What a fine-tuning leaves on disk: the weights, and beside them what they are and how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import atomic_path, file_digest, fingerprint, provenance, reading, write_text
+from rcnn_svm.finetune.network import FineTuneNetwork
+
+KIND = "fine-tuned network"
+SCHEMA = 1
+RECORD = "finetune.json"
+WEIGHTS = "weights.pt"
+LOG_LINES = 500
+
+
+@dataclass(frozen=True)
+class FineTuningRecord:
+    """What the weights in a file are.
+
+    Attributes:
+        identity: settings and data that they came from, as `FineTuner.identity` states them.
+        log: per interval of the training, `iteration` (the last of it, from 1), and the means of `loss`, `accuracy`
+            and `foreground_accuracy`.
+        weights_sha256: digest of the weights file.
+    """
+
+    identity: dict[str, Any]
+    log: list[dict[str, float]]
+    weights_sha256: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K class names; output c + 1 of the network is class c."""
+        return tuple(self.identity["classes"])
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The settings of the network."""
+        return self.identity["network"]
+
+    def check_weights(self, path: str | os.PathLike) -> None:
+        """Check that a weights file is the one recorded.
+
+        Raises:
+            InputError: it is missing or another one.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"{path} does not exist; the finetune stage writes it")
+        if file_digest(path) != self.weights_sha256:
+            raise InputError(
+                f"{path} is not the file that {RECORD} beside it describes; restore it, or delete the folder and "
+                "fine-tune again"
+            )
+
+
+def save_finetuned(
+    folder: str | Path, network: FineTuneNetwork, identity: dict[str, Any], history: np.ndarray
+) -> FineTuningRecord:
+    """Write the weights and then the record, which says that the weights are complete.
+
+    Args:
+        folder: where to write `weights.pt`, the state dict of the whole network, and `finetune.json`.
+        network: fine-tuned, on the CPU.
+        identity: what `FineTuner.identity` returned before the training.
+        history: (iterations, 3) float32, what `FineTuner.fit` returned.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    weights = Path(folder) / WEIGHTS
+    with atomic_path(weights) as temporary, open(temporary, "wb") as stream:
+        torch.save(network.module.state_dict(), stream)
+    record = FineTuningRecord(identity, summarize_history(history), file_digest(weights))
+    content = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "fingerprint": fingerprint(identity),
+        "identity": record.identity,
+        "weights_sha256": record.weights_sha256,
+        "log": record.log,
+        "provenance": provenance(),
+    }
+    write_text(Path(folder) / RECORD, json.dumps(content, indent=1) + "\n")
+    return record
+
+
+def load_record(path: str | os.PathLike) -> FineTuningRecord:
+    """Read a record that `save_finetuned` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; the finetune stage writes it beside the weights")
+    with reading(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["kind"], content["schema"]) != (KIND, SCHEMA):
+            raise InputError(f"{path} holds {content['kind']} of schema {content['schema']}, expected {KIND} {SCHEMA}")
+        record = FineTuningRecord(content["identity"], content["log"], content["weights_sha256"])
+        if fingerprint(record.identity) != content["fingerprint"]:
+            raise InputError(f"{path} was changed since it was written; delete the folder and fine-tune again")
+        return record
+
+
+def summarize_history(history: np.ndarray) -> list[dict[str, float]]:
+    """Return the history of a training as at most 500 lines, each the mean of an interval.
+
+    Args:
+        history: (iterations, 3) float32, loss, accuracy and accuracy on objects.
+    """
+    interval = -(-len(history) // LOG_LINES)
+    lines = []
+    for first in range(0, len(history), interval):
+        part = history[first : first + interval]
+        loss, accuracy, on_objects = np.mean(part, axis=0, dtype=np.float64).round(6).tolist()
+        lines.append(
+            {
+                "iteration": first + len(part),
+                "loss": loss,
+                "accuracy": accuracy,
+                "foreground_accuracy": on_objects,
+            }
+        )
+    return lines
