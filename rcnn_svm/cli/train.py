@@ -1,6 +1,8 @@
 """Trains one linear SVM per class on a feature cache by hard negative mining, as rcnn_train.m does.
 
-The defaults are the paper's. An interrupted training goes on from its last checkpoint.
+The defaults are the paper's, made for hundreds or thousands of objects a class. With some tens of them, try
+--pos-loss-weight auto --svm-C auto; add --calibrate for probabilities that compare across classes.
+An interrupted training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_int
+from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_float_or_auto, positive_int
 from rcnn_svm.errors import InputError
 
 HELP = "train one SVM per class on cached features by hard negative mining"
@@ -66,9 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     svm.add_argument(
         "--tolerance", type=positive_float, help="relative duality gap for dcd (1e-6), liblinear's eps (0.1)"
     )
-    svm.add_argument("--svm-C", type=positive_float, default=1e-3, help="weight of the loss (default: %(default)s)")
     svm.add_argument(
-        "--pos-loss-weight", type=positive_float, default=2.0, help="weight of a positive (default: %(default)s)"
+        "--svm-C",
+        metavar="C",
+        type=positive_float_or_auto,
+        default=1e-3,
+        help="weight of the loss; auto: cross-validated, which mines twice (default: %(default)s)",
+    )
+    svm.add_argument(
+        "--pos-loss-weight",
+        metavar="WEIGHT",
+        type=positive_float_or_auto,
+        default=2.0,
+        help="weight of a positive; auto: by class, more where there are few (default: %(default)s)",
     )
     svm.add_argument(
         "--bias-mult", type=positive_float, default=10.0, help="value of the bias feature (default: %(default)s)"
