@@ -51,6 +51,7 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
             *_budget(detector, history),
             *_weights(detector),
             *_selection(history),
+            *_calibration(detector),
         ]
     )
 
@@ -99,3 +100,18 @@ def _selection(history: dict[str, np.ndarray]) -> list[str]:
         for C, precision, seconds in table
     ]
     return ["", text_table(("C", "held-out precision", "s", ""), rows)]
+
+
+def _calibration(detector: Detector) -> list[str]:
+    """Return the table of probabilities, if the detector is calibrated."""
+    if detector.calibration is None:
+        return []
+    marks = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    at = detector.probabilities(np.repeat(marks[:, None], len(detector.classes), axis=1))
+    half = detector.scores_at(0.5)
+    rows = [
+        [name, *(f"{probability:.3f}" for probability in at[:, k]), f"{half[k]:.2f}"]
+        for k, name in enumerate(detector.classes)
+    ]
+    header = ("probability at score", *(f"{mark:g}" for mark in marks), "0.5 is at")
+    return ["", text_table(header, rows)]
