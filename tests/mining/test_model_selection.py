@@ -10,7 +10,6 @@ from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
-from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
@@ -160,15 +159,6 @@ def test_threads_choose_the_same(few, chosen):
     np.testing.assert_allclose(table[:, :2], chosen.history_.table("selection")[:, :2], atol=1e-6)
 
 
-def only(cache: FeatureCache, images: list[int]) -> FeatureCache:
-    parts = [cache.regions(i) for i in images]
-    names = ("features", "boxes", "gt", "label", "overlap")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return FeatureCache.from_arrays(
-        **arrays, image_start=np.cumsum([0, *map(len, parts)]), classes=cache.classes, name=cache.name
-    )
-
-
 def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
     labels = [set(few.regions(i).label) for i in range(few.num_images)]
     rare = next(i for i, found in enumerate(labels) if 1 in found)
@@ -176,12 +166,12 @@ def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
     without = [i for i, found in enumerate(labels) if 1 not in found]
     neither = next(i for i, found in enumerate(labels) if 3 not in found)
     miner = HardNegativeMiner(svm_C="auto", **OPTIONS)
-    assert len(miner.fit(only(few, [rare, *without])).history_.table("selection")) == len(C_PATH)
+    assert len(miner.fit(few.subset([rare, *without])).history_.table("selection")) == len(C_PATH)
     miner.set_params(classes=["common"])
     with pytest.raises(InputError, match="needs at least 2 images to hold some out, the cache has 1"):
-        miner.fit(only(few, [common]))
+        miner.fit(few.subset([common]))
     with pytest.raises(InputError, match="no class has objects in two of the 2 folds of its 2 images; give a number"):
-        miner.fit(only(few, [common, neither]))
+        miner.fit(few.subset([common, neither]))
 
 
 @pytest.mark.parametrize(
