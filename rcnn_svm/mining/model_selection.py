@@ -2,9 +2,9 @@
 
 For every fold and class the SVM is trained without the fold's images, over a path of rising C; the dual variables
 of one C, scaled, are where the solver starts for the next. What each of these detectors is worth is told by the
-fold's images, which it has not seen: how well it ranks the objects' own boxes among all negatives of these images,
-in average precision. All negatives, not only those in the example caches: these were the hard ones for the
-detectors of one C, so that they would speak against that C.
+fold's images, which it has not seen: all their proposals are scored and the detections of all folds together judged
+by average precision, as in a test. All proposals, not only the negatives in the example caches: these were the hard
+ones for the detectors of one C, so that they would speak against that C.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
+from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import feature_scale
+from rcnn_svm.detection.testing import MAX_PER_IMAGE
 from rcnn_svm.errors import InputError
+from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
@@ -36,6 +39,9 @@ C_PATH = tuple(float(C) for C in 10.0 ** np.arange(-4, -0.75, 0.5))
 FOLDS = 5
 # Relative duality gap: a ranking shows no more.
 TOLERANCE = 1e-3
+NMS_THRESHOLD = 0.3
+# Detections kept for every object of a class: beyond them, precision is below a hundredth.
+PER_OBJECT = 100
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ def selection_folds(num_images: int, k_folds: int, seed: int) -> list[np.ndarray
 def best_C(table: np.ndarray) -> float:
     """Return the C of the best row of `cross_validate_C`, the smallest of equals.
 
-    The best one, and not the smallest within a standard error of it: a small C is not a simpler model worth a loss,
-    and with few examples it is on its side that the ranking falls steeply.
+    The best one, and not the smallest within a standard error of it: with few examples the precision falls steeply
+    towards a small C and hardly towards a large one, which most examples then never reach.
     """
     return float(table[np.argmax(table[:, 1]), 0])
 
@@ -99,8 +105,8 @@ def cross_validate_C(trial: HardNegativeMiner, cache: FeatureCache, folds: Seque
         folds: image indices of every fold.
 
     Returns:
-        (S, 3) float64, for every C of `C_PATH`: C, mean average precision over the classes, and seconds of training
-        (summed over threads).
+        (S, 3) float64, for every C of `C_PATH`: C, mean average precision (area) over the classes, and seconds of
+        training (summed over threads).
 
     Raises:
         InputError: no class has objects in two folds.
@@ -124,7 +130,7 @@ def cross_validate_C(trial: HardNegativeMiner, cache: FeatureCache, folds: Seque
     weights = np.stack([weights for weights, _ in paths])
     seconds = np.sum([seconds for _, seconds in paths], axis=0)
     scale = feature_scale(trial.detector_.feat_norm_mean)
-    precisions = _held_out_precisions(cache, usable, rows, weights, folds, scale, trial)
+    precisions = _held_out_precisions(cache, usable, weights, folds, scale)
     return np.stack([np.array(C_PATH), precisions.mean(axis=0), seconds], axis=1)
 
 
@@ -190,60 +196,69 @@ def _class_paths(
 def _held_out_precisions(
     cache: FeatureCache,
     classes: Sequence[ClassExamples],
-    rows: np.ndarray,
     weights: np.ndarray,
     folds: Sequence[np.ndarray],
     scale: np.float32,
-    trial: HardNegativeMiner,
 ) -> np.ndarray:
-    """Return the average precision (K, S) of the detectors `weights` (K, F, S, D + 1), each fold by its own.
-
-    Positives are the objects' own boxes, negatives all other regions with little overlap. Only for every object's
-    box is it counted how many negatives score as high, so memory does not grow with the images.
-    """
+    """Return the average precision (K, S) of the detectors `weights` (K, F, S, D + 1), each fold by its own."""
     num_classes, _, num_steps, _ = weights.shape
-    fold_of_image = np.full(cache.num_images, -1)
-    for f, fold in enumerate(folds):
-        fold_of_image[fold] = f
-    scores = [
-        _positive_scores(examples, rows, own, fold_of_image) for examples, own in zip(classes, weights, strict=True)
-    ]
-    above = [np.zeros((num_steps, own.shape[1] + 1), np.int64) for own in scores]
-    # (F, D, K * S), for features as they are stored.
-    matrices = weights[..., :-1].transpose(1, 3, 0, 2).reshape(len(folds), cache.dim, -1) * scale
-    biases = weights[..., -1].transpose(1, 0, 2).reshape(len(folds), -1)
     columns = [examples.column for examples in classes]
-    with progress_bar(cache.num_images, "judging C", "image") as bar:
-        for image, fold in enumerate(fold_of_image):
-            bar.update()
-            if fold < 0:
-                continue
-            regions = cache.regions(image)
-            found = regions.features @ matrices[fold] + biases[fold]
-            found = found.reshape(-1, num_classes, num_steps)
-            eligible = regions.overlap[:, columns] < np.float32(trial.neg_overlap)
-            for k in range(num_classes):
-                for step in range(num_steps):
-                    places = np.searchsorted(scores[k][step], found[eligible[:, k], k, step], side="right")
-                    above[k][step] += np.bincount(places, minlength=above[k].shape[1])
-    return np.array([[average_precision(counts) for counts in own] for own in above])
+    best = [[BestDetections(PER_OBJECT * examples.num_positives) for _ in C_PATH] for examples in classes]
+    objects = [[(np.empty(0, np.int64), np.empty((0, 4), np.float32))] for _ in classes]
+    with progress_bar(sum(map(len, folds)), "judging C", "image") as bar:
+        for f, fold in enumerate(folds):
+            # (D, K * S), for features as they are stored.
+            matrix = weights[:, f, :, :-1].reshape(-1, cache.dim).T * scale
+            bias = weights[:, f, :, -1].reshape(-1)
+            for image in np.sort(fold):
+                regions = cache.regions(image)
+                boxes = regions.boxes[~regions.gt]
+                scores = regions.features[~regions.gt] @ matrix + bias
+                scores = scores.reshape(-1, num_classes, num_steps)
+                for k, column in enumerate(columns):
+                    own = regions.boxes[regions.label == column + 1]
+                    objects[k].append((np.full(len(own), image), own))
+                    for step in range(num_steps):
+                        best[k][step].add(image, boxes, scores[:, k, step])
+                bar.update()
+    precisions = np.empty((num_classes, num_steps))
+    for k, parts in enumerate(objects):
+        images, own = map(np.concatenate, zip(*parts, strict=True))
+        # Difficult objects count: they are trained on, and few.
+        difficult = np.zeros(len(own), bool)
+        for step in range(num_steps):
+            found = best[k][step].arrays()
+            precisions[k, step] = evaluate_class(*found, images, own, difficult).ap_area
+    return precisions
 
 
-def _positive_scores(
-    examples: ClassExamples, rows: np.ndarray, weights: np.ndarray, fold_of_image: np.ndarray
-) -> np.ndarray:
-    """Return the scores (S, P) float32 of a class's objects by the detectors that have not seen them, ascending."""
-    slots, fold = examples.slots[: examples.num_positives], fold_of_image[examples.image[: examples.num_positives]]
-    scores = [own[:, :-1] @ rows[slots[fold == f]].T + own[:, -1:] for f, own in enumerate(weights)]
-    return np.sort(np.concatenate(scores, axis=1), axis=1)
-
-
-def average_precision(counts: np.ndarray) -> float:
-    """Return the mean, over the positives, of the precision when all that scores as high is accepted.
+class BestDetections:
+    """The best detections of one class in a stream of images, in bounded memory.
 
     Args:
-        counts: (P + 1,) int64, negatives by the number of positives that score no higher than they do.
+        capacity: so many are kept.
     """
-    ranks = np.arange(1, len(counts))
-    false_alarms = np.cumsum(counts[:0:-1])
-    return float((ranks / (ranks + false_alarms)).mean())
+
+    def __init__(self, capacity: int):
+        self._capacity = capacity
+        self._thresh = -np.inf
+        self._count = 0
+        self._parts = [(np.empty(0, np.int64), np.empty((0, 4), np.float32), np.empty(0, np.float32))]
+
+    def add(self, image: int, boxes: np.ndarray, scores: np.ndarray) -> None:
+        """Add what survives non-maximum suppression among the best boxes (N, 4) of an image, scores (N,)."""
+        rows = np.flatnonzero(scores > self._thresh)
+        rows = rows[np.argsort(-scores[rows], kind="stable")[:MAX_PER_IMAGE]]
+        rows = rows[nms(boxes[rows], scores[rows], NMS_THRESHOLD)]
+        self._parts.append((np.full(len(rows), image), boxes[rows], scores[rows]))
+        self._count += len(rows)
+        if self._count > 2 * self._capacity:
+            self._parts = [self.arrays()]
+            self._count = self._capacity
+            self._thresh = self._parts[0][2][-1]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return images (M,), boxes (M, 4) and scores (M,) of the detections kept, the best first."""
+        image, box, score = map(np.concatenate, zip(*self._parts, strict=True))
+        order = np.argsort(-score, kind="stable")[: self._capacity]
+        return image[order], box[order], score[order]

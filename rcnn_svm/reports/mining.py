@@ -99,7 +99,7 @@ def _selection(history: dict[str, np.ndarray]) -> list[str]:
         [f"{C:.2g}", f"{100 * precision:.1f}", f"{seconds:.1f}", "chosen" if best == C else ""]
         for C, precision, seconds in table
     ]
-    return ["", text_table(("C", "held-out precision", "s", ""), rows)]
+    return ["", text_table(("C", "held-out mAP area", "s", ""), rows)]
 
 
 def _calibration(detector: Detector) -> list[str]:

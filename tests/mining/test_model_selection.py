@@ -4,41 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
+from rcnn_svm.boxes import nms
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
+from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.class_group import ClassGroup
 from rcnn_svm.mining.class_weights import balanced_weight
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.mining.model_selection import C_PATH, average_precision, best_C, cross_validate_C, selection_folds
+from rcnn_svm.mining.model_selection import C_PATH, BestDetections, best_C, cross_validate_C, selection_folds
 from rcnn_svm.reports.mining import mining_table
 
 OPTIONS = {"retrain_limit": 300, "n_jobs": 1, "pos_loss_weight": "auto"}
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.lists(st.integers(0, 9), min_size=1, max_size=30))
-def test_average_precision_from_counts_is_scikit_learns(positives, negatives):
-    # Half a step keeps a negative from tying with a positive.
-    positives, negatives = np.unique(positives).astype(float), np.array(negatives) + 0.5
-    places = np.searchsorted(positives, negatives, side="right")
-    counts = np.bincount(places, minlength=len(positives) + 1)
-    labels = np.repeat([1, 0], [len(positives), len(negatives)])
-    expected = average_precision_score(labels, np.concatenate([positives, negatives]))
-    assert average_precision(counts) == pytest.approx(expected)
+@given(
+    st.lists(st.lists(st.integers(0, 99), max_size=12), max_size=12),
+    st.integers(1, 8),
+)
+@settings(deadline=None)
+def test_the_best_detections_are_kept_whatever_came_before(images, capacity):
+    best, everything = BestDetections(capacity), []
+    for image, scores in enumerate(images):
+        scores = np.unique(scores).astype(np.float32) + np.float32(image / 64)  # no ties
+        boxes = np.array([[20 * i, 0, 20 * i + 9, 9] for i in range(len(scores))], np.float32).reshape(-1, 4)
+        best.add(image, boxes, scores)
+        everything += zip(scores.tolist(), [image] * len(scores), boxes[:, 0].tolist(), strict=True)
+    image, box, score = best.arrays()
+    assert list(zip(score, image, box[:, 0], strict=True)) == sorted(everything, reverse=True)[:capacity]
 
 
-def test_a_negative_that_ties_counts_as_above():
-    assert average_precision(np.bincount(np.searchsorted([1.0], [1.0], side="right"), minlength=2)) == 0.5
+def test_detections_are_those_that_survive_suppression():
+    best = BestDetections(10)
+    best.add(4, np.array([[0, 0, 9, 9], [1, 0, 10, 9], [30, 0, 39, 9]], np.float32), np.array([0.2, 0.5, -0.1], "f4"))
+    assert [array.tolist() for array in best.arrays()[:2]] == [[4, 4], [[1, 0, 10, 9], [30, 0, 39, 9]]]
 
 
 def test_cross_validation_equals_one_training_for_every_fold_and_C(few):
-    """Literally: LinearSVC on the mined examples without a fold, judged on all regions of the fold's images."""
+    """Literally: LinearSVC on the mined examples without a fold, its detections in the fold's images."""
     trial = HardNegativeMiner(**OPTIONS).fit(few)
     folds = selection_folds(few.num_images, 0, seed=3)
     assert len(folds) == 5
@@ -46,23 +54,28 @@ def test_cross_validation_equals_one_training_for_every_fold_and_C(few):
     images = [few.regions(i) for i in range(few.num_images)]
     table = cross_validate_C(trial, few, folds)
     for step in (0, 3, 5):
-        C, precisions = C_PATH[step], []
+        precisions = []
         for c in range(3):
             keys = [tuple(key) for key in trial.negatives_[trial.negatives_[:, 0] == c, 1:]]
             objects = [(i, r) for i, im in enumerate(images) for r in np.flatnonzero(im.label == c + 1)]
-            scores, labels = [], []
+            weight = {1: balanced_weight(len(objects), 300, few.num_rows)}
+            found = []
             for fold in folds:
                 used = [(key, y) for keys_of, y in ((objects, 1), (keys, -1)) for key in keys_of if key[0] not in fold]
                 X = np.array([images[i].features[r] for (i, r), _ in used], np.float64) * scale
-                weight = {1: balanced_weight(len(objects), 300, few.num_rows)}
                 svm = LinearSVC(
-                    C=C, loss="hinge", tol=1e-6, max_iter=10**6, intercept_scaling=10, class_weight=weight
+                    C=C_PATH[step], loss="hinge", tol=1e-6, max_iter=10**6, intercept_scaling=10, class_weight=weight
                 ).fit(X, [y for _, y in used])
                 for i in fold:
-                    own, negative = images[i].label == c + 1, images[i].overlap[:, c] < 0.3
-                    scores.append(svm.decision_function(images[i].features[own | negative].astype(float) * scale))
-                    labels.append(own[own | negative])
-            precisions.append(average_precision_score(np.concatenate(labels), np.concatenate(scores)))
+                    rows = np.flatnonzero(~images[i].gt)
+                    scores = svm.decision_function(images[i].features[rows].astype(float) * scale)
+                    kept = nms(images[i].boxes[rows], scores, 0.3)
+                    found += [(i, images[i].boxes[rows[j]], scores[j]) for j in kept]
+            image, box, score = map(np.array, zip(*found, strict=True))
+            own = np.array([images[i].boxes[r] for i, r in objects])
+            nothing = np.zeros(len(own), bool)
+            of_image = np.array([i for i, _ in objects])
+            precisions.append(evaluate_class(image, box, score, of_image, own, nothing).ap_area)
         assert table[step, 1] == pytest.approx(np.mean(precisions), abs=0.01)
     assert table[:, 0] == pytest.approx(C_PATH)
     assert np.ptp(table[:, 1]) > 0.02, "C matters in this case"
