@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +370,36 @@ class FeatureCache:
             settings=settings or {"source": "arrays"},
         )
         return cls(plan, lambda shard: Shard(arrays))
+
+    def subset(self, images: Sequence[int]) -> FeatureCache:
+        """Return a cache of some of the images, in the order given; features stay where they are.
+
+        Args:
+            images: indices, each at most once.
+
+        Raises:
+            InputError: an index that does not exist, or twice the same.
+        """
+        images = [int(image) for image in images]
+        wrong = next((image for image in images if not 0 <= image < self.num_images), None)
+        if wrong is not None or len(set(images)) < len(images):
+            what = "the same image twice" if wrong is None else f"image {wrong}"
+            raise InputError(
+                f"a subset of {self.name} names {what}; it must name different ones of 0 to {self.num_images - 1}"
+            )
+        plan = replace(
+            self._plan,
+            image_ids=tuple(self.image_ids[image] for image in images),
+            rows=tuple(self._plan.rows[image] for image in images),
+            shard_images=1,
+            sources=(),
+        )
+
+        def load(number: int) -> Shard:
+            shard, local = divmod(images[number], self._plan.shard_images)
+            return Shard(self._shard(shard).arrays.of_image(local))
+
+        return FeatureCache(plan, load)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -66,6 +66,15 @@ class ShardArrays:
             **joined,
         )
 
+    def of_image(self, local: int) -> ShardArrays:
+        """Return the arrays of one image, views of these; `local` counts the images of the shard."""
+        first, last = self.image_start[local : local + 2].tolist()
+        of_images = {
+            "image_start": np.array([0, last - first]),
+            "image_size": self.image_size[local : local + 1],
+        }
+        return ShardArrays(**{name: of_images.get(name, array[first:last]) for name, array in self.items()})
+
     def checksum(self) -> str:
         """Return a digest of every array, 32 hex digits."""
         digest = hashlib.blake2b(digest_size=16)

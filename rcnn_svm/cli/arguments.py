@@ -9,6 +9,7 @@ from joblib import cpu_count
 
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.class_weights import AUTO
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: bool = True, required: bool = True) -> None:
@@ -86,3 +87,13 @@ def positive_float(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
+
+
+def positive_float_or_auto(text: str) -> float | str:
+    """argparse type: a number above 0, or the word auto."""
+    if text.strip() == AUTO:
+        return AUTO
+    try:
+        return positive_float(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 or the word {AUTO}, not {text!r}") from None

@@ -2,7 +2,8 @@
 
 Prints what it finds, best first, with boxes as x1 y1 x2 y2 in pixels from 0, and writes each image with its
 boxes drawn. A score above 0 means the class, and the training's negatives are pushed below -1: a model
-trained on few objects puts many true ones between the two, so try --thresh -0.5 with it.
+trained on few objects puts many true ones between the two, so try --thresh -0.5 with it. A model that was trained
+with --calibrate gives probabilities instead of scores: 0.5 is a box as likely right as wrong, in every class.
 
   rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png --out found/
 """
@@ -42,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thresh",
         metavar="SCORE",
         type=float,
-        default=0.0,
-        help="report scores strictly above this (default: %(default)s)",
+        help="report scores strictly above this (default: 0), or probabilities (default: 0.5)",
     )
     parser.add_argument(
         "--nms",
@@ -86,24 +86,34 @@ def run(args: argparse.Namespace) -> None:
         check_regressor(detector.bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
     if args.method:
         detector.proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes})
+    calibrated = detector.calibration is not None
+    kind = "probability" if calibrated else "score"
+    thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh
+    if calibrated and not 0 <= thresh <= 1:
+        raise InputError(
+            f"--thresh {thresh:g} must be between 0 and 1: {args.model} is calibrated, it has probabilities"
+        )
+    floor = min(float(detector.scores_at(thresh).min()) if calibrated else thresh, NEGATIVE_MARGIN)
     entries = []
     try:
         for path, name in zip(args.images, picture_names(args.images), strict=True):
             image = load_image(path)
-            candidates = detector.detect(image, thresh=min(args.thresh, NEGATIVE_MARGIN), nms_threshold=args.nms)
-            found = candidates.above(args.thresh)
+            candidates = detector.detect(image, thresh=floor, nms_threshold=args.nms)
+            if calibrated:
+                candidates = detector.calibrated(candidates)
+            found = candidates.above(thresh)
             save_picture(draw_detections(image, found, detector.classes), args.out / name)
             names = [detector.classes[index] for index in found.cls]
             entries.append(
                 {
                     "image": str(path),
                     "objects": [
-                        {"class": name, "score": score, "box": box}
+                        {"class": name, kind: score, "box": box}
                         for name, score, box in zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True)
                     ],
                 }
             )
-            print(f"{path}: {len(found)} found above {args.thresh:g}")
+            print(f"{path}: {len(found)} found above {thresh:g}")
             if len(candidates) and not len(found):
                 best = detector.classes[candidates.cls[0]]
                 print(f"the best below is {best} at {candidates.scores[0]:.3f}; lower --thresh to see it")
@@ -112,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
                     [name, f"{score:.3f}", *(f"{value:.0f}" for value in box)]
                     for name, score, box in zip(names, found.scores, found.boxes, strict=True)
                 ]
-                print(text_table(("class", "score", "x1", "y1", "x2", "y2"), rows))
+                print(text_table(("class", kind, "x1", "y1", "x2", "y2"), rows))
             print(flush=True)
     finally:
         # What was found before a damaged image is worth keeping.

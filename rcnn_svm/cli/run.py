@@ -11,7 +11,13 @@ import shlex
 import time
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_data_arguments, add_jobs_argument, load_split, positive_float, positive_int
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_jobs_argument,
+    load_split,
+    positive_float_or_auto,
+    positive_int,
+)
 from rcnn_svm.proposals.methods import METHODS
 
 HELP = "run all stages: images in, mAP out"
@@ -45,8 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
     stages.add_argument("--epochs", type=positive_int, default=1, help="of mining (default: %(default)s)")
     stages.add_argument("--solver", choices=("dcd", "liblinear"), default="dcd", help="SVM (default: %(default)s)")
-    stages.add_argument("--svm-C", type=positive_float, default=1e-3, help="default: %(default)s")
-    stages.add_argument("--pos-loss-weight", type=positive_float, default=2.0, help="default: %(default)s")
+    stages.add_argument("--svm-C", type=positive_float_or_auto, default=1e-3, help="or auto (default: %(default)s)")
+    stages.add_argument(
+        "--pos-loss-weight", type=positive_float_or_auto, default=2.0, help="or auto (default: %(default)s)"
+    )
     stages.add_argument("--pictures", type=int, default=12, help="test images to draw (default: %(default)s)")
 
 

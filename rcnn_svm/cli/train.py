@@ -1,6 +1,8 @@
 """Trains one linear SVM per class on a feature cache by hard negative mining, as rcnn_train.m does.
 
-The defaults are the paper's. An interrupted training goes on from its last checkpoint.
+The defaults are the paper's, made for hundreds or thousands of objects a class. With some tens of them, try
+--pos-loss-weight auto --svm-C auto; add --calibrate for probabilities that compare across classes.
+An interrupted training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_int
+from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_float_or_auto, positive_int
 from rcnn_svm.errors import InputError
 
 HELP = "train one SVM per class on cached features by hard negative mining"
@@ -57,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retrain-limit", type=positive_int, default=2000, help="new negatives before training (default: %(default)s)"
     )
     mining.add_argument(
-        "--k-folds", type=int, default=0, help="also train detectors that leave out a fold each (default: none)"
+        "--k-folds",
+        metavar="N",
+        type=int,
+        help="also train detectors that leave out a fold each (default: none, with --calibrate 5)",
+    )
+    mining.add_argument(
+        "--calibrate", action="store_true", help="also find each class's probabilities, on the folds left out"
     )
     svm = parser.add_argument_group("SVM")
     svm.add_argument(
@@ -66,9 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     svm.add_argument(
         "--tolerance", type=positive_float, help="relative duality gap for dcd (1e-6), liblinear's eps (0.1)"
     )
-    svm.add_argument("--svm-C", type=positive_float, default=1e-3, help="weight of the loss (default: %(default)s)")
     svm.add_argument(
-        "--pos-loss-weight", type=positive_float, default=2.0, help="weight of a positive (default: %(default)s)"
+        "--svm-C",
+        metavar="C",
+        type=positive_float_or_auto,
+        default=1e-3,
+        help="weight of the loss; auto: cross-validated, which mines twice (default: %(default)s)",
+    )
+    svm.add_argument(
+        "--pos-loss-weight",
+        metavar="WEIGHT",
+        type=positive_float_or_auto,
+        default=2.0,
+        help="weight of a positive; auto: by class, more where there are few (default: %(default)s)",
     )
     svm.add_argument(
         "--bias-mult", type=positive_float, default=10.0, help="value of the bias feature (default: %(default)s)"
@@ -82,11 +100,17 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.cache.feature_cache import first_difference
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
+    from rcnn_svm.mining.calibration import FOLDS, calibrate_model
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.reports.mining import mining_table
 
     cache = FeatureCache.open(args.features)
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}.h5"
+    k_folds = args.k_folds
+    if k_folds is None:
+        k_folds = FOLDS if args.calibrate else 0
+    if args.calibrate and not k_folds:
+        raise InputError("--calibrate needs folds to hold out; give --k-folds 2 or more, or leave it away for 5")
     miner = HardNegativeMiner(
         svm_C=args.svm_C,
         pos_loss_weight=args.pos_loss_weight,
@@ -98,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
         max_epochs=args.epochs,
         stop_ratio=args.stop_ratio,
         memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
-        k_folds=args.k_folds,
+        k_folds=k_folds,
         solver=args.solver,
         tolerance=args.tolerance,
         classes=class_names(args),
@@ -119,5 +143,7 @@ def run(args: argparse.Namespace) -> None:
         miner.fit(cache, checkpoint=checkpoint)
         miner.save(out)
     checkpoint.unlink(missing_ok=True)
+    if args.calibrate:
+        calibrate_model(out, cache)
     print(mining_table(out))
     print(f"wrote {out}")

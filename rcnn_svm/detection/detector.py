@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import scipy.special
 
 from rcnn_svm.boxes import nms
 from rcnn_svm.detection.detections import ImageDetections
@@ -71,6 +72,8 @@ class Detector:
         feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
         feature_settings: settings of the feature cache that the detector was trained on.
         training: settings of the training and what it was trained on.
+        calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
+            None.
         weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
         proposer: makes the proposals for `detect`, image -> (N, 4) boxes; not saved. By default they are made as
             those of the training images were.
@@ -83,6 +86,7 @@ class Detector:
     feat_norm_mean: float
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    calibration: np.ndarray | None = None
     weights: str | os.PathLike | None = None
     proposer: Callable[[np.ndarray], np.ndarray] | None = None
     bbox_regressor: BoxRegressor | None = None
@@ -116,6 +120,49 @@ class Detector:
                 "use the backbone and layer it was trained with"
             )
         return (features * feature_scale(self.feat_norm_mean)) @ self.W + self.B
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Return how likely boxes of these scores overlap an object of the class by half.
+
+        Within a class the order is that of the scores.
+
+        Args:
+            scores: (N, K) float32, of the boxes that survive non-maximum suppression.
+
+        Returns:
+            (N, K) float64 in (0, 1).
+
+        Raises:
+            InputError: the detector is not calibrated.
+        """
+        slope, offset = self._sigmoids.T
+        return scipy.special.expit(slope * scores + offset)
+
+    def scores_at(self, probability: float) -> np.ndarray:
+        """Return the score of every class that has this probability, (K,) float64; the inverse of `probabilities`.
+
+        Raises:
+            InputError: the detector is not calibrated.
+        """
+        slope, offset = self._sigmoids.T
+        return (scipy.special.logit(probability) - offset) / slope
+
+    def calibrated(self, found: ImageDetections) -> ImageDetections:
+        """Return detections with probabilities for scores, the most probable first.
+
+        Raises:
+            InputError: the detector is not calibrated.
+        """
+        slope, offset = self._sigmoids[found.cls].T
+        probability = scipy.special.expit(slope * found.scores + offset)
+        order = np.argsort(-probability, kind="stable")
+        return ImageDetections(found.cls[order], found.boxes[order], probability[order])
+
+    @property
+    def _sigmoids(self) -> np.ndarray:
+        if self.calibration is None:
+            raise InputError("the detector is not calibrated, so it has scores but no probabilities")
+        return self.calibration
 
     def detect(self, image: np.ndarray, *, thresh: float = -1.0, nms_threshold: float = 0.3) -> ImageDetections:
         """Return the objects found in an image.
@@ -180,8 +227,11 @@ class Detector:
         with create_h5(path, KIND, SCHEMA, settings) as handle:
             handle.create_dataset("W", data=self.W)
             handle.create_dataset("B", data=self.B)
+            if self.calibration is not None:
+                handle.create_dataset("calibration", data=self.calibration)
             for name, array in (history or {}).items():
-                handle.create_dataset(f"history/{name}", data=array)
+                text = array.dtype == object  # as `load_history` returns it
+                handle.create_dataset(f"history/{name}", data=array, dtype=h5py.string_dtype() if text else None)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Detector:
@@ -201,6 +251,7 @@ class Detector:
                 feat_norm_mean=settings["feat_norm_mean"],
                 feature_settings=settings["features"],
                 training=settings["training"],
+                calibration=handle["calibration"][...] if "calibration" in handle else None,
             )
 
 

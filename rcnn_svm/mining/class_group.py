@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.mining.class_weights import AUTO, balanced_weight
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
@@ -109,6 +110,7 @@ class ClassGroup:
         names: of the group's classes.
         image_start: (I + 1,) int64, as in `FeatureCache`.
         pool: an empty one, for the group's examples.
+        svm_C: weight of the hinge loss.
         capacity: negatives a class may hold; no limit where None.
 
     Attributes:
@@ -130,6 +132,7 @@ class ClassGroup:
         *,
         image_start: np.ndarray,
         pool: ExamplePool,
+        svm_C: float,
         capacity: int | None,
     ):
         self.miner = miner
@@ -139,6 +142,7 @@ class ClassGroup:
         self.names = list(names)
         self.image_start = image_start
         self.pool = pool
+        self.svm_C = svm_C
         self.capacity = capacity
         self.W = np.zeros((len(self.numbers), pool.rows.shape[1]), np.float32)
         self.B = np.zeros(len(self.numbers), np.float32)
@@ -324,7 +328,7 @@ class ClassGroup:
         positive, slots = state.positive, state.slots
         if keep is not None:
             positive, slots = positive[keep], slots[keep]
-        C, weight = self.miner.svm_C, self.miner.pos_loss_weight
+        C, weight = self.svm_C, self.pos_loss_weight(state)
         return SvmProblem(
             rows=self.pool.rows,
             slots=slots,
@@ -333,6 +337,12 @@ class ClassGroup:
             bias_mult=self.miner.bias_mult,
             norms=self.pool.norms,
         )
+
+    def pos_loss_weight(self, state: ClassState) -> float:
+        """Return the weight of a positive's loss relative to a negative's, the same in all trainings of a class."""
+        if self.miner.pos_loss_weight != AUTO:
+            return self.miner.pos_loss_weight
+        return balanced_weight(state.num_positives, self.miner.retrain_limit, int(self.image_start[-1]))
 
     def _update(self, epoch: int, image: int, k: int, solution: SvmSolution) -> None:
         """Take over a class's new detector, record it, and evict."""
@@ -380,7 +390,7 @@ class ClassGroup:
         """Return the hinge loss of all negatives of a block for every class of the group, (k,) float64."""
         scores = self._score(block.features)
         eligible = self._eligible(block)
-        return self.miner.svm_C * np.where(eligible, np.maximum(0, 1 + scores), 0).sum(axis=0, dtype=np.float64)
+        return self.svm_C * np.where(eligible, np.maximum(0, 1 + scores), 0).sum(axis=0, dtype=np.float64)
 
     def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (k, D) and biases (k,) float32 trained on the caches without the examples of some images."""

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 from joblib import cpu_count
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
@@ -27,10 +27,12 @@ from rcnn_svm.detection.detector import Detector, feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.checkpoint import Checkpoint
 from rcnn_svm.mining.class_group import Block, ClassGroup, phase
+from rcnn_svm.mining.class_weights import AUTO, PAPER_WEIGHT
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.history import MiningHistory
+from rcnn_svm.mining.model_selection import PAPER_C, best_C, cross_validate_C, selection_folds
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
@@ -49,8 +51,11 @@ class HardNegativeMiner(BaseEstimator):
     """Linear SVMs of all classes, trained on cached features by hard negative mining.
 
     Args:
-        svm_C: weight of the hinge loss against the regulariser.
-        pos_loss_weight: weight of a positive's loss relative to a negative's.
+        svm_C: weight of the hinge loss against the regulariser. Where `auto`, the classes are mined at the paper's
+            1e-3 first, C is chosen by cross-validation on what was found (`model_selection.py`), and they are mined
+            again with it.
+        pos_loss_weight: weight of a positive's loss relative to a negative's. Where `auto`, every class has its own,
+            larger the fewer positives there are (`class_weights.py`).
         bias_mult: value of the feature that carries the bias, which is regularised like the weights.
         hard_thresh: a negative is hard when it scores strictly above this.
         evict_thresh: a cached negative leaves when it scores strictly below this after a training.
@@ -94,8 +99,8 @@ class HardNegativeMiner(BaseEstimator):
     def __init__(
         self,
         *,
-        svm_C: float = 1e-3,
-        pos_loss_weight: float = 2.0,
+        svm_C: float | str = PAPER_C,
+        pos_loss_weight: float | str = PAPER_WEIGHT,
         bias_mult: float = 10.0,
         hard_thresh: float = -1.0001,
         evict_thresh: float = -1.2,
@@ -146,7 +151,7 @@ class HardNegativeMiner(BaseEstimator):
         Args:
             cache: regions and features of the training images.
             y: not used; labels are in the cache.
-            folds: image indices of every fold, instead of `k_folds` random ones.
+            folds: image indices of every fold, instead of `k_folds` random ones; C is cross-validated on them too.
             checkpoint: file where progress is kept, the end included; a training that finds one of its own goes
                 on from there and ends with the same result. To be deleted when the result is safe.
             checkpoint_seconds: shortest time between two checkpoints.
@@ -155,8 +160,40 @@ class HardNegativeMiner(BaseEstimator):
             InputError: a parameter is out of range, a class is unknown or has no ground truth, or the
                 checkpoint is of another training.
         """
-        _Training(self, cache, folds, checkpoint, checkpoint_seconds).run()
+        self._validate()
+        chosen, selection = self.svm_C, None
+        if self.svm_C == AUTO:
+            selection = self._select_C(cache, folds, checkpoint, checkpoint_seconds)
+            chosen = best_C(selection)
+        training = _Training(self, cache, folds, checkpoint, checkpoint_seconds, chosen)
+        if selection is not None and checkpoint is None:  # a checkpoint holds it already
+            training.history.record("selection", selection)
+        training.run()
         return self
+
+    def _select_C(
+        self,
+        cache: FeatureCache,
+        folds: Sequence[np.ndarray] | None,
+        checkpoint: str | Path | None,
+        checkpoint_seconds: float,
+    ) -> np.ndarray:
+        """Mine at the paper's C and return the table of `cross_validate_C`, or the one that a checkpoint holds."""
+        saved = None if checkpoint is None else Checkpoint(checkpoint, self.identity(cache))
+        if saved and saved.exists():
+            table = saved.load()[1]["selection"]
+            if len(table):
+                return table
+        if folds is None:
+            folds = selection_folds(cache.num_images, self.k_folds, self.seed)
+        trial = clone(self)
+        _Training(trial, cache, [], checkpoint, checkpoint_seconds, PAPER_C).run()
+        table = cross_validate_C(trial, cache, folds)
+        if saved:
+            history = MiningHistory()
+            history.record("selection", table)
+            saved.save(0, history.tables())
+        return table
 
     def identity(self, cache: FeatureCache) -> dict[str, Any]:
         """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
@@ -187,8 +224,12 @@ class HardNegativeMiner(BaseEstimator):
         if self.n_jobs == 0:
             raise InputError("n_jobs = 0 must be a number of threads, or -1 for every core")
         for name in ("svm_C", "pos_loss_weight", "bias_mult"):
-            if not 0 < getattr(self, name) <= LARGEST:
-                raise InputError(f"{name} = {getattr(self, name)} must be above 0 and at most {LARGEST:g}")
+            value = getattr(self, name)
+            if name != "bias_mult" and value == AUTO:
+                continue
+            if isinstance(value, str) or not 0 < value <= LARGEST:
+                word = "" if name == "bias_mult" else f", or the word {AUTO}"
+                raise InputError(f"{name} = {value!r} must be above 0 and at most {LARGEST:g}{word}")
         if not 0 <= self.neg_overlap <= 1:
             raise InputError(f"neg_overlap = {self.neg_overlap} must be between 0 and 1")
         if self.max_epochs < 1:
@@ -215,9 +256,9 @@ class HardNegativeMiner(BaseEstimator):
 class _Training:
     """The state of one run of `HardNegativeMiner.fit`."""
 
-    def __init__(self, miner, cache, folds, checkpoint, checkpoint_seconds):
-        miner._validate()
+    def __init__(self, miner, cache, folds, checkpoint, checkpoint_seconds, svm_C):
         self.miner = miner
+        self.svm_C = svm_C
         self.cache = cache
         self.columns = _class_columns(cache, miner.classes)
         self.names = [cache.classes[c] for c in self.columns]
@@ -301,6 +342,7 @@ class _Training:
                     [self.names[c] for c in mine],
                     image_start=self.cache.image_start,
                     pool=ExamplePool(self.cache.dim, feature_scale(self.norm), max_rows),
+                    svm_C=self.svm_C,
                     capacity=capacity,
                 )
             )
@@ -461,6 +503,8 @@ class _Training:
                 "image_set": self.cache.name,
                 "num_images": self.cache.num_images,
                 "num_regions": self.cache.num_rows,
+                "svm_C": self.svm_C,
+                "pos_loss_weight": [group.pos_loss_weight(group.states[k]) for group, k in self._places()],
             },
         )
 

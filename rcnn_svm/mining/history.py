@@ -17,6 +17,7 @@ TABLES = {
     "evicted": (3, np.int32),
     "budget": (5, np.int32),
     "convergence": (4, np.float64),
+    "selection": (3, np.float64),
 }
 
 
@@ -38,6 +39,7 @@ class MiningHistory:
         budget (M, 5): class, epoch, image, hard negatives left out, negatives evicted although not easy: whenever
             a memory budget bound.
         convergence (V, 4): class, epoch, objective on the cache, objective on all data, after complete passes.
+        selection (S, 3): C, held-out mean average precision, seconds of training: where C was chosen from data.
     """
 
     parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in TABLES})

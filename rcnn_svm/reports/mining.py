@@ -8,6 +8,8 @@ import numpy as np
 
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.files import reading
+from rcnn_svm.mining.class_weights import AUTO
+from rcnn_svm.mining.model_selection import best_C
 from rcnn_svm.reports.tables import text_table
 
 HEADER = ("class", "positives", "hard negatives", "evicted", "in cache", "updates", "loss", "gap")
@@ -47,6 +49,9 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
             text_table(HEADER, rows, ["total", *totals, "", ""]),
             *_convergence(detector, history),
             *_budget(detector, history),
+            *_weights(detector),
+            *_selection(history),
+            *_calibration(detector),
         ]
     )
 
@@ -74,3 +79,39 @@ def _budget(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
             f"{left_out} hard ones left out"
         )
     return lines
+
+
+def _weights(detector: Detector) -> list[str]:
+    """Return the line of the classes' own weights, if they were found from the numbers of examples."""
+    if detector.training["identity"]["parameters"]["pos_loss_weight"] != AUTO:
+        return []
+    pairs = zip(detector.classes, detector.training["pos_loss_weight"], strict=True)
+    return ["", "weight of a positive: " + ", ".join(f"{name} {weight:.1f}" for name, weight in pairs)]
+
+
+def _selection(history: dict[str, np.ndarray]) -> list[str]:
+    """Return the table of C, if it was chosen from data."""
+    table = history.get("selection", np.empty((0, 3)))
+    if not len(table):
+        return []
+    best = best_C(table)
+    rows = [
+        [f"{C:.2g}", f"{100 * precision:.1f}", f"{seconds:.1f}", "chosen" if best == C else ""]
+        for C, precision, seconds in table
+    ]
+    return ["", text_table(("C", "held-out mAP area", "s", ""), rows)]
+
+
+def _calibration(detector: Detector) -> list[str]:
+    """Return the table of probabilities, if the detector is calibrated."""
+    if detector.calibration is None:
+        return []
+    marks = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    at = detector.probabilities(np.repeat(marks[:, None], len(detector.classes), axis=1))
+    half = detector.scores_at(0.5)
+    rows = [
+        [name, *(f"{probability:.3f}" for probability in at[:, k]), f"{half[k]:.2f}"]
+        for k, name in enumerate(detector.classes)
+    ]
+    header = ("probability at score", *(f"{mark:g}" for mark in marks), "0.5 is at")
+    return ["", text_table(header, rows)]

@@ -338,3 +338,35 @@ def test_open_files_do_not_grow_with_the_cache(tmp_path):
     cache = FeatureCache.open(tmp_path / "cache")
     for _, _, _ in cache.runs(1 << 20):
         assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+@pytest.mark.parametrize("images", [[3, 0], [4], [0, 1, 2, 3, 4], []])
+def test_a_subset_holds_the_very_rows_of_its_images(tmp_path, images):
+    write_all(tmp_path / "cache")
+    cache = FeatureCache.open(tmp_path / "cache")
+    few = cache.subset(images)
+    assert few.image_ids == tuple(cache.image_ids[image] for image in images)
+    assert few.image_start.tolist() == np.cumsum([0, *(COUNTS[image] for image in images)]).tolist()
+    for index, image in enumerate(images):
+        assert_same(few.regions(index), REGIONS[image])
+        assert few.regions(index).features.flags.owndata is False
+    shards = [(first, row, arrays.features) for first, row, arrays in few.shards()]
+    assert [first for first, _, _ in shards] == list(range(len(images)))
+    assert [row for _, row, _ in shards] == few.image_start[:-1].tolist()
+    assert [list(run) for run, _, _ in few.runs(1 << 20)] == [[index] for index in range(len(images))]
+    for run, arrays, rows in few.runs(1 << 20):
+        np.testing.assert_array_equal(arrays.features[rows], REGIONS[images[run[0]]].features)
+    assert few.verify() == []
+    assert few.subset(range(len(images))).fingerprint == few.fingerprint != cache.fingerprint
+    if len(images) == 2:
+        assert few.fingerprint != cache.subset(images[::-1]).fingerprint
+        assert_same(few.subset([1]).regions(0), REGIONS[images[1]])
+
+
+@pytest.mark.parametrize(
+    ("images", "told"), [([0, 5], "image 5"), ([-1], "image -1"), ([2, 2], "the same image twice")]
+)
+def test_a_subset_of_images_that_do_not_exist(tmp_path, images, told):
+    write_all(tmp_path / "cache")
+    with pytest.raises(InputError, match=f"a subset of toy names {told}; it must name different ones of 0 to 4"):
+        FeatureCache.open(tmp_path / "cache").subset(images)

@@ -150,3 +150,52 @@ def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
     images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
     assert stage("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-2.jpg", "photo.jpg"]
+
+
+def calibrate(path, sigmoids):
+    detector = Detector.load(path)
+    detector.calibration = np.array(sigmoids, float)
+    detector.save(path)
+
+
+def test_detect_tells_probabilities_of_a_calibrated_model(tmp_path, capsys, seeing):
+    """A dog at -0.4 is more probable than a cat at 0.7 if the model says so."""
+    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    calibrate(model, [[1, -0.7], [2, 2.8]])
+    words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
+    assert stage("detect", image, *words) == 0
+    printed = capsys.readouterr().out
+    assert "photo.png: 1 found above 0.5" in printed
+    assert ["dog", "0.881", "5", "5", "20", "20"] in [line.split() for line in printed.splitlines()]
+    (entry,) = json.loads((tmp_path / "found.json").read_text())
+    assert entry["objects"] == [{"class": "dog", "probability": pytest.approx(0.8808, abs=1e-4), "box": [5, 5, 20, 20]}]
+    assert stage("detect", image, *words, "--thresh", 0.45) == 0
+    assert "photo.png: 2 found above 0.45" in capsys.readouterr().out
+    assert stage("detect", image, *words, "--thresh", 0.9) == 0
+    assert "the best below is dog at 0.881" in capsys.readouterr().out
+    assert stage("detect", image, *words, "--thresh", -0.5) == 2
+    assert "--thresh -0.5 must be between 0 and 1" in capsys.readouterr().err
+
+
+def test_detect_looks_as_low_as_the_probability_asks(tmp_path, monkeypatch):
+    asked = []
+
+    def detect(self, image, *, thresh, nms_threshold):
+        asked.append(thresh)
+        return ImageDetections(np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32))
+
+    monkeypatch.setattr(Detector, "detect", detect)
+    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    calibrate(model, [[1, 0], [1, 3]])
+    for thresh in (0, 0.5, 1):
+        assert stage("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", thresh) == 0
+    assert asked == [-np.inf, -3, -1]
+
+
+def test_a_calibration_leaves_the_detections_of_the_test_stage(features, tmp_path):
+    model = save_model(tmp_path / "model.h5")
+    stage("test", "--features", features, "--model", model, "--out", tmp_path / "plain.h5")
+    calibrate(model, [[3, 1], [2, 0]])
+    stage("test", "--features", features, "--model", model, "--out", tmp_path / "calibrated.h5")
+    plain, calibrated = (Detections.load(tmp_path / f"{name}.h5") for name in ("plain", "calibrated"))
+    np.testing.assert_array_equal(plain.score, calibrated.score)

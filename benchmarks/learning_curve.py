@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""What few images are worth: mAP over the number of training images, with published and with automatic constants.
+
+  python benchmarks/learning_curve.py --features DIR --test-features DIR --voc VOCdevkit --out cache/learning_curve
+
+Trains on 50, 100, 200, 400 and all images of a feature cache, each set within the next, drawn by a seed, and tests on
+another cache. A class without an object among the training images counts as AP 0. Prints a table, and writes it as
+OUT/learning_curve.csv with a picture beside it. Can be stopped at any moment; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.data import ImageDatabase
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.errors import InputError
+from rcnn_svm.evaluation.voc import evaluate_detections
+from rcnn_svm.files import atomic_path, fingerprint, write_text
+from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.reports.tables import text_table
+
+COUNTS = (50, 100, 200, 400)
+SEED = 0
+SETTINGS = {
+    "paper": {},
+    "weight auto": {"pos_loss_weight": "auto"},
+    "C auto": {"svm_C": "auto"},
+    "both auto": {"pos_loss_weight": "auto", "svm_C": "auto"},
+}
+METRICS = {"map_voc07": "mAP 11-point", "map_area": "mAP area"}
+
+
+def nested_subsets(num_images: int) -> list[np.ndarray]:
+    """Return image indices, rising, of ever larger sets that contain the ones before; the last is all."""
+    order = np.random.default_rng(SEED).permutation(num_images)
+    return [np.sort(order[:count]) for count in (*(count for count in COUNTS if count < num_images), num_images)]
+
+
+def objects_by_class(cache: FeatureCache) -> np.ndarray:
+    """Return the number of objects of every class, (K,)."""
+    counts = np.zeros(len(cache.classes) + 1, np.int64)
+    for _, _, arrays in cache.shards():
+        counts += np.bincount(arrays.label[arrays.gt], minlength=len(counts))
+    return counts[1:]
+
+
+def measure(train: FeatureCache, test: FeatureCache, database: ImageDatabase, voc: Path, options: dict) -> dict:
+    """Train with some settings and test."""
+    counts = objects_by_class(train)
+    trained = [name for name, count in zip(train.classes, counts, strict=True) if count]
+    start = time.perf_counter()
+    miner = HardNegativeMiner(classes=trained, n_jobs=-1, **options).fit(train)
+    seconds = time.perf_counter() - start
+    known = load_voc(voc, "2007", "test", ids=test.image_ids, classes=trained)
+    result = evaluate_detections(test_cache(test, miner.detector_), known)
+    wanted = np.unique(np.concatenate([database.annotation(i).classes for i in range(len(database))]))
+    training = miner.detector_.training
+    return {
+        "images": train.num_images,
+        "objects": int(np.median(counts)),
+        "classes": len(trained),
+        "svm_C": training["svm_C"],
+        "weight": float(np.median(training["pos_loss_weight"])),
+        "hard_negatives": miner.history_.num_added,
+        "seconds": seconds,
+        "map_voc07": float(np.nansum([entry.ap11 for entry in result.classes]) / len(wanted)),
+        "map_area": float(np.nansum([entry.ap_area for entry in result.classes]) / len(wanted)),
+    }
+
+
+def measured(path: Path, made_from: str) -> dict | None:
+    """Return the figures of an earlier run from the same data, or None."""
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found["figures"] if found["made_from"] == made_from else None
+
+
+def table_row(name: str, found: dict) -> list[str]:
+    """Return a line of the table."""
+    return [
+        name,
+        str(found["images"]),
+        str(found["objects"]),
+        str(found["classes"]),
+        f"{found['svm_C']:.2g}",
+        f"{found['weight']:.1f}",
+        f"{found['hard_negatives']:,}",
+        f"{found['seconds']:.1f}",
+        *(f"{100 * found[metric]:.1f}" for metric in METRICS),
+    ]
+
+
+HEADER = ("setting", "images", "objects", "classes", "C", "weight", "hard negatives", "train s", *METRICS.values())
+
+
+def save_csv(path: Path, lines: list[tuple[str, dict]]) -> None:
+    """Write all figures in full."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["setting", *lines[0][1]])
+    writer.writerows([name, *found.values()] for name, found in lines)
+    write_text(path, stream.getvalue())
+
+
+def save_figure(path: Path, lines: list[tuple[str, dict]]) -> None:
+    """Draw both measures over the number of images."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    counts = sorted({found["images"] for _, found in lines})
+    for axis, (metric, title) in zip(figure.subplots(1, len(METRICS)), METRICS.items(), strict=True):
+        for setting in SETTINGS:
+            curve = [(found["images"], 100 * found[metric]) for name, found in lines if name == setting]
+            axis.plot(*zip(*curve, strict=True), marker="o", markersize=4, label=setting)
+        axis.set_xscale("log")
+        axis.set_xticks(counts, map(str, counts))
+        axis.minorticks_off()
+        axis.set(title=title, xlabel="training images", ylabel="percent", ylim=(0, None))
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what is missing, print the table, write it and draw it."""
+    cache, test = FeatureCache.open(args.features), FeatureCache.open(args.test_features)
+    database = load_voc(args.voc, "2007", "test", ids=test.image_ids, classes=cache.classes)
+    lines = []
+    for images in nested_subsets(cache.num_images):
+        train = cache.subset(images)
+        for name, options in SETTINGS.items():
+            path = args.out / "results" / f"{len(images)}.{name.replace(' ', '-')}.json"
+            made_from = fingerprint([train.fingerprint, test.fingerprint, options])
+            found = measured(path, made_from)
+            if found is None:
+                found = measure(train, test, database, args.voc, options)
+                write_text(path, json.dumps({"made_from": made_from, "figures": found}, indent=1) + "\n")
+            lines.append((name, found))
+            print(" ".join(table_row(name, found)), flush=True)
+    print()
+    print(text_table(HEADER, [table_row(name, found) for name, found in lines]))
+    print(f"objects, weight: median of the classes; subsets drawn with seed {SEED}; tested on {test.num_images} images")
+    save_csv(args.out / "learning_curve.csv", lines)
+    save_figure(args.out / "learning_curve.png", lines)
+    print(f"wrote {args.out}")
+
+
+def main() -> int:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to train on")
+    parser.add_argument("--test-features", metavar="DIR", type=Path, required=True, help="feature cache to test on")
+    parser.add_argument("--voc", metavar="ROOT", type=Path, required=True, help="VOCdevkit folder with VOC2007")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("cache/learning_curve"), help="for everything")
+    try:
+        run(parser.parse_args())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The training for few images through the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from rcnn_svm.cli.main import main
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.mining import calibration
+from rcnn_svm.mining.model_selection import C_PATH
+
+
+def words(features, out, *more):
+    argv = ["train", "--features", features["trainval"], "--out", out, "--pos-loss-weight", "auto", "--svm-C", "auto"]
+    return [str(word) for word in (*argv, *more)]
+
+
+def test_everything_automatic_then_found_done(pipeline, features, tmp_path, capsys, monkeypatch):
+    argv = words(features, tmp_path / "m.h5", "--calibrate", "--k-folds", "3")
+    with monkeypatch.context() as patch:
+
+        def interrupted(*args):
+            raise KeyboardInterrupt
+
+        patch.setattr(calibration, "fit_calibration", interrupted)
+        assert main(argv) == 130
+    assert Detector.load(tmp_path / "m.h5").calibration is None, "the training is safe"
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "is trained already with these settings" in out
+    for text in ("weight of a positive: ", "held-out mAP area", "chosen", "probability at score", "0.5 is at"):
+        assert text in out
+    detector = Detector.load(tmp_path / "m.h5")
+    assert detector.training["svm_C"] in C_PATH
+    assert detector.calibration.shape == (5, 2)
+    assert not (tmp_path / "m.h5.checkpoint").exists()
+    before = (tmp_path / "m.h5").stat().st_mtime_ns
+    assert main(argv) == 0
+    assert (tmp_path / "m.h5").stat().st_mtime_ns == before
+
+    image = next((pipeline.voc / "VOC2007" / "JPEGImages").glob("*.jpg"))
+    detect = ["detect", str(image), "--model", str(tmp_path / "m.h5"), "--thresh", "0", "--out", str(tmp_path / "out")]
+    assert main(detect) == 0
+    assert "probability" in capsys.readouterr().out
+
+
+def test_a_calibration_needs_folds(features, tmp_path, capsys):
+    assert main(words(features, tmp_path / "m.h5", "--calibrate", "--k-folds", "0")) == 2
+    assert "--calibrate needs folds to hold out; give --k-folds 2 or more" in capsys.readouterr().err
+    assert not (tmp_path / "m.h5").exists()
+
+
+@pytest.mark.parametrize("option", ["--svm-C", "--pos-loss-weight"])
+def test_other_words_are_told(features, tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as stop:
+        main(words(features, tmp_path / "m.h5", option, "automatic"))
+    assert stop.value.code == 2
+    assert f"argument {option}: must be a number above 0 or the word auto, not 'automatic'" in capsys.readouterr().err
