@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_database
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, split_name
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR|PATTERN",
         help="VOC results files: a folder, or a path with %%s in the place of the class name",
     )
-    add_data_arguments(parser)
-    parser.set_defaults(split="test")
+    add_data_arguments(parser, voc_split="test")
     parser.add_argument(
         "--iou", metavar="IOU", type=float, default=0.5, help="smallest IoU of a hit (default: %(default)s)"
     )
@@ -105,7 +104,7 @@ def _write_report(
     write_text(out / "ap.md", voc_markdown(result))
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     save_precision_recall(result, out / "precision_recall.png")
-    write_comp4(detections, out / "comp4", args.split)
+    write_comp4(detections, out / "comp4", split_name(args))
     write_coco_results(detections, out / "coco_results.json")
     if args.pictures > 0:
         if args.thresh is None:
