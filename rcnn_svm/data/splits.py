@@ -82,22 +82,24 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
         left -= present[image]
     for image in order[side[order] < 0].tolist():
         assign(image, int(wanted[1] > 0))
-    _move_to_empty(side, present, order)
+    for to in (0, 1):
+        # Where every class has one image, nothing wants test images.
+        if not (side == to).any():
+            side[order[0]] = to
+    while _move_to_missing(side, present, order):
+        pass
     return side == 1
 
 
-def _move_to_empty(side: np.ndarray, present: np.ndarray, order: np.ndarray) -> None:
-    """Move images, in place, to a side that has none, or none of a class of several images."""
-    for to in (0, 1):
-        if not (side == to).any():
-            side[order[0]] = to
+def _move_to_missing(side: np.ndarray, present: np.ndarray, order: np.ndarray) -> bool:
+    """Move an image, in place, to a side without a class of several images; return whether one could be moved."""
     shared = present.sum(axis=0) > 1
-    for k in np.flatnonzero(shared):
-        for to in (0, 1):
-            if present[side == to, k].any():
-                continue
-            remaining = present[side != to].sum(axis=0)
+    for to in (0, 1):
+        here, there = present[side == to].sum(axis=0), present[side != to].sum(axis=0)
+        for k in np.flatnonzero(shared & (here == 0)):
             # None of whose classes would then be missing where it came from.
-            free = [i for i in order if present[i, k] and (remaining[present[i] & shared] > 1).all()]
+            free = [i for i in order if present[i, k] and (there[present[i] & shared] > 1).all()]
             if free:
                 side[free[0]] = to
+                return True
+    return False
