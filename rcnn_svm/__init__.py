@@ -10,12 +10,26 @@ __version__ = "0.1.0"
 _HOME = {
     "Detector": "rcnn_svm.detection.detector",
     "FeatureCache": "rcnn_svm.cache",
+    "FeatureExtractor": "rcnn_svm.features.extract",
     "HardNegativeMiner": "rcnn_svm.mining.hard_negatives",
     "ImageDatabase": "rcnn_svm.data",
     "InputError": "rcnn_svm.errors",
     "ProposalSet": "rcnn_svm.proposals.store",
     "RegionSet": "rcnn_svm.cache",
+    "evaluate_coco": "rcnn_svm.evaluation.coco",
+    "evaluate_detections": "rcnn_svm.evaluation.voc",
+    "extract_database": "rcnn_svm.features.extract",
+    "load_backbone": "rcnn_svm.features.backbones",
+    "load_coco": "rcnn_svm.data",
+    "load_csv": "rcnn_svm.data",
+    "load_image": "rcnn_svm.data",
     "load_voc": "rcnn_svm.data",
+    "load_xml_folder": "rcnn_svm.data",
+    "make_proposer": "rcnn_svm.proposals.methods",
+    "make_runtime": "rcnn_svm.features.runtime",
+    "propose_database": "rcnn_svm.proposals.propose",
+    "split_database": "rcnn_svm.data",
+    "test_cache": "rcnn_svm.detection.testing",
 }
 
 __all__ = ["__version__", *_HOME]

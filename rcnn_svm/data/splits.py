@@ -53,7 +53,7 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
 
     Returns:
         (I,) bool, at least one and not all. A class with two images or more has one on either side, unless the
-        images of other classes do not allow it.
+        images of other classes do not allow it; one with a single image has it among those not chosen.
 
     Source: iterative stratification (Sechidis et al., ECML PKDD 2011), where a class wants a fraction of its images
     on each side. Here it is a whole number, at least 1, and a class left out moves an image in the end.
@@ -82,12 +82,11 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
         left -= present[image]
     for image in order[side[order] < 0].tolist():
         assign(image, int(wanted[1] > 0))
-    for to in (0, 1):
-        # Where every class has one image, nothing wants test images.
-        if not (side == to).any():
-            side[order[0]] = to
     while _move_to_missing(side, present, order):
         pass
+    if not side.any():
+        # Every image is the only one of some class, or all are of such classes: the one that costs least.
+        side[min(order, key=lambda image: (in_class[present[image]] == 1).sum())] = 1
     return side == 1
 
 
@@ -97,8 +96,8 @@ def _move_to_missing(side: np.ndarray, present: np.ndarray, order: np.ndarray) -
     for to in (0, 1):
         here, there = present[side == to].sum(axis=0), present[side != to].sum(axis=0)
         for k in np.flatnonzero(shared & (here == 0)):
-            # None of whose classes would then be missing where it came from.
-            free = [i for i in order if present[i, k] and (there[present[i] & shared] > 1).all()]
+            # None of whose classes would then be missing where it came from; training needs those of one image too.
+            free = [i for i in order if present[i, k] and (there[present[i] & (shared | (to == 1))] > 1).all()]
             if free:
                 side[free[0]] = to
                 return True
