@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import shutil
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from rcnn_svm.data.synthetic import write_synthetic_voc
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -27,3 +34,67 @@ def golden_dir() -> Path:
 def voc_root() -> Path:
     """A VOCdevkit folder that holds VOC2007."""
     return _reference("RCNN_SVM_VOC", SHARED / "VOCdevkit", "PASCAL VOC 2007 images")
+
+
+@pytest.fixture(scope="session")
+def own_data(tmp_path_factory) -> SimpleNamespace:
+    """The same synthetic images and boxes as a VOC devkit, COCO JSON, a folder of XML files and CSV.
+
+    Files of one's own are a list each for all images, and one for the training and test images.
+    """
+    root = tmp_path_factory.mktemp("own")
+    write_synthetic_voc(root / "VOCdevkit", num_train=12, num_test=4, seed=5)
+    voc = root / "VOCdevkit" / "VOC2007"
+    shutil.copytree(voc / "JPEGImages", root / "photos")
+    shutil.copytree(voc / "Annotations", root / "annotations")
+    splits = {split: (voc / "ImageSets/Main" / f"{split}.txt").read_text().split() for split in ("trainval", "test")}
+    for name, ids in {"boxes": [*splits["trainval"], *splits["test"]], **splits}.items():
+        _write_as_coco(root / f"{name}.json", [voc / "Annotations" / f"{i}.xml" for i in ids])
+        _write_as_csv(root / f"{name}.csv", [voc / "Annotations" / f"{i}.xml" for i in ids])
+    return SimpleNamespace(
+        root=root,
+        voc=root / "VOCdevkit",
+        images=root / "photos",
+        xml=root / "annotations",
+        coco=root / "boxes.json",
+        csv=root / "boxes.csv",
+        splits=splits,
+    )
+
+
+def _objects(path: Path) -> list[tuple[str, list[int], bool]]:
+    """Return name, VOC box and difficult flag of every object of an annotation file."""
+    return [
+        (
+            element.findtext("name"),
+            [int(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")],
+            element.findtext("difficult") == "1",
+        )
+        for element in ElementTree.parse(path).iter("object")
+    ]
+
+
+def _write_as_coco(path: Path, annotations: list[Path]) -> None:
+    names = sorted({name for file in annotations for name, _, _ in _objects(file)})
+    images, objects = [], []
+    for number, file in enumerate(annotations, 100):
+        size = ElementTree.parse(file).find("size")
+        width, height = int(size.findtext("width")), int(size.findtext("height"))
+        images.append({"id": number, "file_name": f"{file.stem}.jpg", "width": width, "height": height})
+        for name, (x1, y1, x2, y2), difficult in _objects(file):
+            bbox = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+            entry = {"id": len(objects) + 1, "image_id": number, "category_id": 7 + names.index(name), "bbox": bbox}
+            objects.append({**entry, "iscrowd": int(difficult)})
+    # Listed out of order, with one that has no objects.
+    categories = [{"id": 7 + k, "name": name} for k, name in reversed(list(enumerate(names)))]
+    categories.append({"id": 1, "name": "nothing"})
+    path.write_text(json.dumps({"images": images, "annotations": objects[::-1], "categories": categories}))
+
+
+def _write_as_csv(path: Path, annotations: list[Path]) -> None:
+    with open(path, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "x1", "y1", "x2", "y2", "class", "difficult"])
+        for file in annotations:
+            rows = [[*(value - 1 for value in box), name, int(hard)] for name, box, hard in _objects(file)]
+            writer.writerows([f"{file.stem}.jpg", *row] for row in rows or [["", "", "", "", "", ""]])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import re
+import sys
 from pathlib import Path
 
 from joblib import cpu_count
@@ -12,20 +15,47 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.mining.class_weights import AUTO
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, *, split: bool = True, required: bool = True) -> None:
-    """Add the arguments that name an image set."""
+def add_data_arguments(
+    parser: argparse.ArgumentParser, *, split: bool = True, required: bool = True, voc_split: str = "trainval"
+) -> None:
+    """Add the arguments that name an image set.
+
+    Args:
+        parser: of the stage.
+        split: with --split and --ids.
+        required: one of the sources must be given.
+        voc_split: the split of a devkit that is taken without --split.
+    """
     group = parser.add_argument_group("image set")
-    group.add_argument(
-        "--voc", metavar="ROOT", type=Path, required=required, help="VOCdevkit folder, the one that holds VOC2007"
+    source = group.add_mutually_exclusive_group(required=required)
+    source.add_argument("--voc", metavar="ROOT", type=Path, help="VOCdevkit folder, the one that holds VOC2007")
+    source.add_argument("--coco", metavar="FILE", type=Path, help="annotations in COCO's JSON format, with --images")
+    source.add_argument("--xml", metavar="DIR", type=Path, help="folder of VOC XML files, images beside them")
+    source.add_argument(
+        "--csv", metavar="FILE", type=Path, help="rows of image,x1,y1,x2,y2,class[,difficult], with --images"
     )
+    group.add_argument("--images", metavar="DIR", type=Path, help="image folder of --coco, --csv or --xml")
     group.add_argument("--year", default="2007", help="year of the VOC release (default: %(default)s)")
     if split:
         group.add_argument(
-            "--split", default="trainval", help="image set file in ImageSets/Main (default: %(default)s)"
+            "--split",
+            help="a devkit's file in ImageSets/Main; of other sources train or test (drawn by seed) or all "
+            f"(default: {voc_split} or all)",
         )
         group.add_argument("--ids", metavar="FILE", type=Path, help="only these images of the split, one id a line")
+        parser.set_defaults(voc_split=voc_split)
     group.add_argument(
-        "--classes", metavar="A,B,...", help="class names, comma-separated (default: the 20 VOC classes)"
+        "--test-fraction",
+        metavar="SHARE",
+        type=float,
+        default=0.25,
+        help="share of images in a drawn test split (default: %(default)s)",
+    )
+    group.add_argument("--split-seed", metavar="SEED", type=int, default=0, help="of the draw (default: %(default)s)")
+    group.add_argument(
+        "--classes",
+        metavar="A,B,...",
+        help="class names, comma-separated (default: the 20 VOC classes; of other sources all that have objects)",
     )
 
 
@@ -38,14 +68,60 @@ def add_jobs_argument(parser: argparse.ArgumentParser, what: str) -> None:
 
 def load_database(args: argparse.Namespace) -> ImageDatabase:
     """Return the image set that `add_data_arguments` describes."""
-    return load_split(args, args.split, args.ids)
+    return load_split(args, split_name(args), args.ids)
+
+
+def split_name(args: argparse.Namespace) -> str:
+    """Return the split that `load_database` takes."""
+    return args.split or (args.voc_split if args.voc else "all")
 
 
 def load_split(args: argparse.Namespace, split: str, ids: Path | None) -> ImageDatabase:
-    """Return one split of the devkit that `add_data_arguments` describes."""
-    from rcnn_svm.data.voc import load_voc
+    """Return one split of the source that `add_data_arguments` describes."""
+    from rcnn_svm.data import load_coco, load_csv, load_voc, load_xml_folder, split_database
 
-    return load_voc(args.voc, args.year, split, ids=read_ids(ids) if ids else None, classes=class_names(args))
+    wanted, classes = read_ids(ids) if ids else None, class_names(args)
+    if args.voc:
+        if args.images:
+            raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
+        return load_voc(args.voc, args.year, split, ids=wanted, classes=classes)
+    if split not in ("train", "test", "all"):
+        raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
+    if args.xml:
+        database = load_xml_folder(args.xml, args.images, classes=classes)
+    else:
+        if not args.images:
+            kind = "coco" if args.coco else "csv"
+            raise InputError(f"--{kind} needs --images DIR (and --test-{kind} --test-images DIR), the image folder")
+        load, path = (load_coco, args.coco) if args.coco else (load_csv, args.csv)
+        database = load(path, args.images, classes=classes)
+    _tell_what_is_missing(database, args)
+    if split != "all":
+        database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
+    return database.subset(wanted) if wanted else database
+
+
+def _tell_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
+    """Tell which images are not used, and which classes have no objects: both may be slips."""
+    from rcnn_svm.data.image_folder import unused_images
+
+    folder = args.images or args.xml
+    unused = unused_images(database, folder)
+    if unused:
+        _tell(
+            f"not used, because {database.name} has no annotation of it: {len(unused)} of the images in {folder}, "
+            f"the first is {unused[0]}"
+        )
+    read, names = database.count_names()
+    for name in database.classes:
+        if not names[name]:
+            _tell(f"class {name!r} has no objects in {database.name}: none of {read} names it")
+
+
+@functools.cache
+def _tell(sentence: str) -> None:
+    """Print a sentence once, however many stages of a run have reason to."""
+    print(f"note: {sentence}", file=sys.stderr)
 
 
 def class_names(args: argparse.Namespace) -> list[str] | None:
@@ -64,7 +140,8 @@ def read_ids(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list of image ids {path}: {error}") from error
-    ids = [line.split("#")[0].strip() for line in lines]
+    # A # inside a word is part of a file's name.
+    ids = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
     ids = [image_id for image_id in ids if image_id]
     if not ids:
         raise InputError(f"{path} lists no image ids; write one a line")

@@ -1,5 +1,6 @@
 """Compares detections with the ground truth of an image set: average precision of every class in both PASCAL
-VOC protocols, 11 recall levels (VOC2007) and area under the curve (VOC2010 and later).
+VOC protocols, 11 recall levels (VOC2007) and area under the curve (VOC2010 and later). With --protocol coco also
+COCO's average precision and recall, over IoU 0.5 to 0.95 and by size (needs the extra rcnn-svm[coco]).
 
 The detections come from the test stage, or from VOC results files of any detector. Writes the table (CSV,
 Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
@@ -7,6 +8,7 @@ Markdown, JSON), precision-recall curves, pictures of some images with what was 
 
   rcnn-svm evaluate --detections cache/detections/NAME.h5 --voc VOCdevkit --split test
   rcnn-svm evaluate --comp4 results/VOC2007/Main --voc VOCdevkit --split test
+  rcnn-svm evaluate --detections cache/detections/NAME.h5 --csv boxes.csv --images photos --protocol coco
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_database
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, split_name
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -34,10 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR|PATTERN",
         help="VOC results files: a folder, or a path with %%s in the place of the class name",
     )
-    add_data_arguments(parser)
-    parser.set_defaults(split="test")
+    add_data_arguments(parser, voc_split="test")
     parser.add_argument(
-        "--iou", metavar="IOU", type=float, default=0.5, help="smallest IoU of a hit (default: %(default)s)"
+        "--protocol",
+        choices=("voc", "coco"),
+        default="voc",
+        help="the table to print; coco is computed besides voc (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--iou", metavar="IOU", type=float, default=0.5, help="smallest IoU of a VOC hit (default: %(default)s)"
     )
     parser.add_argument(
         "--nms",
@@ -74,7 +81,10 @@ def run(args: argparse.Namespace) -> None:
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
-    print(voc_text(result), end="\n\n", flush=True)
+    if args.protocol == "coco":
+        _evaluate_coco(out, detections, database)
+    else:
+        print(voc_text(result), end="\n\n", flush=True)
 
     _write_report(out, result, detections, database, args)
     print(f"wrote {out}")
@@ -88,6 +98,19 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
     if args.detections:
         return Detections.load(args.detections), args.detections.stem, 0.3 if args.nms is None else args.nms
     return read_comp4(args.comp4, database.classes, database.image_ids), f"{database.name}.comp4", args.nms
+
+
+def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -> None:
+    """Print the table of COCO's protocol and write it."""
+    from rcnn_svm.evaluation.coco import evaluate_coco
+    from rcnn_svm.files import provenance, write_text
+    from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_markdown, coco_text
+
+    result = evaluate_coco(detections, database, nms_threshold=None)
+    print(coco_text(result), end="\n\n", flush=True)
+    write_text(out / "coco_ap.csv", coco_csv(result))
+    write_text(out / "coco_ap.md", coco_markdown(result))
+    write_text(out / "coco_ap.json", coco_json(result, {"detections": detections.settings, **provenance()}))
 
 
 def _write_report(
@@ -105,7 +128,7 @@ def _write_report(
     write_text(out / "ap.md", voc_markdown(result))
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     save_precision_recall(result, out / "precision_recall.png")
-    write_comp4(detections, out / "comp4", args.split)
+    write_comp4(detections, out / "comp4", split_name(args))
     write_coco_results(detections, out / "coco_results.json")
     if args.pictures > 0:
         if args.thresh is None:

@@ -1,4 +1,11 @@
-"""Runs every stage on a VOC devkit: propose and extract for both splits, then train, test and evaluate.
+"""Runs every stage on an image set: propose and extract for both splits, then train, test and evaluate.
+
+The splits are those of a VOC devkit. Other sources are split by a seed, with every class on both sides, unless the
+test images have a file or folder of their own. OUT/train_ids.txt and OUT/test_ids.txt list which images were used.
+
+  rcnn-svm run --voc VOCdevkit --train-split trainval --test-split test
+  rcnn-svm run --csv boxes.csv --images photos --test-fraction 0.2
+  rcnn-svm run --coco train.json --images photos --test-coco test.json
 
 Prints each command before running it, so that any stage can be repeated by hand. Stages whose result is
 there already, made with the same settings, are skipped; an interrupted run goes on where it stopped.
@@ -10,6 +17,7 @@ import argparse
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
@@ -20,16 +28,46 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.proposals.methods import METHODS
 
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
+
 HELP = "run all stages: images in, mAP out"
+
+SOURCES = ("voc", "coco", "xml", "csv")
+
+
+class Side(NamedTuple):
+    """The images to train on, or those to test on.
+
+    Attributes:
+        source: the arguments that name where they come from, as every stage spells them.
+        split: of the source.
+        ids: file that restricts it, or None.
+        database: the images.
+        label: for the names of files.
+    """
+
+    source: argparse.Namespace
+    split: str
+    ids: Path | None
+    database: ImageDatabase
+    label: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     add_data_arguments(parser, split=False)
-    parser.add_argument("--train-split", default="trainval", help="split to train on (default: %(default)s)")
+    parser.add_argument(
+        "--train-split", help="split to train on (default: trainval of a devkit; of other sources train, or all)"
+    )
     parser.add_argument("--train-ids", metavar="FILE", type=Path, help="only these training images, one id a line")
-    parser.add_argument("--test-split", default="test", help="split to test on (default: %(default)s)")
+    parser.add_argument("--test-split", help="split to test on (default: test; all where it has a source of its own)")
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
+    own = parser.add_mutually_exclusive_group()
+    own.add_argument("--test-coco", metavar="FILE", type=Path, help="test on what this COCO file annotates")
+    own.add_argument("--test-xml", metavar="DIR", type=Path, help="test on what this folder of XML files annotates")
+    own.add_argument("--test-csv", metavar="FILE", type=Path, help="test on what this CSV file annotates")
+    parser.add_argument("--test-images", metavar="DIR", type=Path, help="image folder of these (default: --images)")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("cache/run"), help="for everything (default: %(default)s)"
     )
@@ -62,24 +100,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the stages one after the other."""
     from rcnn_svm.data.checks import require_ground_truth
 
-    train = load_split(args, args.train_split, args.train_ids)
-    test = load_split(args, args.test_split, args.test_ids)
+    train, test = _sides(args)
     # A class without examples would only be found out after hours of extraction.
-    require_ground_truth(train)
+    require_ground_truth(train.database)
+    _record(train, test, args.out)
 
-    sets = {
-        name: (database.name, split, ids)
-        for name, database, split, ids in (
-            ("train", train, args.train_split, args.train_ids),
-            ("test", test, args.test_split, args.test_ids),
-        )
-    }
-    features = {name: args.out / "features" / f"{sets[name][0]}.{args.backbone}" for name in sets}
+    def features(side: Side) -> Path:
+        return args.out / "features" / f"{side.label}.{args.backbone}"
+
     model = args.out / "model.h5"
     detections = args.out / "detections.h5"
-    for name, (label, split, ids) in sets.items():
-        data = _data(args, split, ids)
-        proposals = args.out / "proposals" / f"{label}.{args.method}.h5"
+    for side in (train, test):
+        data = _data(side)
+        proposals = args.out / "proposals" / f"{side.label}.{args.method}.h5"
         _stage(
             "propose",
             *data,
@@ -89,18 +122,18 @@ def run(args: argparse.Namespace) -> int:
         _stage(
             "extract",
             *data,
-            *("--proposals", proposals, "--backbone", args.backbone, "--out", features[name]),
+            *("--proposals", proposals, "--backbone", args.backbone, "--out", features(side)),
             *_optional(args, "layer", "weights", "crop_size"),
         )
     _stage(
         "train",
-        *("--features", features["train"], "--out", model, "--jobs", args.jobs, "--epochs", args.epochs),
+        *("--features", features(train), "--out", model, "--jobs", args.jobs, "--epochs", args.epochs),
         *("--solver", args.solver, "--svm-C", args.svm_C, "--pos-loss-weight", args.pos_loss_weight),
     )
-    _stage("test", "--features", features["test"], "--model", model, "--out", detections)
+    _stage("test", "--features", features(test), "--model", model, "--out", detections)
     _stage(
         "evaluate",
-        *("--detections", detections, *_data(args, args.test_split, args.test_ids)),
+        *("--detections", detections, *_data(test)),
         *("--pictures", args.pictures, "--out", args.out / "report"),
     )
     print(f"\nreport: {args.out / 'report'}")
@@ -109,13 +142,58 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _data(args: argparse.Namespace, split: str, ids: Path | None) -> list[object]:
+def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
+    """Return the images to train on and those to test on."""
+    own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
+    separate = any(own_test.values())
+    chosen = separate or (args.train_ids and args.test_ids)
+    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
+    train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
+    train = load_split(args, train_split, args.train_ids)
+    source = args
+    if separate:
+        # The classes are those of the training, whether or not all of them occur among the test images.
+        images = {"images": args.test_images or args.images, "classes": ",".join(train.classes)}
+        source = argparse.Namespace(**{**vars(args), **own_test, **images})
+    test = load_split(source, test_split, args.test_ids)
+    labels = (train.name, test.name) if train.name != test.name else (f"{train.name}_train", f"{test.name}_test")
+    return (
+        Side(args, train_split, args.train_ids, train, labels[0]),
+        Side(source, test_split, args.test_ids, test, labels[1]),
+    )
+
+
+def _record(train: Side, test: Side, out: Path) -> None:
+    """Print how many images are on each side, and write which."""
+    from rcnn_svm import __version__
+    from rcnn_svm.files import fingerprint, write_text
+
+    for name, side in (("train", train), ("test", test)):
+        ids = side.database.image_ids
+        made = f"# {shlex.join(str(word) for word in _data(side))}; rcnn-svm {__version__}; {fingerprint(ids)}"
+        write_text(out / f"{name}_ids.txt", "\n".join([made, *ids, ""]))
+        print(f"{name}: {side.database.name}, {len(ids)} images")
+    paths = ({side.database.image_path(i) for i in range(len(side.database))} for side in (train, test))
+    common = len(set.intersection(*paths))
+    if common:
+        print(f"warning: {common} images are on both sides, so the result says little about new images")
+
+
+def _data(side: Side) -> list[object]:
     """Return the arguments that name one of the two image sets."""
-    words: list[object] = ["--voc", args.voc, "--year", args.year, "--split", split]
-    if ids:
-        words += ["--ids", ids]
-    if args.classes:
-        words += ["--classes", args.classes]
+    source, words = side.source, []
+    for name in (*SOURCES, "images"):
+        if getattr(source, name):
+            words += [f"--{name}", getattr(source, name)]
+    if source.voc:
+        words += ["--year", source.year]
+    elif side.split != "all":
+        words += ["--test-fraction", source.test_fraction, "--split-seed", source.split_seed]
+    words += ["--split", side.split]
+    if side.ids:
+        words += ["--ids", side.ids]
+    if source.classes:
+        words += ["--classes", source.classes]
     return words
 
 

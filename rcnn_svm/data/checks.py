@@ -16,7 +16,7 @@ def require_ground_truth(database: ImageDatabase) -> None:
 
     Raises:
         InputError: a class has no ground truth (objects marked `difficult` count as ground truth, as in
-            training); the sentence tells which classes have how much.
+            training); the sentence tells how much was read, and which names how often.
     """
     counts = np.zeros(len(database.classes), np.int64)
     for i in range(len(database)):
@@ -24,12 +24,11 @@ def require_ground_truth(database: ImageDatabase) -> None:
     empty = [repr(c) for c, n in zip(database.classes, counts, strict=True) if n == 0]
     if not empty:
         return
-    order = np.argsort(-counts, kind="stable")
-    present = [f"{database.classes[k]} ({counts[k]})" for k in order if counts[k]]
+    read, names = database.count_names()
+    present = ", ".join(f"{name} ({count})" for name, count in names.most_common())
     subject, pronoun = ("class", "it") if len(empty) == 1 else ("classes", "them")
     verb = "has" if len(empty) == 1 else "have"
     raise InputError(
-        f"{subject} {', '.join(empty)} {verb} no ground truth in {database.name}: none of {len(database)} "
-        f"annotation files names {pronoun}; they name {', '.join(present) or 'none of the classes asked for'}; "
-        "pass --classes with the ones you want"
+        f"{subject} {', '.join(empty)} {verb} no ground truth in {database.name}: none of {read} names {pronoun}; "
+        f"they name {present or 'nothing'}; pass --classes with the ones you want"
     )

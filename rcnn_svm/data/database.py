@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ class ImageDatabase:
         image_ids: one identifier per image, unique, in evaluation order.
         image_path: maps an image id to the path of its image file.
         read_annotation: maps an image id to its `Annotation`; called once per image, when first needed.
+        count_names: maps image ids to what is read for them, in words such as `9 annotation files`, and to how
+            often every class name occurs there, left-out classes included; it explains a class without ground
+            truth. By default it counts the annotations.
 
     Raises:
         InputError: no classes, no images or an id listed twice.
@@ -54,12 +58,14 @@ class ImageDatabase:
         image_ids: Sequence[str],
         image_path: Callable[[str], Path],
         read_annotation: Callable[[str], Annotation],
+        count_names: Callable[[Sequence[str]], tuple[str, Counter[str]]] | None = None,
     ):
         self.name = name
         self.classes = tuple(classes)
         self.image_ids = tuple(image_ids)
         self._image_path = image_path
         self._read_annotation = functools.cache(read_annotation)
+        self._count_names = count_names or self._count_annotations
         self._image_digests = functools.cache(self._digest_image)
         if not self.classes:
             raise InputError(f"image set {name} has no classes")
@@ -118,8 +124,16 @@ class ImageDatabase:
         labels = array_digest(truth.boxes, truth.classes, truth.difficult)
         return fingerprint([self.image_digest(index), list(truth.image_size), labels])
 
-    def subset(self, image_ids: Sequence[str]) -> ImageDatabase:
+    def count_names(self) -> tuple[str, Counter[str]]:
+        """Return what the ground truth is read from, in words, and how often every class name occurs there."""
+        return self._count_names(self.image_ids)
+
+    def subset(self, image_ids: Sequence[str], name: str | None = None) -> ImageDatabase:
         """Return the database restricted to `image_ids`, in their order.
+
+        Args:
+            image_ids: which images.
+            name: of the new database; by default the old one's with a digest of the ids.
 
         Raises:
             InputError: an id is not in this database.
@@ -129,12 +143,18 @@ class ImageDatabase:
             if image_id not in known:
                 raise InputError(f"image {image_id} is not in {self.name} ({len(self)} images)")
         return ImageDatabase(
-            f"{self.name}_{fingerprint(list(image_ids))[:8]}",
+            name or f"{self.name}_{fingerprint(list(image_ids))[:8]}",
             self.classes,
             image_ids,
             self._image_path,
             self._read_annotation,
+            self._count_names,
         )
+
+    def _count_annotations(self, image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
+        found = (self._read_annotation(image_id).classes for image_id in image_ids)
+        names = Counter(self.classes[index] for classes in found for index in classes)
+        return f"the annotations of {len(image_ids)} images", names
 
     def _digest_image(self, index: int) -> str:
         path = self.image_path(index)

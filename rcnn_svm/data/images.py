@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from rcnn_svm.errors import InputError
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 # Formats whose decoder hands out 16-bit samples as 32-bit integers in 0..65535, depending on Pillow's version.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+# EXIF orientations that lay the image on its side.
+_TURNED = (5, 6, 7, 8)
 
 
 def load_image(path: str | os.PathLike) -> np.ndarray:
@@ -30,9 +34,33 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
         InputError: the file is missing, unreadable, no image, truncated, damaged, so large that Pillow takes it
             for a decompression bomb, or of a pixel type without a defined range (32-bit integer or float).
     """
+    with _opened(path) as image:
+        return np.array(_to_rgb(ImageOps.exif_transpose(image), image.format), np.uint8)
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Read the size of an image from its header, as `load_image` will decode it.
+
+    Args:
+        path: a file in any format Pillow reads.
+
+    Returns:
+        (height, width), pixels, with the EXIF orientation applied.
+
+    Raises:
+        InputError: the file is missing, unreadable or no image.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in _TURNED else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """Yield an image file opened by Pillow; what opening or decoding it raises becomes one sentence."""
     try:
         with Image.open(path) as image:
-            return np.array(_to_rgb(ImageOps.exif_transpose(image), image.format), np.uint8)
+            yield image
     except FileNotFoundError as error:
         raise InputError(f"image file {path} does not exist; correct the path or restore the file") from error
     except Image.UnidentifiedImageError as error:

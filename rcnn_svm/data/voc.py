@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.images import load_image
+from rcnn_svm.data.voc_xml import object_names, read_voc_xml
 from rcnn_svm.errors import InputError
 
 VOC_CLASSES = (
@@ -70,7 +70,7 @@ def load_voc(
         InputError: a folder, split or id that does not exist, a class that nothing names, or (when read) an
             annotation that is missing, malformed, contradictory or names an unknown class.
 
-    Source: `imdb_from_voc.m` and `roidb_from_voc.m` of R-CNN, `PASreadrecord.m` of the VOC devkit.
+    Source: `imdb_from_voc.m` and `roidb_from_voc.m` of R-CNN.
     """
     folder = _find_voc_folder(Path(root), year)
     name = f"voc_{year}_{split}"
@@ -95,9 +95,18 @@ def load_voc(
         if not path.is_file() and is_secret():
             # Secret after 2007: such images can be detected in, for the evaluation server, but not evaluated.
             return _no_annotation(load_image(image_path(image_id)).shape[:2])
-        return _read_annotation(path, class_index, ignore_others=classes is not None)
+        return read_voc_xml(
+            path,
+            class_index,
+            ignore_others=classes is not None,
+            unknown="is not one of the 20 VOC classes; name the classes of your own data with --classes",
+        )
 
-    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation)
+    def count_names(image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
+        counts = (object_names(annotation_path(image_id)) for image_id in image_ids)
+        return f"{len(image_ids)} annotation files", sum(counts, Counter())
+
+    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation, count_names)
     return database if ids is None else database.subset(ids)
 
 
@@ -153,7 +162,7 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
         unknown = [c for c in unknown if c not in names]
         if not unknown:
             return
-        names.update(_text(o, "name", path) for o in _parse(path).findall("object"))
+        names += object_names(path)
     unknown = [c for c in unknown if c not in names]
     if unknown:
         raise InputError(
@@ -163,84 +172,6 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
         )
 
 
-def _read_annotation(path: Path, class_index: dict[str, int], ignore_others: bool) -> Annotation:
-    """Return the objects of one annotation file whose classes are in `class_index`."""
-    root = _parse(path)
-    width, height = (_number(root, f"size/{side}", path, int) for side in ("width", "height"))
-    if width < 1 or height < 1:
-        raise InputError(f"{path}: the image size is {width} x {height}; both must be at least 1 pixel")
-    boxes, classes, difficult, truncated = [], [], [], []
-    for number, element in enumerate(root.findall("object"), 1):
-        name = _text(element, "name", path)
-        where = f"{path}, object {number} ({name})"
-        if name not in class_index:
-            if ignore_others:
-                continue
-            raise InputError(
-                f"{where}: {name!r} is not one of the 20 VOC classes; name the classes of your own data with --classes"
-            )
-        # Direct children only: the <part> elements of an object have names and boxes of their own.
-        x1, y1, x2, y2 = (_number(element, f"bndbox/{side}", where, float) for side in ("xmin", "ymin", "xmax", "ymax"))
-        if not (1 <= x1 <= x2 <= width and 1 <= y1 <= y2 <= height):
-            raise InputError(
-                f"{where}: box xmin={x1:g} ymin={y1:g} xmax={x2:g} ymax={y2:g} is empty or reaches outside "
-                f"the image of {width} x {height} pixels, which VOC counts from 1; correct the annotation"
-            )
-        boxes.append((x1 - 1, y1 - 1, x2 - 1, y2 - 1))
-        classes.append(class_index[name])
-        difficult.append(_flag(element, "difficult", where))
-        truncated.append(_flag(element, "truncated", where))
-    return Annotation(
-        image_size=(height, width),
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        classes=np.array(classes, np.int64),
-        difficult=np.array(difficult, bool),
-        truncated=np.array(truncated, bool),
-    )
-
-
 def _no_annotation(image_size: tuple[int, int]) -> Annotation:
     none = np.zeros(0, bool)
     return Annotation(image_size, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), none, none)
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    """Return the root element of an annotation file."""
-    try:
-        return ElementTree.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"annotation file {path} does not exist; restore it or take the image out of the split"
-        ) from error
-    except ElementTree.ParseError as error:
-        raise InputError(
-            f"{path}, line {error.position[0]}: malformed XML ({error}); correct or restore the annotation"
-        ) from error
-    except (OSError, LookupError, ValueError) as error:
-        raise InputError(f"annotation file {path} cannot be read: {error}") from error
-
-
-def _text(element: ElementTree.Element, tag: str, where: Path | str) -> str:
-    """Return the text of a child element."""
-    text = (element.findtext(tag) or "").strip()
-    if not text:
-        raise InputError(f"{where}: <{tag}> is missing or empty in <{element.tag}>; correct the annotation")
-    return text
-
-
-def _number(element: ElementTree.Element, tag: str, where: Path | str, kind: type) -> float:
-    """Return the number in a child element."""
-    text = _text(element, tag, where)
-    try:
-        return kind(text)
-    except ValueError as error:
-        expected = "a whole number" if kind is int else "a number"
-        raise InputError(f"{where}: <{tag}> is {text!r}, expected {expected}; correct the annotation") from error
-
-
-def _flag(element: ElementTree.Element, tag: str, where: str) -> bool:
-    """Return a 0/1 child element as bool; where it is missing, False, as older years and own data leave it out."""
-    text = (element.findtext(tag) or "0").strip()
-    if text not in ("0", "1"):
-        raise InputError(f"{where}: <{tag}> is {text!r}, expected 0 or 1; correct the annotation")
-    return text == "1"

@@ -69,7 +69,7 @@ def read_comp4(source: str | os.PathLike, classes: Sequence[str], image_ids: Seq
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the results of class {name!r} from {path}: {error}") from error
         for number, line in enumerate(lines, 1):
-            fields = line.split()
+            fields = line.strip().rsplit(maxsplit=5)  # file names may hold spaces
             if not fields:
                 continue
             try:

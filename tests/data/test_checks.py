@@ -33,11 +33,11 @@ def test_names_the_class_and_what_there_is():
     with pytest.raises(InputError) as caught:
         require_ground_truth(database_of(["bicycle", "chair", "person"], [1, 2], [2], []))
     assert str(caught.value) == (
-        "class 'bicycle' has no ground truth in toy_train: none of 3 annotation files names it; "
+        "class 'bicycle' has no ground truth in toy_train: none of the annotations of 3 images names it; "
         "they name person (2), chair (1); pass --classes with the ones you want"
     )
 
 
 def test_names_all_empty_classes():
-    with pytest.raises(InputError, match=r"classes 'a', 'b' have no ground truth .* they name none of the classes"):
+    with pytest.raises(InputError, match=r"classes 'a', 'b' have no ground truth .* they name nothing"):
         require_ground_truth(database_of(["a", "b"], [], []))

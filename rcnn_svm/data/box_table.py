@@ -1,0 +1,120 @@
+"""The objects of many images in one table: what COCO's JSON and CSV files come down to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm.data.class_names import choose_classes
+from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.data.image_folder import image_ids_of, set_name
+from rcnn_svm.errors import InputError
+
+# Pixels that a box may reach outside its image: exporters round, and some count from 1.
+TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """The objects that one file describes.
+
+    Attributes:
+        path: the file.
+        entries: what it calls an object, in the plural, such as `rows`.
+        file_names: I image files, relative to the image folder.
+        names: C class names, in the order of default class indices.
+        image: (N,) int64, indices into `file_names`.
+        label: (N,) int64, indices into `names`.
+        boxes: (N, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
+        difficult: (N,) bool.
+        describe: maps an object's index to where it is in the file and its box as the file has it.
+    """
+
+    path: Path
+    entries: str
+    file_names: Sequence[str]
+    names: Sequence[str]
+    image: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    difficult: np.ndarray
+    describe: Callable[[int], str]
+
+
+def fit_boxes(boxes: np.ndarray, image_size: tuple[int, int], describe: Callable[[int], str]) -> np.ndarray:
+    """Return the boxes of an image, cut to it where rounding took them outside by up to 1 pixel.
+
+    Args:
+        boxes: (M, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
+        image_size: (height, width), pixels.
+        describe: maps a box's index to where it comes from.
+
+    Returns:
+        (M, 4) float32.
+
+    Raises:
+        InputError: a box ends before it begins, or reaches farther outside.
+    """
+    height, width = image_size
+    limit = np.array([width, height, width, height]) - 1
+    wrong = (boxes < -TOLERANCE).any(axis=1) | (boxes > limit + TOLERANCE).any(axis=1)
+    wrong |= (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if wrong.any():
+        raise InputError(
+            f"{describe(int(wrong.argmax()))} is empty or reaches outside the image of {width} x {height} pixels; "
+            "correct it"
+        )
+    return np.clip(boxes, 0, limit).astype(np.float32)
+
+
+def open_table(
+    table: BoxTable, folder: Path, image_size: Callable[[int], tuple[int, int]], classes: Sequence[str] | None
+) -> ImageDatabase:
+    """Return the image set that a table describes.
+
+    Args:
+        table: images and objects.
+        folder: where the image files are.
+        image_size: maps an image's index to its (height, width); called when its annotation is first needed.
+        classes: names that define the class indices, all others being ignored; None for all that have objects.
+
+    Raises:
+        InputError: see `choose_classes` and `image_ids_of`.
+    """
+    image_ids = image_ids_of(table.file_names, table.path)
+    index_of = {image_id: index for index, image_id in enumerate(image_ids)}
+    totals = np.bincount(table.label, minlength=len(table.names)).tolist()
+    names = Counter({name: count for name, count in zip(table.names, totals, strict=True) if count})
+    classes = choose_classes(names, table.names, classes, table.path)
+    class_index = np.array([classes.index(name) if name in classes else -1 for name in table.names], np.int64)
+    by_image = np.argsort(table.image, kind="stable")
+    first = np.searchsorted(table.image[by_image], np.arange(len(image_ids) + 1))
+
+    def rows_of(image_id: str) -> np.ndarray:
+        index = index_of[image_id]
+        return by_image[first[index] : first[index + 1]]
+
+    def image_path(image_id: str) -> Path:
+        return folder / table.file_names[index_of[image_id]]
+
+    def read_annotation(image_id: str) -> Annotation:
+        rows = rows_of(image_id)
+        rows = rows[class_index[table.label[rows]] >= 0]
+        size = image_size(index_of[image_id])
+        return Annotation(
+            image_size=size,
+            boxes=fit_boxes(table.boxes[rows], size, lambda index: table.describe(int(rows[index]))),
+            classes=class_index[table.label[rows]],
+            difficult=table.difficult[rows],
+            truncated=np.zeros(len(rows), bool),
+        )
+
+    def count_names(image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
+        labels = [label for image_id in image_ids for label in table.label[rows_of(image_id)].tolist()]
+        return f"{len(labels)} {table.entries} of {table.path}", Counter(table.names[label] for label in labels)
+
+    return ImageDatabase(set_name(table.path), classes, image_ids, image_path, read_annotation, count_names)

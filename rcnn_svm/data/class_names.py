@@ -1,0 +1,45 @@
+"""Which classes an image set of one's own has."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rcnn_svm.errors import InputError
+
+# They separate names in --classes, and folders in the names of the files that results are written to.
+_FORBIDDEN = (",", "/", "\\", "\n")
+
+
+def choose_classes(
+    names: Counter[str], order: Iterable[str], classes: Sequence[str] | None, source: str | os.PathLike
+) -> tuple[str, ...]:
+    """Return the class names of an image set, whose order defines the class indices.
+
+    Args:
+        names: how many objects the annotations have of every name.
+        order: every name, in the order of the result where `classes` is None; those without objects are left out.
+        classes: the choice; None for all names that occur.
+        source: what was read, for the messages.
+
+    Raises:
+        InputError: no name occurs and none is chosen, a class is chosen twice, no object has one of those chosen
+            although there are objects, or a name holds a character that separates names.
+    """
+    if classes is None:
+        classes = [name for name in order if names[name]]
+        if not classes:
+            raise InputError(f"{source} has no objects, so its classes are unknown; name them with --classes")
+    elif names and not any(names[name] for name in classes):
+        wanted = " or ".join(repr(name) for name in classes)
+        found = ", ".join(f"{name} ({count})" for name, count in names.most_common() if count)
+        raise InputError(f"no object in {source} is called {wanted}; the names there are {found}")
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
+    for name in classes:
+        forbidden = [character for character in _FORBIDDEN if character in name]
+        if forbidden:
+            raise InputError(f"{source}: class name {name!r} holds {forbidden[0]!r}; rename the class")
+    return tuple(classes)

@@ -1,0 +1,78 @@
+"""A folder of image files that annotations name: identifiers, sizes, and what nothing names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.errors import InputError
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def check_folder(folder: str | os.PathLike, what: str) -> Path:
+    """Return a folder as a path.
+
+    Args:
+        folder: the folder.
+        what: it is, for the message, such as `image folder`.
+
+    Raises:
+        InputError: it does not exist or is a file.
+    """
+    if not Path(folder).is_dir():
+        problem = "is a file, expected a folder" if Path(folder).exists() else "does not exist; correct the path"
+        raise InputError(f"{what} {folder} {problem}")
+    return Path(folder)
+
+
+def set_name(path: str | os.PathLike) -> str:
+    """Return the name of an image set that comes from `path`, fit for file names."""
+    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().stem)
+
+
+def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[str]:
+    """Return the identifiers of image files: their names without suffix.
+
+    Args:
+        file_names: names relative to the image folder, subfolders included.
+        source: what names them, for the messages.
+
+    Raises:
+        InputError: a name is absolute or leads out of the folder, or two differ in their suffix only.
+    """
+    named: dict[str, str] = {}
+    for file_name in file_names:
+        path = PurePosixPath(file_name)
+        if not path.name or path.is_absolute() or ".." in path.parts:
+            raise InputError(
+                f"{source} names the image {file_name!r}, expected a name inside the image folder; "
+                "write names relative to it"
+            )
+        image_id = str(path.with_suffix(""))
+        if image_id in named:
+            raise InputError(
+                f"{source} names the images {named[image_id]} and {file_name}, which cannot be told apart without "
+                "their suffix; rename one of them"
+            )
+        named[image_id] = file_name
+    return list(named)
+
+
+def unused_images(database: ImageDatabase, folder: str | os.PathLike) -> list[str]:
+    """Return the image files that lie beside those of a database and are not in it, sorted.
+
+    Args:
+        database: the images used.
+        folder: their folder; subfolders count where an image used lies in them.
+
+    Returns:
+        Paths relative to `folder`.
+    """
+    used = {database.image_path(index) for index in range(len(database))}
+    files = (path for parent in {Path(folder), *(path.parent for path in used)} for path in parent.glob("*.*"))
+    left = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path not in used]
+    return sorted(str(path.relative_to(folder)) for path in left)

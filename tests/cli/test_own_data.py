@@ -1,0 +1,238 @@
+"""Data of one's own through the command line: every source to the same result, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cli.main import main
+from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.proposals.store import ProposalSet
+
+NAMES = ",".join(SYNTHETIC_CLASSES)
+QUICK = ["--method", "sliding", "--max-boxes", "30", "--crop-size", "32", "--svm-C", "0.01", "--pictures", "0"]
+
+
+def run(out, *words) -> None:
+    assert main([*map(str, ["run", *words, *QUICK, "--out", out])]) == 0
+
+
+def report(out) -> list[dict]:
+    return json.loads((out / "report" / "results.json").read_text())["classes"]
+
+
+def refused(capsys, argv, *told: str) -> None:
+    """Run a command that must fail with one sentence holding the texts in `told`."""
+    capsys.readouterr()
+    assert main([str(word) for word in argv]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    for text in told:
+        assert re.search(text, errors[0]), errors[0]
+
+
+@pytest.fixture(scope="module")
+def split_run(own_data, tmp_path_factory) -> Path:
+    """A run on CSV with an automatic split."""
+    out = tmp_path_factory.mktemp("split") / "out"
+    run(out, "--csv", own_data.csv, "--images", own_data.images, "--split-seed", "4")
+    return out
+
+
+@pytest.fixture(scope="module")
+def separate_run(own_data, tmp_path_factory) -> Path:
+    """A run on CSV with test images of a file of the same name, in which one class does not occur."""
+    root = tmp_path_factory.mktemp("separate")
+    rows = list(csv.reader((own_data.root / "test.csv").open()))
+    with (root / "trainval.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(row for row in rows if row[5] != "ring")
+    files = ["--csv", own_data.root / "trainval.csv", "--test-csv", root / "trainval.csv"]
+    run(root / "out", *files, "--images", own_data.images, "--classes", NAMES)
+    return root / "out"
+
+
+def test_features_are_those_of_the_devkit(own_data, separate_run, tmp_path):
+    argv = ["extract", "--voc", own_data.voc, "--classes", NAMES, "--crop-size", "32", "--out", tmp_path / "f"]
+    proposals = separate_run / "proposals" / "trainval_train.sliding.h5"
+    assert main([*map(str, [*argv, "--proposals", proposals])]) == 0
+    caches = [FeatureCache.open(path) for path in (tmp_path / "f", separate_run / "features" / "trainval_train.lite0")]
+    assert caches[0].image_ids == caches[1].image_ids
+    for i in range(caches[0].num_images):
+        for field in ("boxes", "features", "label", "overlap", "difficult"):
+            np.testing.assert_array_equal(*(getattr(cache.regions(i), field) for cache in caches))
+
+
+@pytest.mark.parametrize("source", ["coco", "csv", "xml"])
+def test_evaluation_is_that_of_the_devkit(own_data, tmp_path, source):
+    database = load_voc(own_data.voc, split="test", classes=SYNTHETIC_CLASSES)
+    rng = np.random.default_rng(0)
+    annotations = [database.annotation(i) for i in range(len(database))]
+    image = np.repeat(np.arange(len(database)), [3 * len(a.boxes) for a in annotations])
+    boxes = np.concatenate([np.repeat(a.boxes, 3, axis=0) for a in annotations])
+    cls = np.concatenate([np.repeat(a.classes, 3) for a in annotations])
+    boxes[:, 2:] += rng.integers(0, 30, (len(boxes), 2))
+    found = Detections(database.image_ids, database.classes, image, cls, boxes, rng.random(len(boxes)))
+    found.save(tmp_path / "d.h5")
+    (tmp_path / "ids.txt").write_text("\n".join(own_data.splits["test"]))
+    results = []
+    own = [f"--{source}", getattr(own_data, source), "--images", own_data.images, "--ids", tmp_path / "ids.txt"]
+    for name, words in {"voc": ["--voc", own_data.voc], "own": own}.items():
+        argv = ["evaluate", *words, "--classes", NAMES, "--detections", tmp_path / "d.h5", "--pictures", "0"]
+        assert main([*map(str, [*argv, "--out", tmp_path / name])]) == 0
+        results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert results[0]["classes"] == results[1]["classes"]
+    assert 0 < results[0]["map_area"] < 1
+
+
+def test_automatic_split_is_told_and_recorded(own_data, split_run, capsys):
+    sides = [(split_run / f"{name}_ids.txt").read_text().splitlines() for name in ("train", "test")]
+    assert all(re.match(r"# .*--split-seed 4 --split (train|test); rcnn-svm", lines[0]) for lines in sides)
+    train, test = (set(lines[1:]) for lines in sides)
+    assert (len(train), len(test)) == (12, 4) and len(train | test) == 16
+    before = {path: path.stat().st_mtime_ns for path in split_run.rglob("*.h5")}
+    run(split_run, "--csv", own_data.csv, "--images", own_data.images, "--split-seed", "4")
+    printed = capsys.readouterr().out
+    assert "train: boxes_train, 12 images" in printed and "test: boxes_test, 4 images" in printed
+    assert {path: path.stat().st_mtime_ns for path in split_run.rglob("*.h5")} == before
+
+
+def test_stages_by_hand_take_what_the_run_made(own_data, split_run, tmp_path, capsys):
+    data = ["--csv", own_data.csv, "--images", own_data.images]
+    detections = ["--detections", split_run / "detections.h5", "--pictures", "0", "--out", tmp_path / "r"]
+    by_split = ["evaluate", *data, "--split", "test", "--split-seed", "4", *detections]
+    assert main([*map(str, by_split)]) == 0
+    assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
+    assert len(list((tmp_path / "r" / "comp4").glob("comp4_det_test_*.txt"))) == 5
+    by_ids = ["evaluate", *data, "--ids", split_run / "test_ids.txt", *detections]
+    assert main([*map(str, by_ids)]) == 0
+    assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
+    # Without --split, a stage takes all images.
+    argv = ["propose", *data, "--method", "sliding", "--max-boxes", "5", "--out", tmp_path / "p.h5"]
+    assert main([*map(str, argv)]) == 0
+    assert sorted(ProposalSet.load(tmp_path / "p.h5").image_ids) == sorted(itertools.chain(*own_data.splits.values()))
+
+
+def test_test_images_may_have_a_file_of_the_same_name_and_lack_a_class(own_data, separate_run, tmp_path, capsys):
+    assert sorted(path.name for path in (separate_run / "features").iterdir()) == [
+        *("trainval_test.lite0", "trainval_train.lite0")
+    ]
+    found = {entry["class"]: entry for entry in report(separate_run)}
+    assert found["ring"]["objects"] == 0 and found["ring"]["ap_area"] is None and len(found) == 5
+    data = ["--csv", own_data.csv, "--images", own_data.images, "--classes", "ball,unicorn", "--out", tmp_path / "p.h5"]
+    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *data])]) == 0
+    assert "note: class 'unicorn' has no objects in boxes: none of" in capsys.readouterr().err
+
+
+def test_images_on_both_sides_are_told(own_data, tmp_path, capsys):
+    argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--train-split", "all", "--out", tmp_path / "o"]
+    argv += ["--merge-iou", "7"]  # ends the run at its first stage
+    assert main([*map(str, argv)]) == 2
+    assert "warning: 4 images are on both sides" in capsys.readouterr().out
+
+
+def test_unused_images_are_told(own_data, tmp_path, capsys):
+    photos = shutil.copytree(own_data.images, tmp_path / "photos")
+    (photos / "notes.txt").write_text("no image")
+    data = ["--csv", own_data.root / "test.csv", "--images", photos, "--out", tmp_path / "p.h5"]
+    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *data])]) == 0
+    told = f"note: not used, because test has no annotation of it: 12 of the images in {photos}, the first is 000001"
+    assert told in capsys.readouterr().err
+
+
+def test_coco_protocol(own_data, split_run, tmp_path, capsys):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed; it comes with the extra rcnn-svm[coco]")
+    argv = ["evaluate", "--protocol", "coco", "--csv", own_data.csv, "--images", own_data.images]
+    argv += ["--ids", split_run / "test_ids.txt", "--detections", split_run / "detections.h5", "--pictures", "0"]
+    assert main([*map(str, [*argv, "--out", tmp_path])]) == 0
+    header = capsys.readouterr().out.splitlines()[0]
+    assert re.match(r"class +objects .* AP +AP50 +AP75 +AP small .* AR1 +AR10", header)
+    content = json.loads((tmp_path / "coco_ap.json").read_text())
+    assert 0 <= content["means"]["ap"] <= content["means"]["ap50"] <= 1
+    assert [entry["objects"] for entry in content["classes"]] == [entry["objects"] for entry in report(split_run)]
+    assert (tmp_path / "coco_ap.csv").exists() and (tmp_path / "coco_ap.md").exists()
+
+
+def test_coco_protocol_without_its_extra(own_data, split_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
+    argv = ["evaluate", "--protocol", "coco", "--csv", own_data.csv, "--images", own_data.images, "--out", tmp_path]
+    argv += ["--ids", split_run / "test_ids.txt", "--detections", split_run / "detections.h5"]
+    refused(capsys, argv, r"needs pycocotools, which is not installed; install it with: pip install 'rcnn-svm\[coco\]'")
+
+
+def test_sources_that_do_not_fit_together(own_data, tmp_path, capsys):
+    propose, out = ["propose", "--method", "sliding"], ["--out", tmp_path / "p.h5"]
+    refused(capsys, [*propose, "--csv", own_data.csv, *out], "--csv needs --images DIR")
+    refused(capsys, [*propose, "--coco", own_data.coco, *out], "--coco needs --images DIR")
+    voc = ["--voc", own_data.voc, "--images", own_data.images]
+    refused(capsys, [*propose, *voc, *out], "--images is for --coco, --csv and --xml")
+    data = ["--csv", own_data.csv, "--images", own_data.images]
+    refused(
+        capsys,
+        [*propose, *data, "--split", "val", *out],
+        "split 'val' exists in VOC devkits only",
+        "train, test or all",
+    )
+    refused(capsys, [*propose, *data, "--split", "test", "--test-fraction", "1.5", *out], "between 0 and 1, not 1.5")
+    refused(capsys, [*propose, *data, "--split", "test", "--split-seed", "-3", *out], "seed of the split is -3")
+    refused(capsys, [*propose, *data, "--classes", "dragon", *out], r"boxes\.csv is called 'dragon'", r"ball \(")
+    for argv in ([*propose, *out], [*propose, *data, "--xml", own_data.xml, *out]):
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, argv)])
+        assert stop.value.code == 2
+    assert not (tmp_path / "p.h5").exists()
+
+
+def test_class_without_ground_truth_tells_what_was_read(own_data, tmp_path, capsys):
+    rows = len((own_data.root / "trainval.csv").read_text().splitlines()) - 1
+    empty = sum(line.endswith(",,,,,,") for line in (own_data.root / "trainval.csv").read_text().splitlines())
+    told = rf"'dragon' has no ground truth in trainval: none of {rows - empty} rows of .*trainval\.csv names it"
+    data = ["--images", own_data.images, "--classes", "ball,dragon", "--out", tmp_path / "run"]
+    separate = ["--csv", own_data.root / "trainval.csv", "--test-csv", own_data.root / "test.csv"]
+    refused(capsys, ["run", *separate, *data], told, r"they name \w+ \(\d+\), .*ball \(\d+\)")
+    refused(capsys, ["run", "--coco", own_data.coco, *data], "boxes_train: none of .* annotations of .*boxes.json")
+    refused(capsys, ["run", "--xml", own_data.xml, *data], "annotations_train: none of 12 annotation files names it")
+    assert not (tmp_path / "run").exists(), "told before hours are spent"
+
+
+def test_a_bad_box_names_its_file_and_row(own_data, tmp_path, capsys):
+    out = ["--method", "sliding", "--out", tmp_path / "p.h5", "--images", own_data.images]
+    text = own_data.csv.read_text().splitlines()
+    (tmp_path / "b.csv").write_text("\n".join([*text, "000001.jpg,5,5,5000,6,ball,0"]))
+    line = len(text) + 1
+    refused(capsys, ["propose", "--csv", tmp_path / "b.csv", *out], rf"b\.csv, line {line} \(ball\): box .*x2=5000")
+    content = json.loads(own_data.coco.read_text())
+    content["annotations"][0]["bbox"][2] = 5000
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    number = content["annotations"][0]["id"]
+    refused(capsys, ["propose", "--coco", tmp_path / "b.json", *out], rf"b\.json, annotation {number} .*5000")
+    broken = shutil.copytree(own_data.xml, tmp_path / "xml")
+    path = next(p for p in sorted(broken.iterdir()) if "<object>" in p.read_text())
+    path.write_text(re.sub(r"<xmax>\d+</xmax>", "<xmax>5000</xmax>", path.read_text(), count=1))
+    refused(capsys, ["propose", "--xml", broken, *out], rf"{path.name}, object 1 .*xmax=5000")
+
+
+@pytest.mark.parametrize("source", ["coco", "csv", "xml"])
+def test_files_that_are_missing_or_damaged(own_data, tmp_path, capsys, source):
+    argv = ["propose", "--images", own_data.images, "--out", tmp_path / "p.h5", f"--{source}"]
+    refused(capsys, [*argv, tmp_path / "none"], "none does not exist")
+    place = tmp_path / "damaged"
+    if source == "xml":
+        shutil.copytree(own_data.xml, place)
+        next(place.iterdir()).write_text("<annotation>")
+    else:
+        place.write_text("no such format")
+    refused(capsys, [*argv, place], "damaged.*(malformed|no column)")
+    images = ["propose", f"--{source}", getattr(own_data, source), "--images", tmp_path / "nowhere"]
+    refused(capsys, images, "image folder .*nowhere does not exist")

@@ -1,0 +1,128 @@
+"""COCO's JSON: box convention, category order, crowds, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rcnn_svm.data.coco import coco_to_boxes, load_coco
+from rcnn_svm.errors import InputError
+
+IMAGE = {"id": 1, "file_name": "sub/a.jpg", "width": 50, "height": 40}
+DOG = {"id": 3, "name": "dog"}
+
+
+def entry(bbox=(2, 3, 10, 10), **more):
+    return {"id": 17, "image_id": 1, "category_id": 3, "bbox": list(bbox), **more}
+
+
+def load(folder, annotations=(), images=(IMAGE,), categories=(DOG,), **options):
+    content = {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
+    (folder / "my boxes.json").write_text(json.dumps(content))
+    return load_coco(folder / "my boxes.json", folder, **options)
+
+
+@given(st.lists(st.tuples(*[st.integers(1, 500)] * 4), max_size=8))
+def test_a_coco_export_of_voc_boxes_gives_them_back(corners):
+    voc = np.array([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners], float).reshape(-1, 4)
+    export = np.column_stack([voc[:, 0] - 1, voc[:, 1] - 1, voc[:, 2] - voc[:, 0] + 1, voc[:, 3] - voc[:, 1] + 1])
+    np.testing.assert_array_equal(coco_to_boxes(export), voc - 1)
+
+
+def test_fractions_and_slivers(tmp_path):
+    database = load(tmp_path, [entry((10.25, 3, 5.5, 7)), entry((4, 5, 0.25, 8))])
+    np.testing.assert_array_equal(database.annotation(0).boxes, [[10.25, 3, 14.75, 9], [4, 5, 4, 12]])
+
+
+def test_boxes_outside_by_rounding_are_cut(tmp_path):
+    boxes = load(tmp_path, [entry((-0.5, -1, 51, 42)), entry((49.8, 39, 1.2, 2))]).annotation(0).boxes
+    np.testing.assert_array_equal(boxes, [[0, 0, 49, 39], [49, 39, 49, 39]])
+    assert boxes.dtype == np.float32
+
+
+@pytest.mark.parametrize("bbox", [(-2, 0, 5, 5), (0, 0, 52, 5), (0, 0, 5, 42), (3, 3, 0, 5), (3, 3, 5, -1)])
+def test_boxes_outside_or_empty(tmp_path, bbox):
+    database = load(tmp_path, [entry(), entry(bbox)])
+    told = ", ".join(f"{value:g}" for value in bbox)
+    with pytest.raises(InputError, match=rf"my boxes\.json, annotation 17 \(dog\): bbox \[{told}\] .* 50 x 40 pixels"):
+        database.annotation(0)
+
+
+def test_crowds_and_ignored_objects_are_difficult(tmp_path):
+    annotations = [entry(), entry(iscrowd=1), entry(ignore=1), entry(iscrowd=0, ignore=0)]
+    assert load(tmp_path, annotations).annotation(0).difficult.tolist() == [False, True, True, False]
+
+
+def test_names_order_and_images_without_objects(tmp_path):
+    other = {"id": 2, "file_name": "b.png", "width": 8, "height": 6}
+    categories = [{"id": 9, "name": "ant"}, DOG, {"id": 1, "name": "empty"}]
+    database = load(tmp_path, [entry(), entry(category_id=9)], [IMAGE, other], categories)
+    assert database.name == "my-boxes"
+    assert database.classes == ("dog", "ant")
+    assert database.image_ids == ("sub/a", "b")
+    assert database.image_path(0) == tmp_path / "sub" / "a.jpg"
+    assert database.annotation(1).boxes.shape == (0, 4)
+    assert database.annotation(1).image_size == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": [entry(image_id=8)]}, "annotation 17: image_id 8 is not among the 1 ids"),
+        ({"annotations": [entry(category_id=8)]}, "annotation 17: category_id 8 is not among the 1 ids"),
+        ({"annotations": [entry([1, 2, 3])]}, r"annotation 17: bbox is \[1, 2, 3\], expected four numbers"),
+        ({"annotations": [entry(["a", 2, 3, 4])]}, r"annotation 17: bbox is \['a', 2, 3, 4\], expected four numbers"),
+        ({"annotations": [{"id": 4}]}, "annotation 4: image_id is None, expected a whole number"),
+        ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, r"image 2 \(b\.jpg\): another image has the id 1 too"),
+        ({"images": [{**IMAGE, "width": 0}]}, r"image 1 \(sub/a\.jpg\): the size is 0 x 40"),
+        ({"images": [{**IMAGE, "height": "40"}]}, r"height is '40', expected a whole number"),
+        ({"images": [{"id": 1}]}, "image 1: file_name is None, expected a text"),
+        ({"images": [{**IMAGE, "file_name": "../a.jpg"}]}, r"'\.\./a\.jpg', expected a name inside the image folder"),
+        ({"images": [{**IMAGE, "file_name": "/a.jpg"}]}, "expected a name inside the image folder"),
+        ({"images": [IMAGE, {**IMAGE, "id": 2, "file_name": "sub/a.png"}]}, r"sub/a\.jpg and sub/a\.png.*told apart"),
+        ({"categories": [DOG, {"id": 4, "name": "dog"}]}, "two categories called 'dog'"),
+        ({"categories": [{"id": 3, "name": "dog/cat"}]}, "class name 'dog/cat' holds '/'"),
+        ({"categories": [{"id": 3}]}, "category 1: name is None, expected a text"),
+        ({"annotations": []}, "has no objects, so its classes are unknown; name them with --classes"),
+    ],
+)
+def test_bad_content(tmp_path, change, message):
+    with pytest.raises(InputError, match=rf"my boxes\.json.*{message}"):
+        load(tmp_path, **{"annotations": [entry()], **change})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [],\n "annotations" []}', "line 2: malformed JSON"),
+        ("[]", "holds a list, as COCO results do"),
+        ('{"images": [], "annotations": []}', "has no list of categories"),
+        ('{"images": [], "annotations": [1], "categories": []}', "has no list of annotations"),
+    ],
+)
+def test_files_of_another_format(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_coco(tmp_path / "x.json", tmp_path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json does not exist"):
+        load_coco(tmp_path / "none.json", tmp_path)
+    with pytest.raises(InputError, match=r"image folder .* does not exist"):
+        load_coco(tmp_path / "none.json", tmp_path / "nowhere")
+    (tmp_path / "x.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"x\.json cannot be read"):
+        load_coco(tmp_path / "x.json", tmp_path)
+    with pytest.raises(InputError, match=r"image folder .*x\.json is a file, expected a folder"):
+        load_coco(tmp_path / "x.json", tmp_path / "x.json")
+
+
+def test_an_image_set_without_any_object_has_the_classes_asked_for(tmp_path):
+    database = load(tmp_path, classes=["dog", "cat"])
+    assert database.classes == ("dog", "cat")
+    assert len(database.annotation(0).boxes) == 0

@@ -1,0 +1,103 @@
+"""CSV files of boxes: what is read, and what is refused with its line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from rcnn_svm.data.csv_boxes import load_csv
+from rcnn_svm.errors import InputError
+
+HEADER = "image,x1,y1,x2,y2,class,difficult\n"
+
+
+def load(folder, text, **options):
+    Image.new("RGB", (50, 40)).save(folder / "a.png")
+    Image.new("RGB", (30, 20)).save(folder / "b.jpg")
+    (folder / "boxes.csv").write_bytes(text.encode())
+    return load_csv(folder / "boxes.csv", folder, **options)
+
+
+def test_rows_become_objects(tmp_path):
+    text = HEADER + "b.jpg,0,1,29,19,dog,1\na.png,5,6,5,6,cat,0\nb.jpg,0.5,1,2,3,ant,\n"
+    database = load(tmp_path, text)
+    assert (database.name, database.classes, database.image_ids) == ("boxes", ("ant", "cat", "dog"), ("b", "a"))
+    first = database.annotation(0)
+    assert first.image_size == (20, 30)
+    np.testing.assert_array_equal(first.boxes, np.array([[0, 1, 29, 19], [0.5, 1, 2, 3]], np.float32))
+    assert first.classes.tolist() == [2, 0] and first.difficult.tolist() == [True, False]
+    assert first.boxes.dtype == np.float32 and first.classes.dtype == np.int64 and first.difficult.dtype == bool
+    assert not first.truncated.any()
+
+
+def test_columns_in_another_order_and_others_besides(tmp_path):
+    text = "\ufeffclass, y2,x2,y1,x1,image,note\r\ndog,4,3,2,1,a.png,blurred\r\n\r\n"
+    np.testing.assert_array_equal(load(tmp_path, text).annotation(0).boxes, [[1, 2, 3, 4]])
+
+
+def test_a_row_without_box_is_an_image_without_objects(tmp_path):
+    database = load(tmp_path, HEADER + "b.jpg,,,,,,\na.png,1,1,2,2,dog,0\n")
+    assert database.image_ids == ("b", "a")
+    assert database.annotation(0).boxes.shape == (0, 4)
+
+
+def test_boxes_outside_by_rounding_are_cut(tmp_path):
+    boxes = load(tmp_path, HEADER + "a.png,-1,-0.5,50,40,dog,0\n").annotation(0).boxes
+    np.testing.assert_array_equal(boxes, [[0, 0, 49, 39]])
+
+
+@pytest.mark.parametrize("box", ["-1.5,0,5,5", "0,0,51,5", "0,0,5,41", "6,0,5,5", "0,6,5,5"])
+def test_boxes_outside_or_empty(tmp_path, box):
+    database = load(tmp_path, f"{HEADER}b.jpg,1,1,2,2,cat,0\na.png,{box},dog,0\n")
+    told = " ".join(f"{side}={value}" for side, value in zip(("x1", "y1", "x2", "y2"), box.split(","), strict=True))
+    with pytest.raises(InputError, match=rf"boxes\.csv, line 3 \(dog\): box {told} .* 50 x 40 pixels"):
+        database.annotation(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: there is no column 'image' among no columns at all"),
+        ("a.png,1,2,3,4,dog\n", "line 1: there is no column 'image' among a.png, 1"),
+        ("image;x1;y1;x2;y2;class\n", "there is no column 'image' among image;x1"),
+        ("image,xmin,ymin,xmax,ymax,class\n", "there is no column 'x1' .* expected image,x1,y1,x2,y2,class"),
+        (HEADER + "a.png,1,2,3,4,,0\n", "line 2: class is empty"),
+        (HEADER + "a.png,1,,3,4,dog,0\n", "line 2: y1 is empty"),
+        (HEADER + ",1,2,3,4,dog,0\n", "line 2: image is empty"),
+        (HEADER + "a.png,1,2,3\n", "line 2: class is empty"),
+        (HEADER + "a.png,1,2,3,wide,dog,0\n", "line 2: y2 is 'wide', expected a number"),
+        (HEADER + "a.png,1,2,nan,4,dog,0\n", "line 2: x2 is 'nan', expected a number"),
+        (HEADER + "a.png,1,2,3,4,dog,yes\n", "line 2: difficult is 'yes', expected 0 or 1"),
+        (HEADER + "../a.png,1,2,3,4,dog,0\n", r"names the image '\.\./a\.png', expected a name inside"),
+        (HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n", r"a\.png and a\.jpg, which cannot be told apart"),
+        (HEADER + 'a.png,1,2,3,4,"a,b",0\n', "class name 'a,b' holds ','"),
+        (HEADER + "a.png,,,,,,\n", "has no objects, so its classes are unknown"),
+    ],
+)
+def test_bad_rows(tmp_path, text, message):
+    with pytest.raises(InputError, match=rf"boxes\.csv.*{message}"):
+        load(tmp_path, text)
+
+
+def test_missing_and_undecodable_files(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv does not exist"):
+        load_csv(tmp_path / "none.csv", tmp_path)
+    (tmp_path / "x.csv").write_bytes(HEADER.encode() + b"\xff\xff")
+    with pytest.raises(InputError, match=r"x\.csv cannot be read"):
+        load_csv(tmp_path / "x.csv", tmp_path)
+
+
+def test_missing_image_is_told_when_it_is_needed(tmp_path):
+    database = load(tmp_path, HEADER + "c.png,1,2,3,4,dog,0\n")
+    with pytest.raises(InputError, match=r"c\.png does not exist"):
+        database.annotation(0)
+
+
+def test_the_size_is_that_of_the_upright_image(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    (tmp_path / "boxes.csv").write_text(HEADER + "turned.jpg,0,0,19,29,dog,0\n")
+    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    database = load_csv(tmp_path / "boxes.csv", tmp_path)
+    assert database.annotation(0).image_size == (30, 20) == database.load_image(0).shape[:2]
