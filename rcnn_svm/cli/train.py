@@ -8,7 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_int
+from rcnn_svm.cli.arguments import (
+    add_jobs_argument,
+    add_layer_arguments,
+    class_names,
+    open_features,
+    positive_float,
+    positive_int,
+)
 from rcnn_svm.errors import InputError
 
 HELP = "train one SVM per class on cached features by hard negative mining"
@@ -21,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
+    add_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
     mining = parser.add_argument_group("mining")
     mining.add_argument(
@@ -78,15 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
-    from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cache.feature_cache import first_difference
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.reports.mining import mining_table
 
-    cache = FeatureCache.open(args.features)
-    out = args.out or Path("cache/models") / f"{args.features.resolve().name}.h5"
+    cache = open_features(args.features, args.layer, args.weights)
+    suffix = f".{args.layer}" if args.layer else ""
+    out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.h5"
     miner = HardNegativeMiner(
         svm_C=args.svm_C,
         pos_loss_weight=args.pos_loss_weight,
