@@ -1,11 +1,13 @@
 """Trains one linear SVM per class on a feature cache by hard negative mining, as rcnn_train.m does.
 
-The defaults are the paper's. An interrupted training goes on from its last checkpoint.
+The defaults are the paper's. An interrupted training goes on from its last checkpoint. With --random-negatives there
+is no mining: every class is trained once, for comparison, on negatives drawn among all with IoU below --neg-overlap.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn_svm.cli.arguments import (
@@ -67,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mining.add_argument(
         "--k-folds", type=int, default=0, help="also train detectors that leave out a fold each (default: none)"
     )
+    mining.add_argument(
+        "--random-negatives",
+        metavar="N|MODEL",
+        help="do not mine, but draw N negatives of every class at random, or as many as it was trained on last in the "
+        "mined MODEL",
+    )
     svm = parser.add_argument_group("SVM")
     svm.add_argument(
         "--solver", choices=("dcd", "liblinear"), default="dcd", help="ours, or scikit-learn's (default: %(default)s)"
@@ -90,33 +98,42 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+    from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.reports.mining import mining_table
 
     cache = open_features(args.features, args.layer, args.weights)
     suffix = f".{args.layer}" if args.layer else ""
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.h5"
-    miner = HardNegativeMiner(
-        svm_C=args.svm_C,
-        pos_loss_weight=args.pos_loss_weight,
-        bias_mult=args.bias_mult,
-        hard_thresh=args.hard_thresh,
-        evict_thresh=args.evict_thresh,
-        neg_overlap=args.neg_overlap,
-        retrain_limit=args.retrain_limit,
-        max_epochs=args.epochs,
-        stop_ratio=args.stop_ratio,
-        memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
-        k_folds=args.k_folds,
-        solver=args.solver,
-        tolerance=args.tolerance,
-        classes=class_names(args),
-        n_jobs=args.jobs,
-        seed=args.seed,
-    )
+    shared = {
+        "svm_C": args.svm_C,
+        "pos_loss_weight": args.pos_loss_weight,
+        "bias_mult": args.bias_mult,
+        "neg_overlap": args.neg_overlap,
+        "solver": args.solver,
+        "tolerance": args.tolerance,
+        "classes": class_names(args),
+        "n_jobs": args.jobs,
+        "seed": args.seed,
+    }
+    if args.random_negatives is None:
+        trainer = HardNegativeMiner(
+            hard_thresh=args.hard_thresh,
+            evict_thresh=args.evict_thresh,
+            retrain_limit=args.retrain_limit,
+            max_epochs=args.epochs,
+            stop_ratio=args.stop_ratio,
+            memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
+            k_folds=args.k_folds,
+            **shared,
+        )
+    else:
+        trainer = RandomNegativeTrainer(
+            num_negatives=_num_negatives(args, shared["classes"] or cache.classes), **shared
+        )
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        found, wanted = Detector.load(out).training.get("identity"), miner.identity(cache)
+        found, wanted = Detector.load(out).training.get("identity"), trainer.identity(cache)
         if found != wanted:
             raise InputError(
                 f"{out} was trained otherwise ({first_difference(found, wanted)}); "
@@ -124,8 +141,23 @@ def run(args: argparse.Namespace) -> None:
             )
         print(f"{out} is trained already with these settings")
     else:
-        miner.fit(cache, checkpoint=checkpoint)
-        miner.save(out)
+        if args.random_negatives is None:
+            trainer.fit(cache, checkpoint=checkpoint)
+        else:
+            trainer.fit(cache)
+        trainer.save(out)
     checkpoint.unlink(missing_ok=True)
     print(mining_table(out))
     print(f"wrote {out}")
+
+
+def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | list[int]:
+    """Return the number of negatives to draw, of every class or one per class."""
+    from rcnn_svm.mining.random_negatives import negatives_of_model
+
+    for option in ("stop_ratio", "memory_budget", "k_folds"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
+    if args.random_negatives.isdecimal():
+        return int(args.random_negatives)
+    return negatives_of_model(args.random_negatives, classes)
