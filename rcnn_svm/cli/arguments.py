@@ -7,12 +7,16 @@ import functools
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.class_weights import AUTO
+
+if TYPE_CHECKING:
+    from rcnn_svm.cache import FeatureCache
 
 
 def add_data_arguments(
@@ -64,6 +68,30 @@ def add_jobs_argument(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=cpu_count(), help=f"{what} at once (default: one per core)"
     )
+
+
+def add_layer_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the arguments that choose a layer of a pool5 cache; `default` says which one is taken otherwise."""
+    parser.add_argument(
+        "--layer",
+        choices=("pool5", "fc6", "fc7"),
+        help=f"with a cache of pool5: fc6 and fc7 are computed from it on the fly (default: {default})",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="with --layer: state dict that the cache was made with, if any"
+    )
+
+
+def open_features(folder: Path, layer: str | None, weights: Path | None) -> FeatureCache:
+    """Return a feature cache, of another layer than the stored one where `layer` says so."""
+    from rcnn_svm.cache import FeatureCache
+
+    cache = FeatureCache.open(folder)
+    if layer is None:
+        return cache
+    from rcnn_svm.features.layers import layer_cache
+
+    return layer_cache(cache, layer, weights)
 
 
 def load_database(args: argparse.Namespace) -> ImageDatabase:

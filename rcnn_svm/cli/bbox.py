@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import positive_float
+from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_float
 from rcnn_svm.errors import InputError
 
 HELP = "train bounding-box regression on cached features"
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/models/<name of DIR>.bbox.h5)"
     )
+    add_layer_arguments(parser, "what the cache holds")
     parser.add_argument(
         "--lambda",
         dest="ridge_lambda",
@@ -46,14 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
-    from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cache.feature_cache import first_difference
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
     from rcnn_svm.files import check_writable
     from rcnn_svm.reports.bbox import bbox_table
 
-    cache = FeatureCache.open(args.features)
+    cache = open_features(args.features, args.layer, args.weights)
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}.bbox.h5"
     trainer = BoxRegressorTrainer(ridge_lambda=args.ridge_lambda, min_overlap=args.min_overlap, seed=args.seed)
     check_writable(out)

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_int
 from rcnn_svm.errors import InputError
 
 HELP = "show what an artefact holds, verify it, list hard negatives"
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="feature cache folder, or an .h5 file of any stage")
     parser.add_argument("--verify", action="store_true", help="check every shard of a feature cache")
     parser.add_argument("--image", metavar="ID", help="show the regions of this image of a feature cache")
+    add_layer_arguments(parser, "the one that is stored")
     parser.add_argument("--class", dest="cls", metavar="NAME", help="show the hardest negatives of a class of a model")
     parser.add_argument("--top", type=positive_int, default=20, help="rows to show (default: %(default)s)")
     parser.add_argument("--settings", action="store_true", help="print every recorded setting as JSON")
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the summary; return 1 if a verification found something wrong."""
     if args.path.is_dir():
         return _inspect_cache(args)
-    for option in ("verify", "image"):
+    for option in ("verify", "image", "layer"):
         if getattr(args, option):
             raise InputError(f"--{option} needs a feature cache folder, {args.path} is not one")
     _inspect_file(args)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inspect_cache(args: argparse.Namespace) -> int:
-    from rcnn_svm.cache import FeatureCache, read_plan
+    from rcnn_svm.cache import read_plan
     from rcnn_svm.reports.inspection import cache_summary, image_table
 
     if args.cls:
@@ -49,7 +50,7 @@ def _inspect_cache(args: argparse.Namespace) -> int:
         print(json.dumps(plan.settings, indent=1))
     if not (args.verify or args.image):
         return 0
-    cache = FeatureCache.open(args.path)
+    cache = open_features(args.path, args.layer, args.weights)
     if args.image:
         print(image_table(cache, args.image, args.top))
     if args.verify:

@@ -13,6 +13,7 @@ from rcnn_svm.errors import InputError
 
 STAGES = (
     "run",
+    "reproduce",
     "synthesize",
     "propose",
     "finetune",

@@ -2,16 +2,27 @@
 
 The defaults are the paper's, made for hundreds or thousands of objects a class. With some tens of them, try
 --pos-loss-weight auto --svm-C auto; add --calibrate for probabilities that compare across classes.
-An interrupted training goes on from its last checkpoint.
+An interrupted training goes on from its last checkpoint. With --random-negatives there is no mining: every class is
+trained once, for comparison, on negatives drawn among all with IoU below --neg-overlap.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_float, positive_float_or_auto, positive_int
+from rcnn_svm.cli.arguments import (
+    add_jobs_argument,
+    add_layer_arguments,
+    class_names,
+    open_features,
+    positive_float,
+    positive_float_or_auto,
+    positive_int,
+)
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.class_weights import AUTO
 
 HELP = "train one SVM per class on cached features by hard negative mining"
 
@@ -23,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
+    add_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
     mining = parser.add_argument_group("mining")
     mining.add_argument(
@@ -67,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mining.add_argument(
         "--calibrate", action="store_true", help="also find each class's probabilities, on the folds left out"
     )
+    mining.add_argument(
+        "--random-negatives",
+        metavar="N|MODEL",
+        help="do not mine, but draw N negatives of every class at random, or as many as it was trained on last in the "
+        "mined MODEL",
+    )
     svm = parser.add_argument_group("SVM")
     svm.add_argument(
         "--solver", choices=("dcd", "liblinear"), default="dcd", help="ours, or scikit-learn's (default: %(default)s)"
@@ -96,43 +114,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
-    from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cache.feature_cache import first_difference
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
     from rcnn_svm.mining.calibration import FOLDS, calibrate_model
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+    from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.reports.mining import mining_table
 
-    cache = FeatureCache.open(args.features)
-    out = args.out or Path("cache/models") / f"{args.features.resolve().name}.h5"
+    cache = open_features(args.features, args.layer, args.weights)
+    suffix = f".{args.layer}" if args.layer else ""
+    out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.h5"
     k_folds = args.k_folds
     if k_folds is None:
         k_folds = FOLDS if args.calibrate else 0
     if args.calibrate and not k_folds:
         raise InputError("--calibrate needs folds to hold out; give --k-folds 2 or more, or leave it away for 5")
-    miner = HardNegativeMiner(
-        svm_C=args.svm_C,
-        pos_loss_weight=args.pos_loss_weight,
-        bias_mult=args.bias_mult,
-        hard_thresh=args.hard_thresh,
-        evict_thresh=args.evict_thresh,
-        neg_overlap=args.neg_overlap,
-        retrain_limit=args.retrain_limit,
-        max_epochs=args.epochs,
-        stop_ratio=args.stop_ratio,
-        memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
-        k_folds=k_folds,
-        solver=args.solver,
-        tolerance=args.tolerance,
-        classes=class_names(args),
-        n_jobs=args.jobs,
-        seed=args.seed,
-    )
+    shared = {
+        "svm_C": args.svm_C,
+        "pos_loss_weight": args.pos_loss_weight,
+        "bias_mult": args.bias_mult,
+        "neg_overlap": args.neg_overlap,
+        "solver": args.solver,
+        "tolerance": args.tolerance,
+        "classes": class_names(args),
+        "n_jobs": args.jobs,
+        "seed": args.seed,
+    }
+    if args.random_negatives is None:
+        trainer = HardNegativeMiner(
+            hard_thresh=args.hard_thresh,
+            evict_thresh=args.evict_thresh,
+            retrain_limit=args.retrain_limit,
+            max_epochs=args.epochs,
+            stop_ratio=args.stop_ratio,
+            memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
+            k_folds=k_folds,
+            **shared,
+        )
+    else:
+        trainer = RandomNegativeTrainer(
+            num_negatives=_num_negatives(args, shared["classes"] or cache.classes), **shared
+        )
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        found, wanted = Detector.load(out).training.get("identity"), miner.identity(cache)
+        found, wanted = Detector.load(out).training.get("identity"), trainer.identity(cache)
         if found != wanted:
             raise InputError(
                 f"{out} was trained otherwise ({first_difference(found, wanted)}); "
@@ -140,10 +167,28 @@ def run(args: argparse.Namespace) -> None:
             )
         print(f"{out} is trained already with these settings")
     else:
-        miner.fit(cache, checkpoint=checkpoint)
-        miner.save(out)
+        if args.random_negatives is None:
+            trainer.fit(cache, checkpoint=checkpoint)
+        else:
+            trainer.fit(cache)
+        trainer.save(out)
     checkpoint.unlink(missing_ok=True)
     if args.calibrate:
         calibrate_model(out, cache)
     print(mining_table(out))
     print(f"wrote {out}")
+
+
+def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | list[int]:
+    """Return the number of negatives to draw, of every class or one per class."""
+    from rcnn_svm.mining.random_negatives import negatives_of_model
+
+    for option in ("stop_ratio", "memory_budget", "k_folds", "calibrate"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
+    for option in ("svm_C", "pos_loss_weight"):
+        if getattr(args, option) == AUTO:
+            raise InputError(f"--{option.replace('_', '-')} auto is for mining; give a number with --random-negatives")
+    if args.random_negatives.isdecimal():
+        return int(args.random_negatives)
+    return negatives_of_model(args.random_negatives, classes)

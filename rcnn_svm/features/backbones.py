@@ -22,7 +22,11 @@ LITE0 = "lite0"
 TIMM_PREFIX = "timm:"
 RANDOM = "random"
 PENULTIMATE = "penultimate"
-PAPER_LAYERS = ("pool5", "fc6", "fc7")
+POOL5 = "pool5"
+FULLY_CONNECTED = ("fc6", "fc7")
+PAPER_LAYERS = (POOL5, *FULLY_CONNECTED)
+# Modules of the Sequential of AlexNet and the VGG networks that end in pool5.
+POOL5_LENGTH = 3
 PAPER_CROP_SIZE = {"alexnet": 227}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,7 +45,8 @@ class Backbone:
         padding: context on each side, pixels of the crop.
         flattens_map: the features know where in the crop something is; otherwise they are an average over it.
         mean, std: RGB in 0..255; a crop is (pixel - mean) / std.
-        settings: JSON-able, everything about the network that decides the features' values.
+        settings: JSON-able, everything about the network that decides the features' values. For pool5 they also
+            tell which fully connected layers follow (`fc_digests`), where the weights hold them.
     """
 
     module: nn.Module
@@ -119,16 +124,19 @@ def load_backbone(
     source = _find_source(name)
     size = crop_size or source.crop_size
     classifier = _build(name, source, size)
-    layer = layer or ("fc7" if _has_paper_layers(name) else PENULTIMATE)
+    layer = layer or ("fc7" if has_paper_layers(name) else PENULTIMATE)
     module = _cut(classifier, name, layer, size)
-    _load_weights(classifier, module, source, name, weights)
+    state = _load_weights(classifier, module, source, name, weights)
+    digests = {"weights_digest": weights_digest(module)}
+    if layer == POOL5:
+        digests["fc_digests"] = _fc_digests(classifier, name, size, state)
     module.eval().requires_grad_(False)
     return Backbone(
         module=module,
         dim=_output_shape(module, name, size)[1],
         crop_size=size,
         padding=_default_padding(name, size) if padding is None else padding,
-        flattens_map=_has_paper_layers(name),
+        flattens_map=has_paper_layers(name),
         mean=source.mean,
         std=source.std,
         settings={
@@ -136,7 +144,7 @@ def load_backbone(
             "layer": layer,
             # A file and the published weights may be the same thing: the digest tells, not the origin.
             "weights": RANDOM if weights == RANDOM else "trained",
-            "weights_digest": weights_digest(module),
+            **digests,
             "mean": list(source.mean),
             "std": list(source.std),
         },
@@ -178,6 +186,48 @@ def replace_layer(module: nn.Module, layer: str, replacement: nn.Module) -> None
     """Put another module where `layer`, a dotted name, is."""
     parent, _, child = layer.rpartition(".")
     setattr(module.get_submodule(parent), child, replacement)
+
+
+def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, layer: str | None = None) -> Backbone:
+    """Load the network that a feature cache was made with, up to its layer or up to one that follows.
+
+    Args:
+        settings: the settings of the cache.
+        weights: the weights file, where the cache was made with one.
+        layer: the cache's own where None; `fc6` or `fc7` for a cache of pool5.
+
+    Raises:
+        InputError: the settings name no backbone or do not tell of that layer, or the weights at hand are not
+            those of the cache.
+    """
+    try:
+        recorded = settings["backbone"]
+        name, digest = recorded["name"], recorded["weights_digest"]
+        layer = layer or recorded["layer"]
+        if layer != recorded["layer"]:
+            digest = recorded["fc_digests"].get(layer)
+        crop_size, padding, _ = (settings[key] for key in ("crop_size", "padding", "crop_mode"))
+        origin = recorded["weights"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the feature settings do not say how to compute features ({error} is missing); "
+            "they come from imported arrays, so only cached features can be used"
+        ) from error
+    if digest is None:
+        raise InputError(
+            f"the weights that the features were made with hold no layer {layer} of {name}; "
+            "extract the features again with a state dict of the whole network"
+        )
+    if weights is None and origin == RANDOM:
+        weights = RANDOM
+    backbone = load_backbone(name, layer, weights, crop_size=crop_size, padding=padding)
+    found = backbone.settings["weights_digest"]
+    if found != digest:
+        raise InputError(
+            f"the {weights or 'published'} weights of {name} are not those the features were made with "
+            f"(digest {found[:12]}, expected {digest[:12]}); give that weights file"
+        )
+    return backbone
 
 
 def backbone_names() -> list[str]:
@@ -288,24 +338,25 @@ def _build(name: str, source: _Source, size: int) -> nn.Module:
             raise InputError(f"backbone {name} cannot be built for {size}-pixel crops: {error}") from error
 
 
-def _has_paper_layers(name: str) -> bool:
+def has_paper_layers(name: str) -> bool:
+    """Return whether a backbone has the layers pool5, fc6 and fc7."""
     return name == "alexnet" or name.startswith("vgg")
 
 
 def _default_padding(name: str, size: int) -> int:
-    return paper_padding(size) if _has_paper_layers(name) else 0
+    return paper_padding(size) if has_paper_layers(name) else 0
 
 
 def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
     """Return the part of a classifier up to `layer`; its parameters stay shared with the classifier."""
-    known = (*PAPER_LAYERS, PENULTIMATE) if _has_paper_layers(name) else (PENULTIMATE,)
+    known = (*PAPER_LAYERS, PENULTIMATE) if has_paper_layers(name) else (PENULTIMATE,)
     if layer not in known:
         raise InputError(f"backbone {name} has no layer {layer!r}, expected {' or '.join(known)}")
-    if _has_paper_layers(name):
+    if has_paper_layers(name):
         head = list(classifier.classifier)
         relus = [index for index, module in enumerate(head) if isinstance(module, nn.ReLU)]
         fc6, fc7 = relus[0] + 1, relus[1] + 1
-        end = {"pool5": 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
+        end = {POOL5: 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
         pool = _FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
         return nn.Sequential(classifier.features, pool, nn.Flatten(), *head[:end])
     replace_layer(classifier, _last_linear(classifier, name), nn.Identity())
@@ -318,6 +369,20 @@ def _last_linear(classifier: nn.Module, name: str) -> str:
     if not linear or classifier.get_submodule(linear[-1]).out_features != 1000:
         raise InputError(f"backbone {name} does not end in a linear layer, so it has no penultimate features")
     return linear[-1]
+
+
+def _fc_digests(classifier: nn.Module, name: str, size: int, state: dict[str, torch.Tensor] | None) -> dict[str, str]:
+    """Return the digest of the network up to every fully connected layer that the weights hold."""
+    digests = {}
+    for layer in FULLY_CONNECTED:
+        module = _cut(classifier, name, layer, size)
+        if state is not None:
+            try:
+                _fill(classifier, module, state, layer)
+            except InputError:
+                break  # weights of the convolutions alone are enough for pool5
+        digests[layer] = weights_digest(module)
+    return digests
 
 
 class _FixedPool(nn.Module):
@@ -338,12 +403,19 @@ class _FixedPool(nn.Module):
 
 def _load_weights(
     classifier: nn.Module, module: nn.Module, source: _Source, name: str, weights: str | Path | None
-) -> None:
-    """Load the weights that `load_backbone` describes into the part of a classifier that is used."""
+) -> dict[str, torch.Tensor] | None:
+    """Load the weights that `load_backbone` describes into the part of a classifier that is used, and return them.
+
+    Returns None for random weights.
+    """
+    if weights == RANDOM:
+        return None
     if weights is None:
-        _fill(classifier, module, source.pretrained(), f"the published weights of {name}")
-    elif weights != RANDOM:
-        _fill(classifier, module, read_state_dict(Path(weights)), str(weights))
+        state, origin = source.pretrained(), f"the published weights of {name}"
+    else:
+        state, origin = read_state_dict(Path(weights)), str(weights)
+    _fill(classifier, module, state, origin)
+    return state
 
 
 def _fill(classifier: nn.Module, module: nn.Module, state: dict[str, torch.Tensor], origin: str) -> None:

@@ -19,7 +19,7 @@ from rcnn_svm.cache.feature_cache import MANIFEST, CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import RANDOM, Backbone, load_backbone
+from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.warp import CropPlan, plan_crops, sample_crops, sample_crops_torch
@@ -209,27 +209,11 @@ def make_extractor(
     Raises:
         InputError: the settings name no backbone, or the weights at hand are not those of the cache.
     """
-    try:
-        recorded = settings["backbone"]
-        name, layer, digest = recorded["name"], recorded["layer"], recorded["weights_digest"]
-        crop_size, padding, crop_mode = settings["crop_size"], settings["padding"], settings["crop_mode"]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"the feature settings do not say how to compute features ({error} is missing); "
-            "they come from imported arrays, so only cached features can be used"
-        ) from error
-    if weights is None and recorded["weights"] == RANDOM:
-        weights = RANDOM
-    backbone = load_backbone(name, layer, weights, crop_size=crop_size, padding=padding)
-    if backbone.settings["weights_digest"] != digest:
-        raise InputError(
-            f"the {weights or 'published'} weights of {name} are not those the features were made with "
-            f"(digest {backbone.settings['weights_digest'][:12]}, expected {digest[:12]}); give that weights file"
-        )
+    backbone = load_recorded(settings, weights)
     return FeatureExtractor(
         backbone,
         make_runtime(backbone, runtime, device, threads),
-        crop_mode=crop_mode,
+        crop_mode=settings["crop_mode"],
         batch_size=batch_size,
     )
 

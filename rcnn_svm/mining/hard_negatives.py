@@ -33,6 +33,7 @@ from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.mining.model_selection import PAPER_C, best_C, cross_validate_C, selection_folds
+from rcnn_svm.mining.positives import class_columns, class_positives
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
@@ -260,7 +261,7 @@ class _Training:
         self.miner = miner
         self.svm_C = svm_C
         self.cache = cache
-        self.columns = _class_columns(cache, miner.classes)
+        self.columns = class_columns(cache, miner.classes)
         self.names = [cache.classes[c] for c in self.columns]
         self.folds = split_folds(cache.num_images, miner.k_folds, miner.seed) if folds is None else list(folds)
         self.history = MiningHistory()
@@ -275,7 +276,7 @@ class _Training:
         with phase(self.seconds, "prepare"):
             norm = miner.feat_norm_mean
             self.norm = mean_feature_norm(self.cache, miner.seed) if norm is None else float(norm)
-            positives = self._positives()
+            positives = class_positives(self.cache, self.columns)
             self.groups = self._make_groups(positives)
             done = self._load(positives)
         # Every group has a thread of its own; those of the matrix library would come on top, and slow small products.
@@ -304,22 +305,6 @@ class _Training:
         miner.folds_ = self.folds
         miner.fold_detectors_ = fold_detectors
         miner.seconds_ = dict(self.seconds)
-
-    def _positives(self) -> list[np.ndarray]:
-        """Return the regions, counted over all images, that are a class's ground truth, for every class."""
-        found = [[] for _ in self.columns]
-        for _, first, arrays in self.cache.shards():
-            label = np.where(arrays.gt, arrays.label, 0)
-            for c, column in enumerate(self.columns):
-                found[c].append(first + np.flatnonzero(label == column + 1))
-        positives = [np.concatenate(regions) for regions in found]
-        for name, regions in zip(self.names, positives, strict=True):
-            if not len(regions):
-                raise InputError(
-                    f"class {name!r} has no ground truth in {self.cache.name}: none of its {self.cache.num_images} "
-                    f"images shows one; leave the class out or add images that do"
-                )
-        return positives
 
     def _make_groups(self, positives: list[np.ndarray]) -> list[ClassGroup]:
         """Share the classes out, neighbours to different groups."""
@@ -519,17 +504,3 @@ class _Training:
             for name, array in group.saved_state(k).items():
                 arrays[f"class/{c}/{name}"] = array
         self.checkpoint.save(done, arrays)
-
-
-def _class_columns(cache: FeatureCache, names: Sequence[str] | None) -> list[int]:
-    """Return the cache's column of every class to train.
-
-    Raises:
-        InputError: a name is not among the cache's classes.
-    """
-    if names is None:
-        return list(range(len(cache.classes)))
-    for name in names:
-        if name not in cache.classes:
-            raise InputError(f"class {name!r} is not in {cache.name}; it has {', '.join(cache.classes)}")
-    return [cache.classes.index(name) for name in names]

@@ -26,6 +26,7 @@ from rcnn_svm.detection.testing import MAX_PER_IMAGE
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining.folds import split_folds
+from rcnn_svm.mining.positives import class_positives
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.problem import SvmProblem
@@ -138,12 +139,7 @@ def _examples(trial: HardNegativeMiner, cache: FeatureCache) -> tuple[np.ndarray
     """Return the scaled features of all classes' examples (M, D) with their squared norms (M,), and who has which."""
     columns = [cache.classes.index(name) for name in trial.detector_.classes]
     keys = trial.negatives_.astype(np.int64)
-    positives = [[] for _ in columns]
-    for _, first, arrays in cache.shards():
-        label = np.where(arrays.gt, arrays.label, 0)
-        for c, column in enumerate(columns):
-            positives[c].append(first + np.flatnonzero(label == column + 1))
-    positives = [np.concatenate(parts) for parts in positives]
+    positives = class_positives(cache, columns)
     regions = []
     for c, mine in enumerate(positives):
         _, image, row = keys[keys[:, 0] == c].T

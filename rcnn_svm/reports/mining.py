@@ -44,9 +44,11 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
         loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
         rows.append([name, *map(str, counts), f"{loss:.4g}", "-" if np.isnan(gap) else f"{gap:.0e}"])
     totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]
+    mined = detector.training.get("identity", {}).get("training") != "random negatives"
+    header = HEADER if mined else [name.replace("hard", "random") for name in HEADER]
     return "\n".join(
         [
-            text_table(HEADER, rows, ["total", *totals, "", ""]),
+            text_table(header, rows, ["total", *totals, "", ""]),
             *_convergence(detector, history),
             *_budget(detector, history),
             *_weights(detector),

@@ -33,6 +33,7 @@ SCRIPT_STAGES = {
     "detect.py": "detect",
     "inspect_cache.py": "inspect",
     "check_parity.py": "parity",
+    "reproduce_voc07.py": "reproduce",
 }
 
 

@@ -1,0 +1,96 @@
+"""fc6 and fc7 from cached pool5: one cache on disk for all three layers of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rcnn_svm.cache.derived import DerivedCache
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.backbones import FULLY_CONNECTED, PAPER_LAYERS, POOL5, POOL5_LENGTH, load_recorded
+
+# Rows at once: enough to read the weights seldom, and with VGG's pool5 still only 100 MB.
+BATCH_ROWS = 1024
+
+
+class FullyConnected:
+    """The fully connected layers that follow pool5, for features as they are stored.
+
+    Args:
+        module: maps (n, S) float32 to (n, D) float32; in evaluation mode.
+        dim: D.
+        device: where to run it.
+    """
+
+    def __init__(self, module: nn.Module, dim: int, device: torch.device):
+        self.dim = dim
+        self._device = device
+        self._module = module.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, pool5: np.ndarray) -> np.ndarray:
+        """Return the features after the layers, (n, D) float32, of (n, S) float32 or float16."""
+        features = np.empty((len(pool5), self.dim), np.float32)
+        for first in range(0, len(pool5), BATCH_ROWS):
+            # Copied: torch knows no memory that is only to be read, such as that of a mapped file.
+            batch = torch.tensor(pool5[first : first + BATCH_ROWS]).to(self._device).float()
+            torch.from_numpy(features[first : first + BATCH_ROWS]).copy_(self._module(batch))
+        return features
+
+
+def load_head(
+    settings: dict[str, Any], layer: str, weights: str | Path | None = None
+) -> tuple[FullyConnected, dict[str, Any]]:
+    """Load the fully connected layers of the network that a pool5 cache was made with.
+
+    They run on a GPU where there is one.
+
+    Args:
+        settings: the settings of the cache.
+        layer: `fc6` or `fc7`; after its ReLU.
+        weights: the weights file, where the cache was made with one.
+
+    Returns:
+        The layers, and the settings of features made by the whole network up to `layer`: equal to those of a
+        cache of that layer, so that a model serves both.
+
+    Raises:
+        InputError: the weights at hand are not those of the cache, from the first layer to `layer`, or the cache
+            does not tell which they are.
+
+    Source: `rcnn_pool5_to_fcX.m`.
+    """
+    backbone = load_recorded(settings, weights, layer)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    head = FullyConnected(backbone.module[POOL5_LENGTH:], backbone.dim, device)
+    return head, {**settings, "backbone": backbone.settings}
+
+
+def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = None) -> FeatureCache:
+    """Return a cache of `layer` over a cache of pool5: same rows, features computed when they are read.
+
+    Args:
+        cache: of pool5; or of `layer` itself, which is returned as it is.
+        layer: `pool5`, `fc6` or `fc7`.
+        weights: the weights file, where the cache was made with one.
+
+    Raises:
+        InputError: the cache holds another layer, or the weights at hand are not those of the cache.
+    """
+    if layer not in PAPER_LAYERS:
+        raise InputError(f"layer {layer!r} is unknown; expected {', '.join(PAPER_LAYERS)}")
+    found = (cache.settings.get("backbone") or {}).get("layer")
+    if found == layer:
+        return cache
+    if found != POOL5 or layer not in FULLY_CONNECTED:
+        raise InputError(
+            f"layer {layer} cannot be computed from {cache.name}, whose features are of layer {found or 'unknown'}; "
+            "fc6 and fc7 follow from a cache of pool5 only, so extract that or the layer itself"
+        )
+    head, settings = load_head(cache.settings, layer, weights)
+    return DerivedCache(cache, head, head.dim, settings)

@@ -1,0 +1,127 @@
+"""SVMs on random negatives: what is drawn, what is trained on it, and the train stage's option."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.svm import LinearSVC
+
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.importers import write_cache
+from rcnn_svm.cli.main import main
+from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.random_negatives import RandomNegativeTrainer, draw_negatives, negatives_of_model
+
+CLASSES = ("a", "b", "c")
+
+
+def make_cache(num_images: int = 9, num_boxes: int = 40, dim: int = 6) -> FeatureCache:
+    """A cache with one object of one class in every image but one, which has no rows."""
+    rng = np.random.default_rng(0)
+    counts = np.full(num_images, num_boxes)
+    counts[3] = 0
+    start = np.concatenate([[0], np.cumsum(counts)])
+    label = np.zeros(start[-1], int)
+    overlap = rng.random((start[-1], 3), dtype=np.float32)
+    for image in np.flatnonzero(counts):
+        label[start[image]] = 1 + image % 3
+        overlap[start[image], image % 3] = 1
+    return FeatureCache.from_arrays(
+        features=rng.random((start[-1], dim), dtype=np.float32) + overlap.repeat(2, axis=1),
+        image_start=start,
+        boxes=np.tile([0, 0, 9, 9], (start[-1], 1)),
+        gt=label > 0,
+        label=label,
+        overlap=overlap,
+        classes=CLASSES,
+    )
+
+
+def test_draws_what_is_eligible_once_whatever_the_shards(tmp_path):
+    cache = make_cache()
+    write_cache(cache, tmp_path / "cache", shard_images=2)
+    drawn = draw_negatives(cache, [0, 2], [30, 10], 0.3, seed=1)
+    overlap = np.concatenate([cache.regions(i).overlap for i in range(cache.num_images)])
+    for regions, column, count in zip(drawn, (0, 2), (30, 10), strict=True):
+        assert len(np.unique(regions)) == count
+        assert overlap[regions, column].max() < 0.3
+    again = draw_negatives(FeatureCache.open(tmp_path / "cache"), [0, 2], [30, 10], 0.3, seed=1)
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate(drawn))
+    (other,) = draw_negatives(cache, [0], [30], 0.3, seed=2)
+    assert set(other.tolist()) != set(drawn[0].tolist())
+    (everything,) = draw_negatives(cache, [0], [10**6], 0.3, seed=1)
+    np.testing.assert_array_equal(everything, np.flatnonzero(overlap[:, 0] < np.float32(0.3)))
+
+
+def test_every_region_is_drawn_equally_often():
+    cache = make_cache(num_images=4, num_boxes=12)
+    overlap = np.concatenate([cache.regions(i).overlap for i in range(cache.num_images)])
+    eligible = np.flatnonzero(overlap[:, 1] < np.float32(0.6))
+    seen = np.zeros(len(overlap))
+    for seed in range(600):
+        seen[draw_negatives(cache, [1], [len(eligible) // 3], 0.6, seed)[0]] += 1
+    expected = 600 * (len(eligible) // 3) / len(eligible)
+    assert np.abs(seen[eligible] - expected).max() < 5 * np.sqrt(expected)
+    assert seen.sum() == 600 * (len(eligible) // 3)
+
+
+@pytest.mark.parametrize("solver", ["dcd", "liblinear"])
+def test_equals_liblinear_on_the_same_examples(solver):
+    cache = make_cache()
+    tolerance = {"dcd": 1e-11, "liblinear": 1e-9}[solver]
+    trainer = RandomNegativeTrainer(num_negatives=[20, 35, 50], svm_C=0.02, solver=solver, tolerance=tolerance)
+    detector = clone(trainer).fit(cache).detector_
+    trainer.fit(cache)
+    np.testing.assert_array_equal(detector.W, trainer.detector_.W)
+    features = np.concatenate([cache.regions(i).features for i in range(cache.num_images)])
+    label = np.concatenate([cache.regions(i).label for i in range(cache.num_images)])
+    scaled = features * (20 / detector.feat_norm_mean)
+    for c, count in enumerate((20, 35, 50)):
+        keys = trainer.negatives_[trainer.negatives_[:, 0] == c]
+        assert len(keys) == count
+        negatives = cache.image_start[keys[:, 1]] + keys[:, 2]
+        rows = np.concatenate([np.flatnonzero(label == c + 1), negatives])
+        y = np.where(np.arange(len(rows)) < len(rows) - count, 1, -1)
+        svm = LinearSVC(loss="hinge", C=1, tol=1e-9, intercept_scaling=10, max_iter=10**7)
+        svm.fit(scaled[rows].astype(float), y, sample_weight=np.where(y > 0, 0.04, 0.02))
+        np.testing.assert_allclose(detector.W[:, c], svm.coef_[0], atol=2e-4 * np.abs(svm.coef_).max())
+        np.testing.assert_allclose(detector.B[c], svm.intercept_[0], atol=1e-3)
+
+
+def test_refuses_what_cannot_be_drawn():
+    cache = make_cache()
+    with pytest.raises(InputError, match="no region with IoU below 0 "):
+        RandomNegativeTrainer(num_negatives=5, neg_overlap=0.0).fit(cache)
+    with pytest.raises(InputError, match="one per class"):
+        RandomNegativeTrainer(num_negatives=[5, 5]).fit(cache)
+    with pytest.raises(InputError, match="at least 1"):
+        RandomNegativeTrainer(num_negatives=0).fit(cache)
+    with pytest.raises(InputError, match="svm_C"):
+        RandomNegativeTrainer(num_negatives=5, svm_C=-1.0).fit(cache)
+
+
+def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
+    write_cache(make_cache(), tmp_path / "cache", shard_images=4)
+    train = ["train", "--features", str(tmp_path / "cache"), "--svm-C", "0.02", "--jobs", "2"]
+    mined, drawn, few = (str(tmp_path / f"{name}.h5") for name in ("mined", "drawn", "few"))
+    assert main([*train, "--out", mined, "--retrain-limit", "30"]) == 0
+    assert main([*train, "--out", drawn, "--random-negatives", mined]) == 0
+    assert main([*train, "--out", few, "--random-negatives", "7"]) == 0
+    assert "random negatives" in capsys.readouterr().out
+    updates = load_history(mined)["updates"]
+    last = [int(updates[updates[:, 0] == c][-1, 4]) for c in range(3)]
+    assert negatives_of_model(mined, CLASSES) == last
+    for path, counts in ((drawn, last), (few, [7] * 3)):
+        np.testing.assert_array_equal(np.bincount(load_history(path)["negatives"][:, 0]), counts)
+        assert Detector.load(path).classes == CLASSES
+    assert main([*train, "--out", few, "--random-negatives", "7"]) == 0  # done already
+    assert "is trained already" in capsys.readouterr().out
+    assert main([*train, "--out", few]) == 2
+    assert "was trained otherwise" in capsys.readouterr().err
+    assert main([*train, "--out", str(tmp_path / "x.h5"), "--random-negatives", "7", "--k-folds", "2"]) == 2
+    assert "--k-folds is for mining" in capsys.readouterr().err
+    Detector(CLASSES, np.zeros((6, 3), np.float32), np.zeros(3, np.float32), 1.0).save(few)
+    with pytest.raises(InputError, match="records no training of class 'a'"):
+        negatives_of_model(few, CLASSES)

@@ -1,0 +1,141 @@
+"""`rcnn-svm reproduce` on a toy image set: rows, tables, failures, interruption."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from rcnn_svm.cli import main as cli
+from rcnn_svm.cli.main import main
+from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.detection.detector import load_history
+from rcnn_svm.files import write_text
+
+FROZEN = [
+    f"lite0-penultimate{suffix}"
+    for suffix in ("", "-neg-overlap-0", "-neg-overlap-0.5", "-random-negatives", "-epochs-2")
+]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """Of a small run, without --rows and --out."""
+    voc = tmp_path_factory.mktemp("voc")
+    write_synthetic_voc(voc, num_train=12, num_test=5, seed=1)
+    argv = ["reproduce", "--root", str(voc), "--classes", ",".join(SYNTHETIC_CLASSES), "--backbone", "lite0"]
+    return [
+        *argv,
+        "--limit-images",
+        "10",
+        "--method",
+        "sliding",
+        "--max-boxes",
+        "30",
+        "--crop-size",
+        "64",
+        "--jobs",
+        "1",
+    ]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The stages that are run, in order; one named by `calls.fail` raises what it says.
+
+    With `calls.pretend`, they only write what the next one asks for: the figures of the evaluation.
+    """
+
+    class Calls(list):
+        fail, pretend = None, False
+
+    found, real = Calls(), cli.run_arguments
+
+    def run(stage, argv):
+        found.append(stage)
+        if found.fail and found.fail[0] == stage:
+            raise found.fail[1]
+        if found.pretend:
+            if stage == "evaluate":
+                content = {"map_voc07": 0.5, "map_area": None, "classes": [{"class": "ball", "ap_voc07": 0.5}]}
+                write_text(f"{argv[argv.index('--out') + 1]}/results.json", json.dumps(content))
+            return 0
+        return real(stage, argv)
+
+    monkeypatch.setattr(cli, "run_arguments", run)
+    return found
+
+
+def test_rows_from_images_to_tables(arguments, tmp_path, calls, capsys):
+    argv = [*arguments, "--rows", ",".join(FROZEN), "--out", str(tmp_path)]
+    assert main(argv) == 0
+    assert [calls.count(stage) for stage in ("propose", "extract", "train", "test", "evaluate")] == [2, 2, 5, 5, 5]
+    assert "$ rcnn-svm extract" in capsys.readouterr().out
+
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = {row["row"]: row for row in results["rows"]}
+    assert list(rows) == FROZEN
+    for name, row in rows.items():
+        report = json.loads((tmp_path / "reports" / name / "results.json").read_text())
+        assert row["map_voc07"] == report["map_voc07"]
+        assert row["classes"] == {entry["class"]: entry["ap_voc07"] for entry in report["classes"]}
+        assert row["seconds"]["extract"] == rows[FROZEN[0]]["seconds"]["extract"] > 0
+        assert "10 of 12 train images" in row["deviations"]
+    with open(tmp_path / "table.csv", encoding="utf-8") as stream:
+        lines = {line["row"]: line for line in csv.DictReader(stream)}
+    text = (tmp_path / "table.md").read_text()
+    for name, row in rows.items():
+        assert float(lines[name]["mAP"]) == pytest.approx(100 * row["map_voc07"], abs=1e-3)
+        assert f"| {row['title']} | {100 * row['map_voc07']:.1f} |" in text
+    assert "Trained on 10 images of trainval, tested on 5 of test." in text
+
+    history = {name: load_history(tmp_path / "models" / f"{name}.h5") for name in FROZEN}
+    assert history[FROZEN[4]]["scan"][:, 1].max() == 1 and history[FROZEN[0]]["scan"][:, 1].max() == 0
+    last = [history[FROZEN[0]]["updates"][history[FROZEN[0]]["updates"][:, 0] == c][-1, 4] for c in range(5)]
+    assert history[FROZEN[3]]["updates"][:, 4].tolist() == last
+
+    calls.clear()
+    assert main(argv) == 0
+    assert calls == [] and "done already" in capsys.readouterr().out
+    assert main([*argv, "--max-boxes", "20"]) == 2
+    assert "rows made with other settings (max boxes: 30 there, 20 wanted)" in capsys.readouterr().err
+
+
+def test_rows_that_fail_leave_the_others_alone_and_interruption_loses_no_row(arguments, tmp_path, calls, capsys):
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(f"{number:06d}" for number in range(1, 13)))
+    rows = ["--rows", f"{FROZEN[0]},{FROZEN[2]}", "--train-ids", str(ids)]
+    argv = [*arguments, *rows, "--out", str(tmp_path / "out")]
+    calls.pretend = True
+    calls.fail = "train", cli.InputError("the disk is full")
+    assert main(argv) == 1
+    assert calls.count("train") == 2 and calls.count("extract") == 2  # features were not made twice
+    out = capsys.readouterr().out
+    assert out.count("not run: the disk is full") >= 2
+    assert "not run: the disk is full" in (tmp_path / "out" / "table.md").read_text()
+
+    calls.fail = None
+    assert main([*argv, "--rows", FROZEN[0]]) == 0
+    made = (tmp_path / "out" / "rows" / f"{FROZEN[0]}.json").stat().st_mtime_ns
+    calls.fail = "test", KeyboardInterrupt()
+    assert main(argv) == 130
+    calls.clear()
+    calls.fail = None
+    assert main(argv) == 0
+    assert calls.count("test") == calls.count("evaluate") == 1
+    assert (tmp_path / "out" / "rows" / f"{FROZEN[0]}.json").stat().st_mtime_ns == made
+    assert "not run" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_refuses_wrong_arguments_before_work(arguments, tmp_path, calls, capsys):
+    out = ["--out", str(tmp_path / "out")]
+    for words, message in (
+        (["--rows", "fc7"], "row 'fc7' is unknown for lite0; expected lite0-penultimate,"),
+        (["--weights", "alexnet=x.pt"], "with a backbone out of lite0"),
+        (["--weights", "lite0=absent.pt"], "absent.pt does not exist"),
+        (["--limit-images", "1"], "no ground truth"),
+    ):
+        assert main([*arguments, *words, *out]) == 2
+        assert message in capsys.readouterr().err
+    assert not calls and not (tmp_path / "out").exists()
