@@ -26,6 +26,7 @@ from rcnn_svm.cli.arguments import (
     positive_float_or_auto,
     positive_int,
 )
+from rcnn_svm.mining.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 from rcnn_svm.proposals.methods import METHODS
 
 if TYPE_CHECKING:
@@ -89,10 +90,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
     stages.add_argument("--epochs", type=positive_int, default=1, help="of mining (default: %(default)s)")
     stages.add_argument("--solver", choices=("dcd", "liblinear"), default="dcd", help="SVM (default: %(default)s)")
-    stages.add_argument("--svm-C", type=positive_float_or_auto, default=1e-3, help="or auto (default: %(default)s)")
     stages.add_argument(
-        "--pos-loss-weight", type=positive_float_or_auto, default=2.0, help="or auto (default: %(default)s)"
+        "--svm-C",
+        metavar="C",
+        type=positive_float_or_auto,
+        help="number or auto (default: the paper's with --voc; own data: chosen from the number of objects)",
     )
+    stages.add_argument(
+        "--pos-loss-weight", metavar="WEIGHT", type=positive_float_or_auto, help="number or auto (default: likewise)"
+    )
+    stages.add_argument("--calibrate", action="store_true", help="also find each class's probabilities, for detect")
+    stages.add_argument("--bbox", action="store_true", help="also train and use bounding-box regression")
     stages.add_argument("--pictures", type=int, default=12, help="test images to draw (default: %(default)s)")
 
 
@@ -108,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     def features(side: Side) -> Path:
         return args.out / "features" / f"{side.label}.{args.backbone}"
 
-    model = args.out / "model.h5"
+    model, regressor = args.out / "model.h5", args.out / "bbox.h5"
     detections = args.out / "detections.h5"
     for side in (train, test):
         data = _data(side)
@@ -125,12 +133,20 @@ def run(args: argparse.Namespace) -> int:
             *("--proposals", proposals, "--backbone", args.backbone, "--out", features(side)),
             *_optional(args, "layer", "weights", "crop_size"),
         )
+    svm_C, pos_loss_weight = _constants(args, train.database)
     _stage(
         "train",
         *("--features", features(train), "--out", model, "--jobs", args.jobs, "--epochs", args.epochs),
-        *("--solver", args.solver, "--svm-C", args.svm_C, "--pos-loss-weight", args.pos_loss_weight),
+        *("--solver", args.solver, "--svm-C", svm_C, "--pos-loss-weight", pos_loss_weight),
+        *(["--calibrate"] if args.calibrate else []),
     )
-    _stage("test", "--features", features(test), "--model", model, "--out", detections)
+    if args.bbox:
+        _stage("bbox", "--features", features(train), "--out", regressor)
+    _stage(
+        "test",
+        *("--features", features(test), "--model", model, "--out", detections),
+        *(["--bbox", regressor] if args.bbox else []),
+    )
     _stage(
         "evaluate",
         *("--detections", detections, *_data(test)),
@@ -140,6 +156,28 @@ def run(args: argparse.Namespace) -> int:
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
+
+
+def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | str, float | str]:
+    """Return svm_C and pos_loss_weight: as given; else the paper's with a devkit, by the number of objects without.
+
+    C is not cross-validated by itself: that costs several trainings, and on few images it gained less than the
+    weights alone (README, "Few images").
+    """
+    svm_C = PAPER_C if args.svm_C is None else args.svm_C
+    if args.pos_loss_weight is not None:
+        return svm_C, args.pos_loss_weight
+    if args.voc:
+        return svm_C, PAPER_WEIGHT
+    import numpy as np
+
+    names = np.concatenate([train.annotation(i).classes for i in range(len(train))])
+    typical = int(np.median(np.bincount(names, minlength=len(train.classes))))
+    print(
+        f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
+        f"paper's weight of {PAPER_WEIGHT:g} for every class is for thousands of them, which {AUTO} then comes down to"
+    )
+    return svm_C, AUTO
 
 
 def _sides(args: argparse.Namespace) -> tuple[Side, Side]:

@@ -7,6 +7,7 @@ import math
 # The value of a parameter that is to be found from the data.
 AUTO = "auto"
 # Of the published training.
+PAPER_C = 1e-3
 PAPER_WEIGHT = 2.0
 # A training sees as many new negatives as `retrain_limit` allows, and about as many that are left of earlier ones.
 LIMITS_PER_TRAINING = 2

@@ -27,12 +27,12 @@ from rcnn_svm.detection.detector import Detector, feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.checkpoint import Checkpoint
 from rcnn_svm.mining.class_group import Block, ClassGroup, phase
-from rcnn_svm.mining.class_weights import AUTO, PAPER_WEIGHT
+from rcnn_svm.mining.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.history import MiningHistory
-from rcnn_svm.mining.model_selection import PAPER_C, best_C, cross_validate_C, selection_folds
+from rcnn_svm.mining.model_selection import best_C, cross_validate_C, selection_folds
 from rcnn_svm.mining.positives import class_columns, class_positives
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar

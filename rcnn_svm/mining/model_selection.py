@@ -34,7 +34,6 @@ from rcnn_svm.svm.problem import SvmProblem
 if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
-PAPER_C = 1e-3
 # From a tenth to a hundred times the paper's, in steps of about 3.
 C_PATH = tuple(float(C) for C in 10.0 ** np.arange(-4, -0.75, 0.5))
 FOLDS = 5
