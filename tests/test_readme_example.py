@@ -26,15 +26,16 @@ def test_own_images_to_detector(own_data, tmp_path, monkeypatch, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()
     header, *rows = own_data.csv.read_text().splitlines()
-    chosen = [row for row in rows if row[:6] in own_data.splits["test"]]
+    used = own_data.splits["test"][:3]
+    chosen = [row for row in rows if row[:6] in used]
     (tmp_path / "boxes.csv").write_text("\n".join([header, *chosen]))
-    for name in own_data.splits["test"]:
+    for name in used:
         shutil.copy(own_data.images / f"{name}.jpg", photos)
     shutil.copy(own_data.images / "000001.jpg", photos / "street.jpg")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, str(README), "exec"), names)
     assert "mAP" in capsys.readouterr().out
-    assert len(names["train"]) + len(names["test"]) == len(own_data.splits["test"])
+    assert len(names["train"]) + len(names["test"]) == len(used)
     assert Detector.load("model.h5").classes == names["train"].classes
     assert names["found"].boxes.shape[1] == 4

@@ -56,7 +56,8 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
         images of other classes do not allow it; one with a single image has it among those not chosen.
 
     Source: iterative stratification (Sechidis et al., ECML PKDD 2011), where a class wants a fraction of its images
-    on each side. Here it is a whole number, at least 1, and a class left out moves an image in the end.
+    on each side. Here it is a whole number, at least 1; an image that is the only one of a class is trained on, and a
+    class left out moves an image in the end.
     """
     num_images = len(present)
     in_class = present.sum(axis=0)
@@ -73,7 +74,9 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
         needed[to] -= present[image]
         wanted[to] -= 1
 
-    left = in_class.copy()
+    for image in order[present[order][:, in_class == 1].any(axis=1)].tolist():
+        assign(image, 0)
+    left = present[side < 0].sum(axis=0)
     while left.any():
         rarest = np.where(left > 0, left, num_images + 1).argmin()
         image = next(i for i in queues[rarest] if side[i] < 0)
@@ -85,7 +88,7 @@ def split_images(present: np.ndarray, test_fraction: float, rng: np.random.Gener
     while _move_to_missing(side, present, order):
         pass
     if not side.any():
-        # Every image is the only one of some class, or all are of such classes: the one that costs least.
+        # Every image is the only one of some class; the one that costs least.
         side[min(order, key=lambda image: (in_class[present[image]] == 1).sum())] = 1
     return side == 1
 
