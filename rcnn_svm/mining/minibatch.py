@@ -41,11 +41,7 @@ def assign_labels(
 
     Source: Fast R-CNN section 2.3, "Mini-batch sampling"; `_sample_rois` of its code.
     """
-    if not 0 <= bg_thresh_lo <= bg_thresh_hi <= fg_thresh <= 1:
-        raise InputError(
-            f"bg_thresh_lo = {bg_thresh_lo}, bg_thresh_hi = {bg_thresh_hi} and fg_thresh = {fg_thresh} must be "
-            "IoUs in rising order; a RoI would be foreground and background at once"
-        )
+    _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
     if max_overlaps.ndim != 1 or max_overlaps.shape != max_classes.shape:
         raise InputError(
             f"max_overlaps has shape {tuple(max_overlaps.shape)} and max_classes {tuple(max_classes.shape)}, "
@@ -78,7 +74,7 @@ class RoISampler:
         seed: of the draws. They are made on the CPU, so that they are the same for tensors on any device.
 
     Raises:
-        InputError: a count or fraction that means nothing.
+        InputError: a count or fraction that means nothing, thresholds out of order.
 
     Source: Fast R-CNN section 2.3 and `_sample_rois` of its code. Ours: an image without any usable RoI gives an
     empty draw, where the original stops.
@@ -98,6 +94,7 @@ class RoISampler:
             raise InputError(f"rois_per_image = {rois_per_image} must be at least 1")
         if not 0 <= fg_fraction <= 1:
             raise InputError(f"fg_fraction = {fg_fraction} must be between 0 and 1")
+        _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
         self.rois_per_image = rois_per_image
         self.fg_fraction = fg_fraction
         self.fg_thresh = fg_thresh
@@ -138,3 +135,11 @@ class RoISampler:
         rows = eligible.nonzero()[:, 0]
         drawn = torch.randperm(len(rows), generator=self._generator)[:count]
         return rows[drawn.to(rows.device)]
+
+
+def _check_thresholds(fg_thresh: float, bg_thresh_hi: float, bg_thresh_lo: float) -> None:
+    if not 0 <= bg_thresh_lo <= bg_thresh_hi <= fg_thresh <= 1:
+        raise InputError(
+            f"bg_thresh_lo = {bg_thresh_lo}, bg_thresh_hi = {bg_thresh_hi} and fg_thresh = {fg_thresh} must be "
+            "IoUs in rising order, or a RoI could be foreground and background at once"
+        )
