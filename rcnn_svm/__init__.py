@@ -8,6 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "BootstrapClassifier": "rcnn_svm.mining.bootstrap",
     "Detector": "rcnn_svm.detection.detector",
     "FeatureCache": "rcnn_svm.cache",
     "HardNegativeMiner": "rcnn_svm.mining.hard_negatives",
