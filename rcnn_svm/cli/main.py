@@ -21,6 +21,7 @@ STAGES = (
     "evaluate",
     "detect",
     "inspect",
+    "imbalance",
     "import",
     "parity",
 )
