@@ -8,6 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "BootstrapClassifier": "rcnn_svm.mining.bootstrap",
     "BoxRegressor": "rcnn_svm.detection.bbox_regression",
     "BoxRegressorTrainer": "rcnn_svm.detection.bbox_training",
     "Detector": "rcnn_svm.detection.detector",

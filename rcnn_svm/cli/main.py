@@ -24,6 +24,7 @@ STAGES = (
     "evaluate",
     "detect",
     "inspect",
+    "imbalance",
     "import",
     "parity",
 )

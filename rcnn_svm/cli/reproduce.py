@@ -121,7 +121,7 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
         wanted = list(whole.image_ids if listed is None else read_ids(listed))[: args.limit_images]
         databases[name] = whole.subset(wanted)
         images[name] = len(wanted), len(whole)
-        ids[name] = None if wanted == list(whole.image_ids) else args.out / "ids" / f"{name}.txt"
+        ids[name] = None if listed is None and args.limit_images is None else args.out / "ids" / f"{name}.txt"
     # A class without examples would only be found out after hours of extraction.
     require_ground_truth(databases["train"])
     _check_settings(

@@ -32,6 +32,7 @@ SCRIPT_STAGES = {
     "evaluate.py": "evaluate",
     "detect.py": "detect",
     "inspect_cache.py": "inspect",
+    "imbalance.py": "imbalance",
     "check_parity.py": "parity",
     "reproduce_voc07.py": "reproduce",
 }

@@ -1,0 +1,664 @@
+"""Bootstrapping for any classifier: train on few examples, scan all of them, add what is hard, train again.
+
+Only the training set is in memory; all the data are a stream of batches that is gone through once a round. An
+example is known by its position in the stream, so it is never in the set twice.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_array, check_random_state, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.progress import progress_bar
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+# Rows of an array that are scored at once.
+BLOCK_ROWS = 8192
+# As scikit-learn's log loss has it: no probability counts as smaller.
+SMALLEST_PROBABILITY = np.finfo(np.float64).eps
+DTYPES = (np.float64, np.float32)
+MINED = ("negatives", "all")
+
+
+@dataclass(frozen=True)
+class BootstrapRound:
+    """One round: a training and the scan that follows it.
+
+    Attributes:
+        examples: in the set that was trained on.
+        hard: examples outside the set that the scan found hard.
+        added: of these, put into the set of the next round.
+        evicted: easy examples taken out of it.
+        loss: summed over the set; hinge loss of a decision function, log loss of probabilities.
+        loss_all: the same over all data.
+        score: on the validation data, NaN where there are none.
+        fit_seconds: the training took.
+        scan_seconds: the scan took.
+    """
+
+    examples: int
+    hard: int
+    added: int
+    evicted: int
+    loss: float
+    loss_all: float
+    score: float
+    fit_seconds: float
+    scan_seconds: float
+
+
+def class_scores(estimator: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return an estimator's scores and whether they are probabilities.
+
+    Args:
+        estimator: fitted; its decision function is preferred to its probabilities.
+        X: (N, D).
+
+    Returns:
+        (N,) scores of the second class from a binary decision function, else (N, K).
+
+    Raises:
+        InputError: the decision function has not one column for every class.
+    """
+    if not hasattr(estimator, "decision_function"):
+        return estimator.predict_proba(X), True
+    scores = estimator.decision_function(X)
+    if scores.ndim == 2 and scores.shape[1] != len(estimator.classes_):
+        raise InputError(
+            f"the decision function of {type(estimator).__name__} has {scores.shape[1]} columns for "
+            f"{len(estimator.classes_)} classes; one for every class is needed (decision_function_shape='ovr')"
+        )
+    return scores, False
+
+
+def margins(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return by how much every example's own class is ahead of the best other one.
+
+    Args:
+        scores: (N,) of the second class against the first, or (N, K).
+        target: (N,) int, index of the own class.
+
+    Returns:
+        (N,) float64; negative for what is classified wrongly.
+    """
+    if scores.ndim == 1:
+        return np.where(target == 1, scores, -scores).astype(np.float64)
+    rows = np.arange(len(target))
+    others = scores.astype(np.float64)
+    own = others[rows, target]
+    others[rows, target] = -np.inf
+    return own - others.max(axis=1)
+
+
+def predictions(scores: np.ndarray) -> np.ndarray:
+    """Return (N,) int, the class with the highest score; the first of several."""
+    return (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)
+
+
+def example_losses(scores: np.ndarray, target: np.ndarray, probabilistic: bool) -> np.ndarray:
+    """Return (N,) float64: log loss of probabilities, else hinge loss of the margin (Crammer & Singer's for K > 2)."""
+    if probabilistic:
+        own = scores[np.arange(len(target)), target].astype(np.float64)
+        return -np.log(np.maximum(own, SMALLEST_PROBABILITY))
+    return np.maximum(0.0, 1.0 - margins(scores, target))
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples in memory, in the order of the stream.
+
+    Attributes:
+        indices: (n,) int64, positions in the stream, rising.
+        X: (n, D) array or CSR matrix.
+        target: (n,) int64, indices of the classes.
+        added_round: (n,) int32, the round they are first trained on in.
+    """
+
+    indices: np.ndarray
+    X: np.ndarray
+    target: np.ndarray
+    added_round: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, rows: np.ndarray) -> ExampleSet:
+        """Return some of the examples."""
+        return ExampleSet(self.indices[rows], self.X[rows], self.target[rows], self.added_round[rows])
+
+    @staticmethod
+    def merged(parts: Sequence[ExampleSet]) -> ExampleSet:
+        """Return all examples of disjoint sets."""
+        X = [part.X for part in parts]
+        merged = ExampleSet(
+            np.concatenate([part.indices for part in parts]),
+            sparse.vstack(X, format="csr") if sparse.issparse(X[0]) else np.concatenate(X),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.added_round for part in parts]),
+        )
+        return merged.take(np.argsort(merged.indices))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a pass over all data found.
+
+    Attributes:
+        new: the hard examples outside the set, at most as many as may be added.
+        num_hard: so many there are.
+        margin: (n,) float64, of the examples in the set.
+        loss: summed over the set.
+        loss_all: summed over all data.
+    """
+
+    new: list[ExampleSet]
+    num_hard: int
+    margin: np.ndarray
+    loss: float
+    loss_all: float
+
+
+class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A classifier trained by bootstrapping: on a small set that grows by the examples it gets wrong.
+
+    Every round trains a classifier on the set, applies it to all data, and adds what is hard and not in the set.
+    The rounds end when nothing new is hard, when one of the tests below says so, or after `max_rounds`.
+
+    Args:
+        estimator: a classifier with a decision function or probabilities. Every round trains a clone; one that has
+            `partial_fit` and its own `warm_start=True` goes on from its parameters of the round before.
+        mined: which examples are sampled at first and added when hard. `negatives`: those of the first class, so
+            that false positives are added; all others are in the set from the start. `all`: those of any class.
+        initial_size: of the sample, in every mined class: a number of examples, or a fraction below or equal 1.0.
+        hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
+            best other by strictly less than this (of a binary decision function: y f(x), so 1 is the SVM's margin).
+        evict_margin: an example of a mined class leaves when it is ahead by strictly more than this; it returns when
+            it is hard again, and the hardest of a class always stays. No example leaves where None.
+        max_added: examples added in a round, the hardest first; no limit where None.
+        stop_ratio: stop when the loss summed over all data is below this times that over the set, such as 1.05. No
+            such test where None.
+        validation_fraction: of every class, held out to score the rounds. None held out where None.
+        scoring: of validation data, as in scikit-learn; the estimator's own score where None.
+        n_rounds_no_change: with validation data, stop after so many rounds that were not better than the best.
+        max_rounds: trainings, at most.
+        random_state: of the sample, the validation data, and the estimator's seeds that are None.
+        verbose: show progress.
+
+    Attributes set by `fit`, complete after every round, so that an interrupted fit keeps the last one:
+        classes_: (K,) the labels.
+        estimator_: the classifier of the last round; with validation data, of the best.
+        indices_: (n,) int64, the examples it was trained on: rows of X, or positions in the stream.
+        added_round_: (n,) int32, the round in which each of them came into the set.
+        history_: a `BootstrapRound` for every round.
+        n_rounds_: rounds, all told.
+        stopped_by_: `nothing new`, `stop_ratio`, `validation` or `max_rounds`.
+
+    Source: Sung and Poggio, Example-based learning for view-based human face detection (1994, 1998). `stop_ratio`
+    and `evict_margin`: Felzenszwalb et al., Object detection with discriminatively trained part-based models (2010),
+    and voc-dpm, whose ratio is of objectives: with the regulariser, which only the estimator knows, on both sides it
+    is nearer to 1 than ours of losses.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        *,
+        mined: str = "negatives",
+        initial_size: int | float = 0.1,
+        hard_margin: float = 0.0,
+        evict_margin: float | None = None,
+        max_added: int | None = None,
+        stop_ratio: float | None = None,
+        validation_fraction: float | None = None,
+        scoring: str | Callable | None = None,
+        n_rounds_no_change: int = 1,
+        max_rounds: int = 20,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ):
+        self.estimator = estimator
+        self.mined = mined
+        self.initial_size = initial_size
+        self.hard_margin = hard_margin
+        self.evict_margin = evict_margin
+        self.max_added = max_added
+        self.stop_ratio = stop_ratio
+        self.validation_fraction = validation_fraction
+        self.scoring = scoring
+        self.n_rounds_no_change = n_rounds_no_change
+        self.max_rounds = max_rounds
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        X_val: np.ndarray | None = None,
+        y_val: np.ndarray | None = None,
+        initial: np.ndarray | None = None,
+    ) -> BootstrapClassifier:
+        """Train on arrays.
+
+        Args:
+            X: (N, D) examples.
+            y: (N,) labels.
+            X_val, y_val: validation data, instead of `validation_fraction`.
+            initial: (n,) int, rows to begin with instead of a sample, such as `indices_` of an interrupted fit. The
+                classes that are not mined are in the set in any case, validation data in none.
+
+        Raises:
+            InputError: a parameter is out of range, or a class has no example to begin with.
+        """
+        self._validate()
+        X, y = validate_data(self, X, y, **self._array_checks())
+        check_classification_targets(y)
+        self.classes_, target = np.unique(y, return_inverse=True)
+
+        def blocks() -> Iterator[Batch]:
+            for first in range(0, len(target), BLOCK_ROWS):
+                rows = slice(first, first + BLOCK_ROWS)
+                yield X[rows], target[rows]
+
+        return self._fit(blocks, np.bincount(target, minlength=len(self.classes_)), X_val, y_val, initial)
+
+    def fit_batches(
+        self,
+        batches: Callable[[], Iterable[Batch]],
+        *,
+        classes: Sequence | None = None,
+        X_val: np.ndarray | None = None,
+        y_val: np.ndarray | None = None,
+        initial: np.ndarray | None = None,
+    ) -> BootstrapClassifier:
+        """Train on data of which only the set and one batch are in memory.
+
+        Args:
+            batches: returns the batches, (n, D) examples and (n,) labels each, anew whenever it is called and always
+                in the same order. It is called twice to begin with, and once a round.
+            classes: the labels; those that appear where not given.
+            X_val, y_val, initial: as in `fit`.
+
+        Raises:
+            InputError: as in `fit`; or batches that do not fit together, hold unknown labels, or change.
+        """
+        self._validate()
+        if not callable(batches):
+            raise InputError(
+                f"batches is a {type(batches).__name__}, expected a function that returns them anew in every call"
+            )
+        self.n_features_in_ = None  # until the first batch tells
+        counts = self._count(batches, classes)
+        return self._fit(lambda: self._encoded(batches), counts, X_val, y_val, initial)
+
+    @available_if(lambda self: hasattr(self.estimator, "decision_function"))
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Return the decision function of `estimator_`, (N,) or (N, K)."""
+        X = self._checked(X)
+        return self.estimator_.decision_function(X)
+
+    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the probabilities of `estimator_`, (N, K)."""
+        X = self._checked(X)
+        return self.estimator_.predict_proba(X)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the labels that `estimator_` predicts, (N,)."""
+        X = self._checked(X)
+        return self.estimator_.predict(X)
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags.sparse = inner.input_tags.sparse
+        tags.input_tags.allow_nan = inner.input_tags.allow_nan
+        if inner.classifier_tags is not None:
+            tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+            tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
+        return tags
+
+    def _validate(self) -> None:
+        """Check the parameters' ranges."""
+        scored = hasattr(self.estimator, "decision_function") or hasattr(self.estimator, "predict_proba")
+        if not (is_classifier(self.estimator) and scored):
+            raise InputError(
+                f"estimator {self.estimator!r} is no classifier with a decision function or probabilities, by which "
+                "hard examples are told; choose one"
+            )
+        if self.mined not in MINED:
+            raise InputError(f"mined = {self.mined!r} is unknown; choose one of {', '.join(MINED)}")
+        size = self.initial_size
+        if not (_is_number(size) and (size >= 1 if isinstance(size, Integral) else 0 < size <= 1)):
+            raise InputError(f"initial_size = {size!r} must be a number of examples or a fraction in (0.0, 1.0]")
+        if not (_is_number(self.hard_margin) and self.hard_margin >= 0):
+            raise InputError(f"hard_margin = {self.hard_margin!r} must be 0 or above")
+        if self.evict_margin is not None and not self.evict_margin >= self.hard_margin:
+            raise InputError(
+                f"evict_margin = {self.evict_margin!r} must not be below hard_margin = {self.hard_margin!r}, or "
+                "examples would come and go"
+            )
+        if self.stop_ratio is not None and not self.stop_ratio > 1:
+            raise InputError(f"stop_ratio = {self.stop_ratio!r} must be above 1, such as 1.05")
+        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
+            raise InputError(f"validation_fraction = {self.validation_fraction!r} must be between 0 and 1")
+        for name in ("max_added", "n_rounds_no_change", "max_rounds"):
+            value = getattr(self, name)
+            if not (isinstance(value, Integral) and value >= 1) and (name != "max_added" or value is not None):
+                raise InputError(f"{name} = {value!r} must be a whole number of at least 1")
+
+    def _array_checks(self) -> dict:
+        return {
+            "accept_sparse": "csr",
+            "dtype": DTYPES,
+            "ensure_all_finite": not get_tags(self.estimator).input_tags.allow_nan,
+        }
+
+    def _checked(self, X: np.ndarray) -> np.ndarray:
+        check_is_fitted(self, "estimator_")
+        return validate_data(self, X, reset=False, **self._array_checks())
+
+    def _labelled(self, batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
+        """Yield checked batches."""
+        for number, (X, y) in enumerate(batches()):
+            X, y = check_array(X, ensure_min_samples=0, **self._array_checks()), np.asarray(y)
+            if self.n_features_in_ is None:
+                self.n_features_in_ = X.shape[1]
+            if X.shape[1] != self.n_features_in_ or y.shape != (X.shape[0],):
+                raise InputError(
+                    f"batch {number} has examples of shape {X.shape} and labels of shape {y.shape}, expected "
+                    f"(n, {self.n_features_in_}) and (n,)"
+                )
+            yield X, y
+
+    def _encoded(self, batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
+        """Yield checked batches with the indices of the classes instead of the labels."""
+        for X, y in self._labelled(batches):
+            target = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+            if (self.classes_[target] != y).any():
+                unknown = np.setdiff1d(y, self.classes_)[0]
+                raise InputError(f"label {unknown!r} is none of the classes {', '.join(map(str, self.classes_))}")
+            yield X, target
+
+    def _count(self, batches: Callable[[], Iterable[Batch]], classes: Sequence | None) -> np.ndarray:
+        """Set `classes_` and return how many examples each has."""
+        if classes is None:
+            counts: dict = {}
+            for _, y in self._labelled(batches):
+                check_classification_targets(y)
+                for label, count in zip(*np.unique(y, return_counts=True), strict=True):
+                    counts[label] = counts.get(label, 0) + int(count)
+            self.classes_ = np.array(sorted(counts))
+            return np.array([counts[label] for label in self.classes_])
+        self.classes_ = np.unique(classes)
+        return sum(np.bincount(target, minlength=len(self.classes_)) for _, target in self._encoded(batches))
+
+    def _fit(
+        self,
+        batches: Callable[[], Iterable[Batch]],
+        counts: np.ndarray,
+        X_val: np.ndarray | None,
+        y_val: np.ndarray | None,
+        initial: np.ndarray | None,
+    ) -> BootstrapClassifier:
+        """Run the rounds over batches of examples and class indices.
+
+        Args:
+            counts: (K,) int, examples of every class.
+        """
+        if len(counts) < 2 or not counts.all():
+            found = ", ".join(f"{label}: {count}" for label, count in zip(self.classes_, counts, strict=True))
+            raise InputError(
+                f"there are examples of {np.count_nonzero(counts)} class(es) ({found}); expected two classes or more, "
+                "and examples of each"
+            )
+        seeds = check_random_state(self.random_state)
+        generator = np.random.default_rng(seeds.randint(np.iinfo(np.int32).max))
+        is_mined = np.ones(len(counts), bool) if self.mined == "all" else np.arange(len(counts)) == 0
+        fraction = self.validation_fraction if X_val is None else None
+        stream = _Stream(batches, int(counts.sum()))
+        examples, held_out = stream.begin(*self._draw(counts, is_mined, fraction, initial, generator))
+        self._check_initial(examples)
+        validation = self._validation(held_out, X_val, y_val)
+        self.history_, estimator, best = [], None, (-np.inf, -1)
+        with progress_bar(self.max_rounds, "bootstrap", "round", disable=not self.verbose) as bar:
+            for number in range(self.max_rounds):
+                start = time.perf_counter()
+                estimator = self._trained(estimator, examples, seeds)
+                trained = time.perf_counter()
+                score = validation(estimator)
+                scan = self._scan(estimator, stream, examples, is_mined, number)
+                if score > best[0]:
+                    best = score, number
+                stopped_by = self._stopped_by(scan, number, None if np.isnan(score) else best[1])
+                stays = np.ones(len(examples), bool) if stopped_by else self._stays(scan.margin, examples, is_mined)
+                added = 0 if stopped_by else sum(map(len, scan.new))
+                self.history_.append(
+                    BootstrapRound(
+                        examples=len(examples),
+                        hard=scan.num_hard,
+                        added=added,
+                        evicted=int((~stays).sum()),
+                        loss=scan.loss,
+                        loss_all=scan.loss_all,
+                        score=score,
+                        fit_seconds=trained - start,
+                        scan_seconds=time.perf_counter() - trained,
+                    )
+                )
+                if np.isnan(score) or best[1] == number:
+                    # A warm start goes on with the same object.
+                    self.estimator_ = copy.deepcopy(estimator) if _goes_on(estimator) else estimator
+                    self.indices_, self.added_round_ = examples.indices, examples.added_round
+                self.n_rounds_, self.stopped_by_ = number + 1, stopped_by
+                bar.update()
+                bar.set_postfix(examples=len(examples), hard=scan.num_hard)
+                if stopped_by:
+                    break
+                examples = ExampleSet.merged([examples.take(stays), *scan.new])
+        return self
+
+    def _draw(
+        self,
+        counts: np.ndarray,
+        is_mined: np.ndarray,
+        fraction: float | None,
+        initial: np.ndarray | None,
+        generator: np.random.Generator,
+    ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+        """Choose what to begin with and what to hold out.
+
+        Returns:
+            of every class the numbers of both kinds within the class, rising; and the positions given by the user.
+        """
+        begin, held_out = [], []
+        for count, mined in zip(counts.tolist(), is_mined, strict=True):
+            kept = 0 if fraction is None else min(max(round(fraction * count), 1), count - 1)
+            size = self.initial_size
+            size = min(max(size if isinstance(size, Integral) else round(size * count), 1), count - kept)
+            drawn = generator.choice(count, size + kept, replace=False)
+            held_out.append(np.sort(drawn[:kept]))
+            if mined:
+                begin.append(np.sort(drawn[kept:]) if initial is None else np.empty(0, np.int64))
+            else:
+                begin.append(np.setdiff1d(np.arange(count), held_out[-1], assume_unique=True))
+        return begin, held_out, self._given(initial, int(counts.sum()))
+
+    @staticmethod
+    def _given(initial: np.ndarray | None, total: int) -> np.ndarray:
+        given = np.unique([] if initial is None else initial)
+        if not len(given):
+            return np.empty(0, np.int64)
+        if given.dtype.kind not in "iu" or given[0] < 0 or given[-1] >= total:
+            raise InputError(f"initial must hold positions of examples, whole numbers from 0 to {total - 1}")
+        return given.astype(np.int64)
+
+    def _check_initial(self, examples: ExampleSet) -> None:
+        missing = np.setdiff1d(np.arange(len(self.classes_)), examples.target)
+        if len(missing):
+            raise InputError(
+                f"there is no example of class {self.classes_[missing[0]]!r} to begin with; `initial` must hold "
+                "some of every class that is mined, beside those held out for validation"
+            )
+
+    def _validation(
+        self, held_out: ExampleSet, X_val: np.ndarray | None, y_val: np.ndarray | None
+    ) -> Callable[[BaseEstimator], float]:
+        """Return what scores an estimator on the validation data; NaN where there are none."""
+        if (X_val is None) != (y_val is None):
+            raise InputError("X_val and y_val must be given together")
+        if X_val is not None:
+            X, y = validate_data(self, X_val, y_val, reset=False, **self._array_checks())
+        elif self.validation_fraction is not None:
+            X, y = held_out.X, self.classes_[held_out.target]
+        else:
+            return lambda estimator: float("nan")
+        return lambda estimator: float(check_scoring(estimator, self.scoring)(estimator, X, y))
+
+    def _trained(self, last: BaseEstimator | None, examples: ExampleSet, seeds: np.random.RandomState) -> BaseEstimator:
+        if last is not None and _goes_on(last):
+            estimator = last
+        else:
+            estimator = clone(self.estimator)
+            unseeded = [
+                name
+                for name, value in sorted(estimator.get_params().items())
+                if value is None and (name == "random_state" or name.endswith("__random_state"))
+            ]
+            estimator.set_params(**{name: int(seeds.randint(np.iinfo(np.int32).max)) for name in unseeded})
+        return estimator.fit(examples.X, self.classes_[examples.target])
+
+    def _scan(
+        self, estimator: BaseEstimator, stream: _Stream, examples: ExampleSet, is_mined: np.ndarray, number: int
+    ) -> Scan:
+        """Go through all data once."""
+        margin = np.empty(len(examples))
+        loss = loss_all = 0.0
+        num_hard, new, new_margin = 0, [], np.empty(0)
+        for index, X, target in stream:
+            scores, probabilistic = class_scores(estimator, X)
+            batch_margin = margins(scores, target)
+            batch_loss = example_losses(scores, target, probabilistic)
+            mine = slice(*np.searchsorted(examples.indices, [index[0], index[-1] + 1]))
+            rows = np.searchsorted(index, examples.indices[mine])
+            margin[mine] = batch_margin[rows]
+            loss += float(batch_loss[rows].sum())
+            loss_all += float(batch_loss.sum())
+            hard = is_mined[target] & ((predictions(scores) != target) | (batch_margin < self.hard_margin))
+            hard[rows] = False
+            hits = np.flatnonzero(hard)
+            if not len(hits):
+                continue
+            num_hard += len(hits)
+            new.append(ExampleSet(index[hits], X[hits], target[hits], np.full(len(hits), number + 1, np.int32)))
+            new_margin = np.append(new_margin, batch_margin[hits])
+            if self.max_added is not None and len(new_margin) > self.max_added:
+                hardest = np.sort(np.argsort(new_margin, kind="stable")[: self.max_added])
+                new, new_margin = [ExampleSet.merged(new).take(hardest)], new_margin[hardest]
+        return Scan(new, num_hard, margin, loss, loss_all)
+
+    def _stopped_by(self, scan: Scan, number: int, best: int | None) -> str | None:
+        if not scan.num_hard:
+            return "nothing new"
+        if self.stop_ratio is not None and scan.loss_all < self.stop_ratio * scan.loss:
+            return "stop_ratio"
+        if best is not None and number - best >= self.n_rounds_no_change:
+            return "validation"
+        return "max_rounds" if number + 1 == self.max_rounds else None
+
+    def _stays(self, margin: np.ndarray, examples: ExampleSet, is_mined: np.ndarray) -> np.ndarray:
+        """Return (n,) bool, which examples of the set are not evicted."""
+        if self.evict_margin is None:
+            return np.ones(len(examples), bool)
+        stays = ~is_mined[examples.target] | (margin <= self.evict_margin)
+        for c in np.flatnonzero(is_mined):
+            rows = np.flatnonzero(examples.target == c)
+            stays[rows[margin[rows].argmin()]] = True
+        return stays
+
+
+class _Stream:
+    """All batches with the positions of their examples, those held out left out.
+
+    Args:
+        batches: as in `fit_batches`, with class indices for labels.
+        total: examples of all batches.
+    """
+
+    def __init__(self, batches: Callable[[], Iterable[Batch]], total: int):
+        self.batches = batches
+        self.total = total
+        self.held_out = np.empty(0, np.int64)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for index, X, target in self._whole():
+            out = slice(*np.searchsorted(self.held_out, [index[0], index[-1] + 1]))
+            rows = np.delete(np.arange(len(index)), self.held_out[out] - index[0])
+            if len(rows) == len(index):
+                yield index, X, target
+            elif len(rows):
+                yield index[rows], X[rows], target[rows]
+
+    def begin(
+        self, begin: list[np.ndarray], held_out: list[np.ndarray], given: np.ndarray
+    ) -> tuple[ExampleSet, ExampleSet]:
+        """Return the examples to begin with and those held out, which the stream leaves out from now on.
+
+        Args:
+            begin, held_out: of every class, numbers within the class, rising.
+            given: positions of further examples to begin with, rising.
+        """
+        parts: tuple[list[ExampleSet], list[ExampleSet]] = ([], [])
+        seen = np.zeros(len(begin), np.int64)
+        for index, X, target in self._whole():
+            chosen = np.zeros((2, len(index)), bool)
+            chosen[0, given[slice(*np.searchsorted(given, [index[0], index[-1] + 1]))] - index[0]] = True
+            for c in range(len(begin)):
+                rows = np.flatnonzero(target == c)
+                for kind, numbers in enumerate((begin[c], held_out[c])):
+                    drawn = slice(*np.searchsorted(numbers, [seen[c], seen[c] + len(rows)]))
+                    chosen[kind, rows[numbers[drawn] - seen[c]]] = True
+                seen[c] += len(rows)
+            chosen[0] &= ~chosen[1]
+            for kind in range(2):
+                rows = np.flatnonzero(chosen[kind])
+                parts[kind].append(ExampleSet(index[rows], X[rows], target[rows], np.zeros(len(rows), np.int32)))
+        examples, out = map(ExampleSet.merged, parts)
+        self.held_out = out.indices
+        return examples, out
+
+    def _whole(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        first = 0
+        for X, target in self.batches():
+            if len(target):
+                yield np.arange(first, first + len(target)), X, target
+            first += len(target)
+        if first != self.total:
+            raise InputError(
+                f"a pass over the batches brought {first} examples, the first one {self.total}; batches() must begin "
+                "anew and yield the same in every call"
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _goes_on(estimator: BaseEstimator) -> bool:
+    """Return whether the next fit of an estimator starts from its present parameters, on other data too."""
+    # The warm start of ensembles, which have no partial_fit, keeps the members that were trained on the old data.
+    return bool(getattr(estimator, "warm_start", False)) and hasattr(estimator, "partial_fit")

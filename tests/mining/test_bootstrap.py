@@ -1,0 +1,336 @@
+"""Bootstrapping against a literal transcription, against training on everything, and as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import make_blobs, make_classification
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import NearestCentroid
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC, OneClassSVM
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining import bootstrap
+from rcnn_svm.mining.bootstrap import BootstrapClassifier, example_losses, margins, predictions
+
+
+@parametrize_with_checks(
+    [
+        BootstrapClassifier(LinearSVC()),
+        BootstrapClassifier(RidgeClassifier(), mined="all", hard_margin=1.0, evict_margin=1.5, stop_ratio=1.05),
+        BootstrapClassifier(GaussianNB(), mined="all", validation_fraction=0.2, max_added=7),
+        BootstrapClassifier(SGDClassifier(warm_start=True), max_rounds=5),
+    ]
+)
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+def few_faces(seed: int = 0, count: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+    """Many negatives, few positives, not quite separable."""
+    return make_classification(count, 12, n_informative=6, weights=[0.93], class_sep=1.2, random_state=seed)
+
+
+def three_classes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    X, y = make_blobs([600, 60, 50], 5, cluster_std=4.0, random_state=seed)
+    return X, np.array(["background", "cat", "dog"])[y]
+
+
+def svm(C: float = 0.02) -> LinearSVC:
+    return LinearSVC(C=C, loss="hinge", tol=1e-9, max_iter=10**6, random_state=0)
+
+
+def in_batches(X, y, size: int = 97):
+    return lambda: ((X[i : i + size], y[i : i + size]) for i in range(0, len(y), size))
+
+
+def test_margins_losses_and_predictions_by_hand():
+    binary, target = np.array([2.0, -0.5, 0.0]), np.array([1, 1, 0])
+    np.testing.assert_array_equal(margins(binary, target), [2, -0.5, 0])
+    np.testing.assert_array_equal(predictions(binary), [1, 0, 0])
+    np.testing.assert_array_equal(example_losses(binary, target, False), [0, 1.5, 1])
+    many = np.array([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2]])
+    np.testing.assert_allclose(margins(many, np.array([0, 2])), [0.5, -0.2])
+    np.testing.assert_array_equal(predictions(many), [0, 0])
+    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), True), -np.log([0.7, 0.2]))
+    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), False), [0.5, 1.2])
+
+
+@pytest.mark.parametrize("mined", ["negatives", "all"])
+@pytest.mark.parametrize("data", [few_faces, three_classes])
+@pytest.mark.parametrize("make", [svm, GaussianNB])
+def test_exactly_the_misclassified_are_added_and_never_twice(data, mined, make):
+    X, y = data()
+    classifier = BootstrapClassifier(make(), mined=mined, initial_size=0.05, max_rounds=6, random_state=1)
+    snapshots = []
+    fit = classifier._trained
+    classifier._trained = lambda *a: snapshots.append((a[1].indices, fit(*a))) or snapshots[-1][1]
+    classifier.fit(X, y)
+    is_mined = (y == classifier.classes_[0]) | (mined == "all")
+    assert set(np.flatnonzero(~is_mined)) <= set(snapshots[0][0])
+    for number, (indices, estimator) in enumerate(snapshots):
+        assert len(set(indices)) == len(indices) == classifier.history_[number].examples
+        np.testing.assert_array_equal(np.sort(indices), indices)
+        wrong = np.flatnonzero(is_mined & (estimator.predict(X) != y))
+        new = np.setdiff1d(wrong, indices)
+        assert classifier.history_[number].hard == len(new)
+        if number + 1 < len(snapshots):
+            np.testing.assert_array_equal(snapshots[number + 1][0], np.union1d(indices, new))
+            assert classifier.history_[number].added == len(new) > 0
+    assert len(snapshots) > 1
+    np.testing.assert_array_equal(classifier.indices_, snapshots[-1][0])
+    last = classifier.history_[-1]
+    assert last.added == 0 and (classifier.stopped_by_ == "nothing new") == (last.hard == 0)
+    counts = np.bincount(classifier.added_round_, minlength=len(snapshots))
+    assert counts.tolist() == [snapshots[0][0].size, *(entry.added for entry in classifier.history_[:-1])]
+
+
+@pytest.mark.parametrize("evict_margin", [None, 1.2])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_svm_reaches_the_optimum_of_all_data(seed, evict_margin):
+    """Hinge loss is zero beyond the margin: when nothing new is within it, what is left out does not matter."""
+    X, y = few_faces(seed)
+    classifier = BootstrapClassifier(
+        svm(), hard_margin=1.0, evict_margin=evict_margin, initial_size=20, max_rounds=100, random_state=seed
+    ).fit(X, y)
+    assert classifier.stopped_by_ == "nothing new"
+    left_out = np.setdiff1d(np.arange(len(y)), classifier.indices_)
+    assert len(left_out) > 100
+    np.testing.assert_array_less(classifier.decision_function(X[left_out]), -1 + 1e-9)
+    full = svm().fit(X, y)
+    np.testing.assert_allclose(classifier.estimator_.coef_, full.coef_, atol=2e-4 * np.abs(full.coef_).max())
+    assert classifier.history_[-1].loss_all == pytest.approx(classifier.history_[-1].loss, rel=1e-9)
+    assert any(entry.evicted for entry in classifier.history_) == (evict_margin is not None)
+
+
+def test_losses_are_those_of_the_set_and_of_all_data():
+    X, y = three_classes()
+    classifier = BootstrapClassifier(GaussianNB(), mined="all", max_rounds=3, random_state=0).fit(X, y)
+    own = classifier.predict_proba(X)[np.arange(len(y)), np.searchsorted(classifier.classes_, y)]
+    assert classifier.history_[-1].loss_all == pytest.approx(-np.log(own).sum())
+    assert classifier.history_[-1].loss == pytest.approx(-np.log(own[classifier.indices_]).sum())
+
+
+@pytest.mark.parametrize("mined", ["negatives", "all"])
+def test_a_stream_of_batches_gives_what_the_array_gives(mined):
+    X, y = three_classes()
+    options = {"mined": mined, "hard_margin": 0.5, "validation_fraction": 0.2, "random_state": 3, "evict_margin": 4.0}
+    whole = BootstrapClassifier(svm(), **options).fit(X, y)
+    for classes in (None, ["dog", "cat", "background"]):
+        parts = BootstrapClassifier(svm(), **options).fit_batches(in_batches(X, y), classes=classes)
+        np.testing.assert_array_equal(parts.indices_, whole.indices_)
+        np.testing.assert_array_equal(parts.estimator_.coef_, whole.estimator_.coef_)
+        assert [e.added for e in parts.history_] == [e.added for e in whole.history_]
+        np.testing.assert_array_equal(parts.predict(X), whole.predict(X))
+
+
+def test_arrays_are_scanned_block_by_block(monkeypatch):
+    X, y = few_faces()
+    whole = BootstrapClassifier(svm(), random_state=3).fit(X, y)
+    monkeypatch.setattr(bootstrap, "BLOCK_ROWS", 101)
+    np.testing.assert_array_equal(BootstrapClassifier(svm(), random_state=3).fit(X, y).indices_, whole.indices_)
+
+
+def test_sparse_rows_give_what_dense_rows_give():
+    X, y = few_faces()
+    X[np.abs(X) < 0.8] = 0
+    dense = BootstrapClassifier(svm(), random_state=3).fit(X, y)
+    thin = BootstrapClassifier(svm(), random_state=3).fit(sparse.csr_matrix(X), y)
+    np.testing.assert_array_equal(dense.indices_, thin.indices_)
+
+
+@pytest.mark.parametrize("size", [40, 700])
+def test_with_a_limit_the_hardest_are_added(size):
+    X, y = few_faces()
+    options = {"initial_size": 5, "random_state": 0, "hard_margin": 1.0}
+    first = BootstrapClassifier(svm(), max_rounds=1, **options).fit(X, y)
+    second = BootstrapClassifier(svm(), max_rounds=2, max_added=25, **options).fit_batches(in_batches(X, y, size))
+    outside = np.setdiff1d(np.flatnonzero(y == 0), first.indices_)
+    hardest = outside[np.argsort(-first.decision_function(X[outside]), kind="stable")[:25]]
+    np.testing.assert_array_equal(np.setdiff1d(second.indices_, first.indices_), np.sort(hardest))
+    assert second.history_[0].added == 25 < second.history_[0].hard == first.history_[0].hard
+
+
+def test_the_easy_leave_but_never_a_whole_class():
+    X, y = few_faces()
+    classifier = BootstrapClassifier(
+        svm(), mined="all", initial_size=0.5, hard_margin=0.1, evict_margin=0.1, max_rounds=2, random_state=0
+    )
+    first = BootstrapClassifier(svm(), mined="all", initial_size=0.5, max_rounds=1, random_state=0).fit(X, y)
+    second = classifier.fit(X, y)
+    signed = np.where(y == 1, 1, -1) * first.decision_function(X)
+    expected = np.union1d(first.indices_[signed[first.indices_] <= 0.1], np.flatnonzero(signed < 0.1))
+    np.testing.assert_array_equal(second.indices_, expected)
+    # Far apart, every example is easy at once; a wrong one, outside the set, keeps the rounds going.
+    X, y = np.array([[-9.0], [-8.0], [-1.0], [8.0], [9.0], [-9.5]]), np.array([0, 0, 0, 1, 1, 1])
+    classifier = BootstrapClassifier(LogisticRegression(C=100), mined="all", evict_margin=0.0, max_rounds=2)
+    classifier.fit(X, y, initial=[0, 1, 2, 3, 4])
+    assert set(classifier.classes_[np.isin([0, 1], y[classifier.indices_])]) == {0, 1}
+    assert classifier.history_[0].evicted == 3 and set(classifier.indices_) == {2, 3, 5}
+
+
+def test_the_ratio_of_losses_stops():
+    X, y = few_faces()
+    options = {"hard_margin": 1.0, "initial_size": 10, "random_state": 0, "max_rounds": 50, "max_added": 40}
+    exact = BootstrapClassifier(svm(), **options).fit(X, y)
+    stopped = BootstrapClassifier(svm(), stop_ratio=1.3, **options).fit(X, y)
+    ratios = [entry.loss_all / entry.loss for entry in exact.history_]
+    assert stopped.stopped_by_ == "stop_ratio"
+    assert stopped.n_rounds_ == next(n for n, ratio in enumerate(ratios) if ratio < 1.3) + 1 < exact.n_rounds_
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_validation_stops_and_the_best_round_is_kept(patience):
+    X, y = few_faces(count=3000)
+    options = {
+        "initial_size": 10,
+        "random_state": 0,
+        "hard_margin": 1.0,
+        "max_added": 40,
+        "scoring": "balanced_accuracy",
+    }
+    data = {"X_val": X[2000:], "y_val": y[2000:]}
+    X, y = X[:2000], y[:2000]
+    everything = BootstrapClassifier(svm(), n_rounds_no_change=99, **options).fit(X, y, **data)
+    classifier = BootstrapClassifier(svm(), n_rounds_no_change=patience, **options).fit(X, y, **data)
+    scores = [entry.score for entry in classifier.history_]
+    assert scores == [entry.score for entry in everything.history_][: len(scores)]
+    assert classifier.stopped_by_ == "validation" and classifier.n_rounds_ < everything.n_rounds_
+    best = int(np.argmax(scores))
+    assert len(scores) == best + 1 + patience
+    assert len(classifier.indices_) == classifier.history_[best].examples
+    again = svm().fit(X[classifier.indices_], y[classifier.indices_])
+    np.testing.assert_array_equal(classifier.estimator_.coef_, again.coef_)
+
+
+def test_examples_held_out_are_never_trained_on():
+    X, y = few_faces()
+    classifier = BootstrapClassifier(
+        svm(), mined="all", initial_size=1.0, validation_fraction=0.25, random_state=0
+    ).fit(X, y)
+    held_out = np.setdiff1d(np.arange(len(y)), classifier.indices_)
+    np.testing.assert_array_equal(np.bincount(y[held_out]), np.round(np.bincount(y) / 4))
+    assert classifier.history_[0].score == classifier.estimator_.score(X[held_out], y[held_out])
+
+
+def test_the_initial_sample_has_its_size_and_seed():
+    X, y = three_classes()
+    sample = {}
+    for seed in (0, 0, 1):
+        classifier = BootstrapClassifier(GaussianNB(), mined="all", initial_size=12, max_rounds=1, random_state=seed)
+        indices = classifier.fit(X, y).indices_
+        assert np.unique(y[indices], return_counts=True)[1].tolist() == [12, 12, 12]
+        np.testing.assert_array_equal(sample.setdefault(seed, indices), indices)
+    assert not np.array_equal(sample[0], sample[1])
+
+
+def test_a_given_initial_set_goes_on_where_an_interrupted_fit_stopped():
+    X, y = few_faces()
+    options = {"hard_margin": 1.0, "max_added": 40, "random_state": 0}
+    whole = BootstrapClassifier(svm(), initial_size=5, **options).fit(X, y)
+    assert whole.n_rounds_ > 3
+
+    calls = itertools.count()
+
+    def batches():
+        # Counting, the first sample, and the scans of two rounds; then the user has enough.
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return in_batches(X, y)()
+
+    part = BootstrapClassifier(svm(), initial_size=5, **options)
+    with pytest.raises(KeyboardInterrupt):
+        part.fit_batches(batches)
+    assert part.n_rounds_ == len(part.history_) == 2 and part.stopped_by_ is None
+    assert part.predict(X).shape == y.shape
+    rest = BootstrapClassifier(svm(), **options).fit(X, y, initial=part.indices_)
+    np.testing.assert_array_equal(rest.indices_, whole.indices_)
+    assert [e.examples for e in rest.history_] == [e.examples for e in whole.history_][1:]
+
+
+def test_a_warm_start_goes_on_from_the_last_round(monkeypatch):
+    X, y = few_faces()
+    starts = []
+    fit = MLPClassifier.fit
+
+    def recorded(self, X, y):
+        starts.append(self.coefs_[0].copy() if hasattr(self, "coefs_") else None)
+        return fit(self, X, y)
+
+    monkeypatch.setattr(MLPClassifier, "fit", recorded)
+    for warm in (True, False):
+        starts.clear()
+        network = MLPClassifier((4,), max_iter=3, warm_start=warm)
+        with pytest.warns(UserWarning, match="Maximum iterations"):
+            BootstrapClassifier(network, hard_margin=0.5, max_added=50, max_rounds=3, random_state=0).fit(X, y)
+        assert [start is not None for start in starts] == [False, warm, warm]
+        assert not hasattr(network, "coefs_")
+
+
+def test_seeds_reach_the_estimators_and_given_ones_stay():
+    X, y = few_faces()
+    nested = make_pipeline(StandardScaler(), LinearSVC())
+    seeds = [BootstrapClassifier(nested, random_state=s).fit(X, y).estimator_[-1].random_state for s in (0, 0, 1)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    given = BootstrapClassifier(LinearSVC(random_state=5), random_state=1).fit(X, y)
+    assert given.estimator_.random_state == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"mined": "positives"}, "choose one of negatives, all"),
+        ({"initial_size": 0}, "number of examples or a fraction"),
+        ({"initial_size": 1.5}, "number of examples or a fraction"),
+        ({"hard_margin": -1.0}, "0 or above"),
+        ({"hard_margin": 1.0, "evict_margin": 0.5}, "must not be below"),
+        ({"stop_ratio": 1.0}, "above 1"),
+        ({"validation_fraction": 1.0}, "between 0 and 1"),
+        ({"max_added": 0}, "max_added = 0"),
+        ({"max_rounds": 2.5}, "max_rounds = 2.5"),
+        ({"estimator": StandardScaler()}, "no classifier with a decision function"),
+        ({"estimator": OneClassSVM()}, "no classifier with a decision function"),
+        ({"estimator": NearestCentroid(metric="manhattan")}, "no classifier with a decision function"),
+        ({"estimator": SVC(decision_function_shape="ovo")}, "6 columns for 4 classes"),
+    ],
+)
+def test_bad_parameters_are_told(options, told):
+    X, y = make_blobs(80, centers=4, random_state=0)
+    with pytest.raises(InputError, match=told):
+        BootstrapClassifier(**{"estimator": svm(), **options}).fit(X, y)
+
+
+def test_bad_data_are_told():
+    X, y = few_faces(count=200)
+    classifier = BootstrapClassifier(svm(), random_state=0)
+    once = in_batches(X, y)()
+    calls = [
+        (lambda: classifier.fit_batches(once), "a generator, expected a function"),
+        (lambda: classifier.fit_batches(lambda: once), "brought 0 examples, the first one 200"),
+        (lambda: classifier.fit_batches(lambda: []), "0 class"),
+        (lambda: classifier.fit_batches(lambda: [(X, y), (X[:, :3], y)]), "batch 1 has examples of shape"),
+        (lambda: classifier.fit_batches(in_batches(X, y), classes=[1, 2]), "label .*0.* is none of the classes 1, 2"),
+        (lambda: classifier.fit_batches(in_batches(X, y), classes=[0, 1, 2]), "2: 0"),
+        (lambda: classifier.fit(X, y, initial=[0, 200]), "from 0 to 199"),
+        (lambda: classifier.fit(X, y, initial=[int(np.argmax(y))]), "no example of class .*0.* to begin with"),
+        (lambda: classifier.fit(X, y, X_val=X), "together"),
+    ]
+    for call, told in calls:
+        with pytest.raises(InputError, match=told):
+            call()
+
+
+def test_progress_is_shown_when_asked_for(capfd):
+    X, y = few_faces()
+    BootstrapClassifier(svm(), verbose=True, random_state=0).fit(X, y)
+    assert "bootstrap" in capfd.readouterr().err
+    BootstrapClassifier(svm(), random_state=0).fit(X, y)
+    assert not capfd.readouterr().err
