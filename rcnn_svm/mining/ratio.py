@@ -39,10 +39,7 @@ def select_hard_negatives(loss: Tensor, labels: Tensor, *, ratio: float = 3, min
     negative = labels == BACKGROUND
     quota = ((labels > BACKGROUND).sum(1, keepdim=True) * ratio).long().clamp(min=min_negatives)  # (N, 1)
     hardness = loss.detach().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(~negative, -torch.inf)
-    order = hardness.argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
+    rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return negative & (rank < quota)
 
 

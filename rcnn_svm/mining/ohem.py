@@ -1,0 +1,223 @@
+"""Online hard example mining: train on the RoIs of highest loss instead of drawing them at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.minibatch import BACKGROUND
+from rcnn_svm.mining.read_only import SharedDropout, read_only
+
+ReadOnlyMode = Literal["train", "same_dropout", "eval"]
+READ_ONLY_MODES = ("train", "same_dropout", "eval")
+NMS_WITHIN = ("image", "label")
+
+
+def select_hard_rois(
+    loss: Tensor,
+    boxes: Tensor,
+    batch_size: int = 64,
+    nms_threshold: float = 0.7,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Return the RoIs of an image that have the highest loss, leaving out those that nearly repeat a harder one.
+
+    Neighbouring RoIs have nearly the same loss, so non-maximum suppression with the loss as score comes first. Of
+    equal losses the first row goes first. A loss that is NaN counts as the highest, so that a training that has
+    diverged shows rather than go on with what is left.
+
+    Args:
+        loss: (R,) float.
+        boxes: (R, 4) float, x1 y1 x2 y2, pixels. Widths are x2 - x1, as torchvision counts them, not the + 1 of
+            inclusive pixels: at an IoU of 0.7 the two rarely differ, and these boxes often come from a network.
+        batch_size: B / N, how many to return at most.
+        nms_threshold: a RoI is left out when its IoU with a kept one is greater; 1 keeps all.
+        labels: (R,) int; where given, a RoI is only left out for one of its own label.
+
+    Returns:
+        (S,) int64, the rows, hardest first; S <= batch_size, fewer where suppression leaves fewer.
+
+    Raises:
+        InputError: arrays of different lengths, a threshold that is no IoU, a batch size below 1.
+
+    Source: Shrivastava et al. 2016, sections 4.1 and 4.2: suppression within the image, `labels` None. The released
+    code suppresses within image and label: pass the labels.
+    """
+    _check_selection(batch_size, nms_threshold)
+    if loss.ndim != 1 or boxes.shape != (len(loss), 4) or (labels is not None and labels.shape != loss.shape):
+        shapes = f"loss {tuple(loss.shape)}, boxes {tuple(boxes.shape)}"
+        shapes += "" if labels is None else f", labels {tuple(labels.shape)}"
+        raise InputError(f"the RoIs do not fit together: {shapes}; expected (R,), (R, 4) and (R,)")
+    loss = loss.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    boxes = boxes.detach().float()
+    if labels is None:
+        return nms(boxes, loss, nms_threshold)[:batch_size]
+    # Label by label: moving the labels apart, as batched_nms does, rounds the boxes and does not keep ties in order.
+    groups = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    kept = [rows[nms(boxes[rows], loss[rows], nms_threshold)] for rows in groups]
+    rows = torch.cat(kept).sort().values if kept else torch.empty(0, dtype=torch.int64, device=loss.device)
+    return rows[loss[rows].argsort(descending=True, stable=True)][:batch_size]
+
+
+def fast_rcnn_loss_per_roi(
+    class_logits: Tensor, box_regression: Tensor, labels: Tensor, regression_targets: Tensor, *, beta: float = 1.0
+) -> Tensor:
+    """Return the two parts of Fast R-CNN's loss for every RoI.
+
+    Args:
+        class_logits: (R, K + 1) float, scores of background and K classes before the softmax.
+        box_regression: (R, 4 (K + 1)) float, the predicted targets of every class.
+        labels: (R,) int64, a class from 1 or `BACKGROUND`.
+        regression_targets: (R, 4) float; those of background are not used.
+        beta: where the smooth L1 loss turns from a square into a line; torchvision's detectors take 1 / 9.
+
+    Returns:
+        (R, 2) float: cross entropy; smooth L1 loss, summed over the four targets, 0 for background. Its mean over
+        the RoIs is the loss of a mini-batch.
+
+    Source: Fast R-CNN section 2.3, equation 1, lambda = 1.
+    """
+    classification = nn.functional.cross_entropy(class_logits, labels, reduction="none")
+    # By index, not by a product or `where`: the unused targets may be anything, and a NaN would enter the gradient.
+    foreground = (labels > BACKGROUND).nonzero()[:, 0]
+    own = box_regression.unflatten(1, (-1, 4))[foreground, labels[foreground]]  # (F, 4)
+    smooth_l1 = nn.functional.smooth_l1_loss(own, regression_targets[foreground], beta=beta, reduction="none").sum(1)
+    box = smooth_l1.new_zeros(len(labels)).index_put((foreground,), smooth_l1)
+    return torch.stack([classification, box], dim=1)
+
+
+@dataclass(frozen=True)
+class HardRoIs:
+    """What one step of mining looked at and took; for statistics, without gradient.
+
+    Attributes:
+        rows: per image (S,) int64, the RoIs taken, hardest first.
+        labels: per image (S,) int64, their labels.
+        loss: per image (R,) float, the loss of all its RoIs in the read-only pass.
+    """
+
+    rows: list[Tensor]
+    labels: list[Tensor]
+    loss: list[Tensor]
+
+
+class OnlineHardExampleMiner:
+    """Online hard example mining in anyone's training loop.
+
+    A call runs the RoI network twice: over all RoIs of the mini-batch without gradient, which leaves batch-norm
+    statistics alone, then over the hardest of each image with gradient. All RoIs take part: no lower bound on the
+    IoU of background (`assign_labels(…, bg_thresh_lo=0)`), no fraction of foreground.
+
+    Args:
+        batch_size: B, RoIs with gradient in a mini-batch.
+        num_images: N; every image of a call gives up to B / N RoIs, however many images it has. The released code
+            runs one image with B = 64 and adds up the gradients of two.
+        nms_threshold: IoU of the suppression among the RoIs of an image; 1 for none.
+        nms_within: `image`, as in the paper, or `label`: among RoIs of an image and label, as in the released code.
+        read_only_mode: how the first pass treats dropout. `train`: masks of its own, so that RoIs are chosen under
+            other masks than they are trained with; the read-only network of the released code does that.
+            `same_dropout`: each RoI has the same masks in both passes. `eval`: the head in evaluation mode, without
+            dropout, batch norm by its running statistics. In the other two, batch norm in training mode normalises
+            the first pass by the statistics of all RoIs.
+
+    Raises:
+        InputError: a parameter that means nothing.
+
+    Source: Shrivastava et al. 2016, section 4.2. Ours: the read-only network is the trained one without gradient.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        num_images: int = 2,
+        nms_threshold: float = 0.7,
+        nms_within: Literal["image", "label"] = "image",
+        read_only_mode: ReadOnlyMode = "train",
+    ):
+        if num_images < 1 or batch_size % num_images:
+            raise InputError(f"batch_size = {batch_size} must be a multiple of num_images = {num_images}")
+        _check_selection(batch_size, nms_threshold)
+        _check_choice("nms_within", nms_within, NMS_WITHIN)
+        _check_choice("read_only_mode", read_only_mode, READ_ONLY_MODES)
+        self.batch_size = batch_size
+        self.num_images = num_images
+        self.nms_threshold = nms_threshold
+        self.nms_within = nms_within
+        self.read_only_mode = read_only_mode
+
+    def __call__(
+        self,
+        head: nn.Module,
+        loss_per_roi: Callable[[list[Tensor]], Tensor],
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+    ) -> tuple[Tensor, HardRoIs]:
+        """Return the loss of the hardest RoIs, to be followed by `backward`.
+
+        Args:
+            head: the RoI network, or any module that holds it: its modes are set for the read-only pass.
+            loss_per_roi: runs the RoI network over some RoIs, given as (S,) int64 rows for every image, and returns
+                their losses in the same order, image by image: (S,) float, or (S, P) for a loss of P parts, whose
+                sum ranks the RoIs. It is called twice.
+            boxes: per image (R, 4) float, x1 y1 x2 y2, pixels.
+            labels: per image (R,) int64.
+
+        Returns:
+            () float, or (P,) for a loss of P parts: the mean over the RoIs taken, as in Fast R-CNN; 0 where there
+            is none; what was taken.
+
+        Raises:
+            InputError: boxes, labels and losses that do not fit together.
+        """
+        sizes = [len(b) for b in boxes]
+        if not sizes or sizes != [len(label) for label in labels]:
+            raise InputError(
+                f"the images have {sizes} boxes and {[len(label) for label in labels]} labels, "
+                "expected one label per box and at least one image"
+            )
+        shared = SharedDropout() if self.read_only_mode == "same_dropout" else None
+        with shared or nullcontext():
+            with read_only(head, evaluation=self.read_only_mode == "eval"):
+                parts = self._run(loss_per_roi, [torch.arange(len(b), device=b.device) for b in boxes])
+            losses = (parts.sum(1) if parts.ndim == 2 else parts).split(sizes)
+            rows = [self._select(*image) for image in zip(losses, boxes, labels, strict=True)]
+            if shared:
+                starts = accumulate(sizes[:-1], initial=0)
+                shared.keep(torch.cat([start + r for start, r in zip(starts, rows, strict=True)]))
+            parts = self._run(loss_per_roi, rows)
+        taken = [label[r] for label, r in zip(labels, rows, strict=True)]
+        return parts.sum(0) / max(len(parts), 1), HardRoIs(rows, taken, list(losses))
+
+    def _run(self, loss_per_roi: Callable[[list[Tensor]], Tensor], rows: list[Tensor]) -> Tensor:
+        loss = loss_per_roi(rows)
+        if loss.ndim not in (1, 2) or len(loss) != sum(map(len, rows)):
+            raise InputError(
+                f"loss_per_roi returned shape {tuple(loss.shape)} for {sum(map(len, rows))} RoIs, "
+                "expected one loss, or one row of parts, for each: no mean over the RoIs"
+            )
+        return loss
+
+    def _select(self, loss: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        within = labels if self.nms_within == "label" else None
+        return select_hard_rois(loss, boxes, self.batch_size // self.num_images, self.nms_threshold, within)
+
+
+def _check_selection(batch_size: int, nms_threshold: float) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size = {batch_size} must be at least 1")
+    if not 0 <= nms_threshold <= 1:
+        raise InputError(f"nms_threshold = {nms_threshold} must be an IoU between 0 and 1; 1 suppresses nothing")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} = {value!r} must be one of {', '.join(choices)}")
