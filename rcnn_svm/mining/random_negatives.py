@@ -1,0 +1,269 @@
+"""The same SVMs without mining: negatives drawn at random, to see what the hard ones are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
+from threadpoolctl import ThreadpoolController
+
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.detection.detector import Detector, feature_scale, load_history
+from rcnn_svm.errors import InputError
+from rcnn_svm.files import reading
+from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.history import MiningHistory
+from rcnn_svm.mining.positives import class_columns, class_positives
+from rcnn_svm.mining.statistics import mean_feature_norm
+from rcnn_svm.progress import progress_bar
+from rcnn_svm.svm.problem import SvmProblem, SvmSolution
+
+
+class RandomNegativeTrainer(BaseEstimator):
+    """Linear SVMs of all classes, each trained once, on all positives and on negatives drawn at random.
+
+    Every region that may be a negative of the class is drawn with the same probability, without replacement.
+    Solver, weights and scaling are those of `HardNegativeMiner`.
+
+    Args:
+        num_negatives: of every class, or one number per class; all there are where there are fewer.
+        svm_C, pos_loss_weight, bias_mult, neg_overlap, solver, tolerance, classes, feat_norm_mean, n_jobs: as in
+            `HardNegativeMiner`.
+        seed: of the draw, of the sample for the norm and of the solver.
+
+    Attributes set by `fit`:
+        detector_: the trained `Detector`.
+        history_: `MiningHistory`; every negative is in `added`, with one update per class after the last image.
+        negatives_: (N, 3) int32, class, image and row of the negatives.
+        image_ids_: identifiers of the images that keys count.
+
+    Source: the comparison of R-CNN, section 2.3 (hard negative mining), with the start of bootstrapping in Sung and
+    Poggio, which is a random sample.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_negatives: int | Sequence[int],
+        svm_C: float = 1e-3,
+        pos_loss_weight: float = 2.0,
+        bias_mult: float = 10.0,
+        neg_overlap: float = 0.3,
+        solver: str = "dcd",
+        tolerance: float | None = None,
+        classes: Sequence[str] | None = None,
+        feat_norm_mean: float | None = None,
+        n_jobs: int = -1,
+        seed: int = 3,
+    ):
+        self.num_negatives = num_negatives
+        self.svm_C = svm_C
+        self.pos_loss_weight = pos_loss_weight
+        self.bias_mult = bias_mult
+        self.neg_overlap = neg_overlap
+        self.solver = solver
+        self.tolerance = tolerance
+        self.classes = classes
+        self.feat_norm_mean = feat_norm_mean
+        self.n_jobs = n_jobs
+        self.seed = seed
+
+    def fit(self, cache: FeatureCache, y: None = None) -> RandomNegativeTrainer:
+        """Train on a feature cache; memory holds the rows that are drawn.
+
+        Args:
+            cache: regions and features of the training images.
+            y: not used; labels are in the cache.
+
+        Raises:
+            InputError: a parameter is out of range, or a class is unknown, or has no ground truth or no negative.
+        """
+        shared = {name: value for name, value in self.get_params().items() if name != "num_negatives"}
+        miner = HardNegativeMiner(**shared)
+        miner._validate()
+        columns = class_columns(cache, self.classes)
+        counts = self._counts(columns)
+        norm = mean_feature_norm(cache, self.seed) if self.feat_norm_mean is None else float(self.feat_norm_mean)
+        positives = class_positives(cache, columns)
+        negatives = draw_negatives(cache, columns, counts, self.neg_overlap, self.seed)
+        examples = [np.concatenate(pair) for pair in zip(positives, negatives, strict=True)]
+        wanted = np.unique(np.concatenate(examples))
+        rows = _gather(cache, wanted, feature_scale(norm))
+        norms = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+
+        def solve(c: int) -> SvmSolution:
+            positive = np.arange(len(examples[c])) < len(positives[c])
+            problem = SvmProblem(
+                rows=rows,
+                slots=np.searchsorted(wanted, examples[c]),
+                y=np.where(positive, 1.0, -1.0),
+                upper=np.where(positive, self.svm_C * self.pos_loss_weight, self.svm_C),
+                bias_mult=self.bias_mult,
+                norms=norms,
+            )
+            return miner._make_solver().solve(problem, None, self.seed + c, None)
+
+        # Every class has a thread of its own; those of the matrix library would come on top.
+        with (
+            ThreadpoolController().limit(limits=1, user_api="blas"),
+            progress_bar(len(columns), "training", "class") as bar,
+        ):
+            parallel = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
+            solutions = []
+            for solution in parallel(delayed(solve)(c) for c in range(len(columns))):
+                solutions.append(solution)
+                bar.update()
+
+        weights = np.stack([solution.weights for solution in solutions])
+        self.detector_ = Detector(
+            classes=tuple(cache.classes[column] for column in columns),
+            W=np.ascontiguousarray(weights[:, :-1].T, np.float32),
+            B=(weights[:, -1] * self.bias_mult).astype(np.float32),
+            feat_norm_mean=norm,
+            feature_settings=cache.settings,
+            training={
+                "identity": self.identity(cache),
+                "image_set": cache.name,
+                "num_images": cache.num_images,
+                "num_regions": cache.num_rows,
+            },
+        )
+        self.image_ids_ = cache.image_ids
+        self._record(cache, positives, negatives, solutions)
+        return self
+
+    def identity(self, cache: FeatureCache) -> dict[str, Any]:
+        """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
+        parameters = {name: value for name, value in self.get_params().items() if name != "n_jobs"}
+        columns = class_columns(cache, self.classes)
+        parameters["classes"] = [cache.classes[column] for column in columns]
+        parameters["num_negatives"] = self._counts(columns)
+        return {"training": "random negatives", "parameters": parameters, "cache": cache.fingerprint}
+
+    def save(self, path: str | Path) -> None:
+        """Write the detector with the record of its training; `Detector.load` reads it."""
+        keys, scores = self.support_
+        record = {
+            **self.history_.tables(),
+            "negatives": self.negatives_,
+            "support": keys,
+            "support_scores": scores,
+            "image_ids": np.array(self.image_ids_, h5py.string_dtype()),
+        }
+        self.detector_.save(path, record)
+
+    def _counts(self, columns: Sequence[int]) -> list[int]:
+        """Return how many negatives to draw for every class."""
+        single = isinstance(self.num_negatives, int)
+        counts = [self.num_negatives] * len(columns) if single else [int(n) for n in self.num_negatives]
+        if len(counts) != len(columns) or min(counts) < 1:
+            raise InputError(
+                f"num_negatives = {self.num_negatives} must be one number of at least 1, or {len(columns)} of them, "
+                "one per class"
+            )
+        return counts
+
+    def _record(
+        self,
+        cache: FeatureCache,
+        positives: list[np.ndarray],
+        negatives: list[np.ndarray],
+        solutions: list[SvmSolution],
+    ) -> None:
+        history = MiningHistory()
+        last = cache.num_images - 1
+        keys, support, scores = [], [], []
+        for c, solution in enumerate(solutions):
+            image = np.searchsorted(cache.image_start, negatives[c], side="right") - 1
+            row = negatives[c] - cache.image_start[image]
+            history.record("added", np.stack([np.full_like(image, c), np.zeros_like(image), image, row], axis=1))
+            count = len(negatives[c])
+            history.record("updates", [(c, 0, last, len(positives[c]), count, count, count, solution.iterations)])
+            history.record("update_loss", [solution.loss])
+            history.record("update_gap", [solution.relative_gap])
+            keys.append(np.stack([np.full_like(image, c), image, row], axis=1).astype(np.int32))
+            mine = solution.scores[len(positives[c]) :].astype(np.float32)
+            inside = mine >= -1
+            support.append(keys[-1][inside])
+            scores.append(mine[inside])
+        self.history_ = history
+        self.negatives_ = np.concatenate(keys)
+        self.support_ = np.concatenate(support), np.concatenate(scores)
+
+
+def draw_negatives(
+    cache: FeatureCache, columns: Sequence[int], counts: Sequence[int], neg_overlap: float, seed: int
+) -> list[np.ndarray]:
+    """Draw regions of every class among those whose IoU with each of its objects is strictly below a bound.
+
+    The result depends on the regions and the seed, not on how the cache is cut into shards.
+
+    Args:
+        cache: the regions.
+        columns: of the classes.
+        counts: how many to draw for each; all there are where there are fewer.
+        neg_overlap: the bound.
+        seed: of the draw.
+
+    Returns:
+        (n,) int64 for every class, regions counted over all images, rising.
+
+    Raises:
+        InputError: a class has no such region.
+    """
+    generators = [np.random.default_rng([seed, column]) for column in columns]
+    regions = [np.empty(0, np.int64) for _ in columns]
+    tickets = [np.empty(0) for _ in columns]
+    for _, first, arrays in cache.shards():
+        for c, column in enumerate(columns):
+            ticket = generators[c].random(len(arrays.overlap))
+            rows = np.flatnonzero(arrays.overlap[:, column] < np.float32(neg_overlap))
+            found = np.concatenate([regions[c], first + rows])
+            drawn = np.concatenate([tickets[c], ticket[rows]])
+            # The lowest numbers win: a uniform draw of which only the winners so far are kept.
+            winners = np.sort(np.argsort(drawn, kind="stable")[: counts[c]])
+            regions[c], tickets[c] = found[winners], drawn[winners]
+    for column, drawn in zip(columns, regions, strict=True):
+        if not len(drawn):
+            raise InputError(
+                f"class {cache.classes[column]!r} has no region with IoU below {neg_overlap:g} in {cache.name}, so "
+                "there are no negatives to draw"
+            )
+    return regions
+
+
+def negatives_of_model(path: str | Path, classes: Sequence[str]) -> list[int]:
+    """Return how many negatives each class was trained on last, in the training that a model file records.
+
+    Raises:
+        InputError: the file is damaged, records no training or lacks a class.
+    """
+    detector, history = Detector.load(path), load_history(path)
+    counts = []
+    with reading(path):
+        for name in classes:
+            number = detector.classes.index(name) if name in detector.classes else -1
+            updates = history.get("updates", np.empty((0, 8), np.int32))
+            mine = updates[updates[:, 0] == number]
+            if not len(mine):
+                raise InputError(f"{path} records no training of class {name!r}; give the model of a train stage")
+            counts.append(int(mine[-1, 4]))
+    return counts
+
+
+def _gather(cache: FeatureCache, wanted: np.ndarray, scale: np.float32) -> np.ndarray:
+    """Return the scaled features of some regions (n,) int64, counted over all images and rising, (n, D) float32."""
+    gathered = np.empty((len(wanted), cache.dim), np.float32)
+    with progress_bar(cache.num_images, "gathering", "image") as bar:
+        for _, first, arrays in cache.shards():
+            mine = slice(*np.searchsorted(wanted, [first, first + len(arrays.features)]))
+            if mine.start < mine.stop:
+                np.multiply(as_float32(arrays.features[wanted[mine] - first]), scale, out=gathered[mine])
+            bar.update(len(arrays.image_size))
+    return gathered
