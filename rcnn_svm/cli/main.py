@@ -19,12 +19,14 @@ STAGES = (
     "extract",
     "train",
     "bbox",
+    "train-head",
     "test",
     "evaluate",
     "detect",
     "inspect",
     "import",
     "parity",
+    "compare-mining",
 )
 
 EXIT_CODES = (
@@ -35,7 +37,8 @@ EXIT_CODES = (
 
 def _module(stage: str):
     # `import` is a keyword, so its module has another name.
-    return importlib.import_module(f"rcnn_svm.cli.{'import_cache' if stage == 'import' else stage}")
+    name = "import_cache" if stage == "import" else stage.replace("-", "_")
+    return importlib.import_module(f"rcnn_svm.cli.{name}")
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

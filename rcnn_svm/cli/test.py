@@ -9,12 +9,12 @@ the boxes that are kept are corrected; their scores stay.
 
 With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
 extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
+So are those of a head of the train-head stage, which also corrects the boxes.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,9 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.roi_head import RoIHead
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
 
 HELP = "score a feature cache with a model and keep the best boxes"
 
@@ -31,7 +34,9 @@ HELP = "score a feature cache with a model and keep the best boxes"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache of the image set")
-    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument(
+        "--model", metavar="FILE", type=Path, required=True, help="model of the train stage, or head of train-head"
+    )
     parser.add_argument(
         "--scores",
         choices=("svm", "softmax"),
@@ -66,19 +71,17 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
     from rcnn_svm.files import check_writable
 
-    detector = (SoftmaxClassifier if args.scores == "softmax" else Detector).load(args.model)
+    detector = _load_model(args)
     cache = FeatureCache.open(args.features)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
     suffix = ".softmax" if args.scores == "softmax" else ""
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
     check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)
-    correction = _correction(args, cache, detector.classes)
+    correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
     if out.exists() and Detections.load(out).settings == settings:
@@ -95,21 +98,38 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {out}")
 
 
+def _load_model(args: argparse.Namespace) -> Detector | SoftmaxClassifier | RoIHead:
+    """Return the model, of the kind that --scores or its file says it is."""
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.roi_head import KIND, RoIHead
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
+    from rcnn_svm.files import h5_kind
+
+    if args.scores == "softmax":
+        return SoftmaxClassifier.load(args.model)
+    return (RoIHead if h5_kind(args.model) == KIND else Detector).load(args.model)
+
+
 def _correction(
-    args: argparse.Namespace, cache: FeatureCache, classes: Sequence[str]
-) -> tuple[BoxRegressor, FeatureCache] | None:
-    """Return the box regressor and the features it is applied to, or None without --bbox."""
+    args: argparse.Namespace, cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead
+) -> tuple[BoxRegressor | RoIHead, FeatureCache] | None:
+    """Return what corrects boxes and the features it is applied to, or None where nothing does."""
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_correction import check_same_regions
     from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.roi_head import RoIHead
     from rcnn_svm.detection.testing import check_features
 
+    if isinstance(detector, RoIHead):
+        if args.bbox or args.bbox_features:
+            raise InputError(f"{args.model} is a RoI head, which corrects boxes itself; leave --bbox away")
+        return detector, cache
     if args.bbox is None:
         if args.bbox_features:
             raise InputError("--bbox-features needs --bbox, the file that says how to correct boxes")
         return None
     regressor, folder = BoxRegressor.load(args.bbox), args.bbox_features or args.features
-    regressor.columns(classes)
+    regressor.columns(detector.classes)
     features = FeatureCache.open(args.bbox_features) if args.bbox_features else cache
     check_features(regressor, features, f"box regressor {args.bbox}", f"cache {folder}")
     if args.bbox_features:

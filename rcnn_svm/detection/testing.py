@@ -14,6 +14,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.roi_head import RoIHead
 from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -82,7 +83,7 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector | SoftmaxClassifier | BoxRegressor,
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
     cache: FeatureCache,
     model: str = "the detector",
     where: str | None = None,
@@ -104,7 +105,11 @@ def check_features(
 
 
 def check_feature_settings(
-    detector: Detector | SoftmaxClassifier | BoxRegressor, dim: int, settings: dict[str, Any], model: str, where: str
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
+    dim: int,
+    settings: dict[str, Any],
+    model: str,
+    where: str,
 ) -> None:
     """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
 
@@ -143,7 +148,7 @@ def _describe(dim: int, settings: dict) -> str:
 
 def run_settings(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier,
+    detector: Detector | SoftmaxClassifier | RoIHead,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
@@ -160,7 +165,7 @@ def run_settings(
 
 def test_cache(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier,
+    detector: Detector | SoftmaxClassifier | RoIHead,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
