@@ -9,7 +9,10 @@ the boxes that are kept are corrected; their scores stay.
 
 With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
 extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
-So are those of a head of the train-head stage, which also corrects the boxes.
+So are those of a head of the train-head stage, which also corrects the boxes. What train-head made with --images
+takes images and proposals in the place of features:
+
+  rcnn-svm test --model cache/models/MODEL.h5 --voc VOCdevkit --split test --proposals FILE
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ HELP = "score a feature cache with a model and keep the best boxes"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
-    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache of the image set")
+    parser.add_argument("--features", metavar="DIR", type=Path, help="feature cache of the image set")
     parser.add_argument(
         "--model", metavar="FILE", type=Path, required=True, help="model of the train stage, or head of train-head"
     )
@@ -64,10 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where to write (default: cache/detections/<name of DIR>.h5, or .softmax.h5)",
     )
+    add_data_arguments(parser, required=False)
+    parser.set_defaults(split="test")
+    parser.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the image set")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
     """Score, correct where asked for, and write, or find it done."""
+    if args.voc or args.proposals:
+        _test_images(args)
+        return
+    if not args.features:
+        raise InputError("--features is missing, or --voc and --proposals for a network of train-head --images")
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
@@ -95,6 +107,32 @@ def run(args: argparse.Namespace) -> None:
             f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
             f"{len(detections)} boxes kept, before non-maximum suppression"
         )
+    print(f"wrote {out}")
+
+
+def _test_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.fast_rcnn.model_file import FastRCNN
+    from rcnn_svm.files import check_writable
+    from rcnn_svm.proposals.store import ProposalSet
+
+    for option in ("voc", "proposals"):
+        if getattr(args, option) is None:
+            raise InputError(f"a network is tested on images, which needs --{option}")
+    for option in ("features", "bbox", "bbox_features"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')} does not go with --voc and --proposals; leave it away")
+    model = FastRCNN.load(args.model)
+    database, proposals = load_database(args), ProposalSet.load(args.proposals)
+    out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
+    check_writable(out)
+    settings = model.run_settings(database, proposals, args.max_per_image)
+    if out.exists() and Detections.load(out).settings == settings:
+        print(f"{out} holds these detections already")
+    else:
+        detections = model.test(database, proposals, device=args.device, max_per_image=args.max_per_image)
+        detections.save(out)
+        print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
     print(f"wrote {out}")
 
 

@@ -38,20 +38,21 @@ def tidy_axis(axis: Axes, title: str) -> None:
 
 
 def head_figure(history: dict[str, np.ndarray]) -> Figure:
-    """Return a figure with the losses of the mini-batches on the left, of all RoIs of some images on the right.
+    """Return a figure with the losses of the mini-batches and, where there are any, of all RoIs of some images.
 
     Args:
         history: `steps` and `probes` as `RoIHeadTrainer` describes them.
     """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for column, name, color in ((0, "classification", CLASS_COLOR), (1, "boxes", BOX_COLOR)):
-        left.plot(*interval_means(history["steps"][:, column]), color=color, linewidth=1.1, label=name)
-        probes = history["probes"]
-        right.plot(probes[:, 0], probes[:, 1 + column], color=color, linewidth=1.1, marker=".", label=name)
-    tidy_axis(left, "loss of the RoIs taken")
-    tidy_axis(right, "loss of all RoIs of the same images")
-    left.legend(frameon=False, fontsize=9)
+    steps, probes = history["steps"], history["probes"]
+    plots = {"loss of the RoIs taken": lambda column: interval_means(steps[:, column])}
+    if len(probes):
+        plots["loss of all RoIs of the same images"] = lambda column: (probes[:, 0], probes[:, 1 + column])
+    figure = Figure(figsize=(4.5 * len(plots), 3.4), layout="constrained")
+    for axis, (title, curve) in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots.items(), strict=True):
+        for column, (name, color) in enumerate((("classification", CLASS_COLOR), ("boxes", BOX_COLOR))):
+            axis.plot(*curve(column), color=color, linewidth=1.1, label=name)
+        tidy_axis(axis, title)
+        axis.legend(frameon=False, fontsize=9)
     return figure
 
 
