@@ -111,8 +111,8 @@ def test_pooled_rois_are_where_the_boxes_are():
         net.predictor.classes.weight.mul_(100)
     image = torch.full((3, 192, 320), 120, dtype=torch.uint8)
     changed = image.clone()
-    changed[:, :60, :60] = 255
-    boxes = np.array([[10, 10, 50, 50], [250, 130, 310, 185]], np.float32)
+    changed[:, 110:, 100:180] = 255
+    boxes = np.array([[110, 115, 170, 185], [272, 10, 312, 50]], np.float32)
     targets = roi_targets(boxes, np.empty((0, 4)), np.empty(0))
     with torch.inference_mode():
         before, after = (net.of_rows([one], [targets])([torch.arange(2)])[0] for one in (image, changed))
