@@ -197,6 +197,15 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
         yield handle
 
 
+def h5_kind(path: str | os.PathLike) -> str | None:
+    """Return what kind of artefact an HDF5 file holds; None where it cannot be told, for `open_h5` to say why."""
+    try:
+        with h5py.File(path, "r") as handle:
+            return handle.attrs.get("kind")
+    except READ_ERRORS:
+        return None
+
+
 @contextlib.contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever damaged content makes the block raise into one sentence.

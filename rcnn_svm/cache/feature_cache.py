@@ -272,10 +272,10 @@ class FeatureCache:
         settings: what made the features.
     """
 
-    def __init__(self, plan: CachePlan, load: Callable[[int], Shard]):
+    def __init__(self, plan: CachePlan, load: Callable[[int], Shard], shards_mapped: int = 1):
         self._plan = plan
-        # Only the shard in use is mapped: memory and open files stay the same however many there are.
-        self._shard = functools.lru_cache(maxsize=1)(load)
+        # Only the shards in use are mapped: memory and open files stay the same however many there are.
+        self._shard = functools.lru_cache(maxsize=shards_mapped)(load)
         self.name = plan.name
         self.classes = plan.classes
         self.image_ids = plan.image_ids
@@ -284,8 +284,12 @@ class FeatureCache:
         self.image_start = np.concatenate([[0], np.cumsum(plan.rows)]).astype(np.int64)
 
     @classmethod
-    def open(cls, folder: str | Path) -> FeatureCache:
+    def open(cls, folder: str | Path, *, shards_mapped: int = 1) -> FeatureCache:
         """Open a complete cache folder.
+
+        Args:
+            folder: where it lies.
+            shards_mapped: shards to keep mapped, the ones used last; one is enough to go through it in order.
 
         Raises:
             InputError: it is no cache, not complete, damaged, or a mixture of several caches.
@@ -297,7 +301,7 @@ class FeatureCache:
                 f"{folder} is not complete: {len(missing)} of {plan.num_shards} shards are missing "
                 f"(the first is {plan.shard_path(missing[0]).name}); run the extract stage again to finish it"
             )
-        cache = cls(plan, plan.read_shard)
+        cache = cls(plan, plan.read_shard, shards_mapped)
         for shard in range(plan.num_shards):
             cache._shard(shard)
         return cache

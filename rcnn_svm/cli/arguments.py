@@ -94,6 +94,11 @@ def open_features(folder: Path, layer: str | None, weights: Path | None) -> Feat
     return layer_cache(cache, layer, weights)
 
 
+def names_images(args: argparse.Namespace) -> bool:
+    """Return whether an image set was given."""
+    return any((args.voc, args.coco, args.xml, args.csv))
+
+
 def load_database(args: argparse.Namespace) -> ImageDatabase:
     """Return the image set that `add_data_arguments` describes."""
     return load_split(args, split_name(args), args.ids)

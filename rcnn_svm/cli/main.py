@@ -20,6 +20,7 @@ STAGES = (
     "extract",
     "train",
     "bbox",
+    "train-head",
     "test",
     "evaluate",
     "detect",
@@ -27,6 +28,7 @@ STAGES = (
     "imbalance",
     "import",
     "parity",
+    "compare-mining",
 )
 
 EXIT_CODES = (
@@ -37,7 +39,8 @@ EXIT_CODES = (
 
 def _module(stage: str):
     # `import` is a keyword, so its module has another name.
-    return importlib.import_module(f"rcnn_svm.cli.{'import_cache' if stage == 'import' else stage}")
+    name = "import_cache" if stage == "import" else stage.replace("-", "_")
+    return importlib.import_module(f"rcnn_svm.cli.{name}")
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -9,30 +9,44 @@ the evaluate stage suppresses. With --bbox the boxes that are kept are corrected
 
 With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
 extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
+So are those of a head of the train-head stage, which also corrects the boxes. What train-head made with --end-to-end
+takes images and proposals in the place of features:
+
+  rcnn-svm test --model cache/models/MODEL.h5 --voc VOCdevkit --split test --proposals FILE
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_int
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_layer_arguments,
+    load_database,
+    names_images,
+    open_features,
+    positive_int,
+)
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.roi_head import RoIHead
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
 
 HELP = "score a feature cache with a model and keep the best boxes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
-    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache of the image set")
-    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument("--features", metavar="DIR", type=Path, help="feature cache of the image set")
+    parser.add_argument(
+        "--model", metavar="FILE", type=Path, required=True, help="model of the train stage, or head of train-head"
+    )
     add_layer_arguments(parser, "the model's")
     parser.add_argument(
         "--scores",
@@ -61,25 +75,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where to write (default: cache/detections/<name of DIR>.h5, or .softmax.h5)",
     )
+    add_data_arguments(parser, required=False, voc_split="test")
+    parser.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the image set")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
     """Score, correct where asked for, and write, or find it done."""
+    if names_images(args) or args.proposals:
+        _test_images(args)
+        return
+    if not args.features:
+        raise InputError(
+            "--features is missing; or give --voc (--coco, --xml, --csv) and --proposals for a network of "
+            "train-head --end-to-end"
+        )
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
     from rcnn_svm.files import check_writable
 
-    detector = (SoftmaxClassifier if args.scores == "softmax" else Detector).load(args.model)
+    detector = _load_model(args)
     cache = open_features(args.features, args.layer or _layer_to_compute(detector, args.features), args.weights)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
     suffix = ".softmax" if args.scores == "softmax" else ""
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
     check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)
-    correction = _correction(args, cache, detector.classes)
+    correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
     if out.exists() and Detections.load(out).settings == settings:
@@ -96,20 +119,62 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {out}")
 
 
+def _test_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.fast_rcnn.model_file import FastRCNN
+    from rcnn_svm.files import check_writable
+    from rcnn_svm.proposals.store import ProposalSet
+
+    if not (names_images(args) and args.proposals):
+        raise InputError("a network is tested on images, which needs --voc (or --coco, --xml, --csv) and --proposals")
+    for option in ("features", "bbox", "bbox_features"):
+        if getattr(args, option):
+            raise InputError(f"--{option.replace('_', '-')} does not go with images and --proposals; leave it away")
+    model = FastRCNN.load(args.model)
+    database, proposals = load_database(args), ProposalSet.load(args.proposals)
+    out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
+    check_writable(out)
+    settings = model.run_settings(database, proposals, args.max_per_image)
+    if out.exists() and Detections.load(out).settings == settings:
+        print(f"{out} holds these detections already")
+    else:
+        detections = model.test(database, proposals, device=args.device, max_per_image=args.max_per_image)
+        detections.save(out)
+        print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
+    print(f"wrote {out}")
+
+
+def _load_model(args: argparse.Namespace) -> Detector | SoftmaxClassifier | RoIHead:
+    """Return the model, of the kind that --scores or its file says it is."""
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.roi_head import KIND, RoIHead
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
+    from rcnn_svm.files import h5_kind
+
+    if args.scores == "softmax":
+        return SoftmaxClassifier.load(args.model)
+    return (RoIHead if h5_kind(args.model) == KIND else Detector).load(args.model)
+
+
 def _correction(
-    args: argparse.Namespace, cache: FeatureCache, classes: Sequence[str]
-) -> tuple[BoxRegressor, FeatureCache] | None:
-    """Return the box regressor and the features it is applied to, or None without --bbox."""
+    args: argparse.Namespace, cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead
+) -> tuple[BoxRegressor | RoIHead, FeatureCache] | None:
+    """Return what corrects boxes and the features it is applied to, or None where nothing does."""
     from rcnn_svm.detection.bbox_correction import check_same_regions
     from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.roi_head import RoIHead
     from rcnn_svm.detection.testing import check_features
 
+    if isinstance(detector, RoIHead):
+        if args.bbox or args.bbox_features:
+            raise InputError(f"{args.model} is a RoI head, which corrects boxes itself; leave --bbox away")
+        return detector, cache
     if args.bbox is None:
         if args.bbox_features:
             raise InputError("--bbox-features needs --bbox, the file that says how to correct boxes")
         return None
     regressor, folder = BoxRegressor.load(args.bbox), args.bbox_features or args.features
-    regressor.columns(classes)
+    regressor.columns(detector.classes)
     features = open_features(folder, _layer_to_compute(regressor, folder), args.weights)
     check_features(regressor, features, f"box regressor {args.bbox}", f"cache {folder}")
     if args.bbox_features:

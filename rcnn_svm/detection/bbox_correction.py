@@ -12,6 +12,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.roi_head import RoIHead
 from rcnn_svm.detection.testing import check_feature_settings, check_features
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -68,12 +69,12 @@ def _boxes_digest(cache: FeatureCache) -> str:
     return digest.hexdigest()
 
 
-def correction_settings(regressor: BoxRegressor, cache: FeatureCache) -> dict[str, Any]:
+def correction_settings(regressor: BoxRegressor | RoIHead, cache: FeatureCache) -> dict[str, Any]:
     """Return everything that decides the result of `correct_detections`, JSON-able; recorded with it."""
     return {"digest": regressor.digest, "training": regressor.training, "features": cache.fingerprint}
 
 
-def correct_detections(detections: Detections, regressor: BoxRegressor, cache: FeatureCache) -> Detections:
+def correct_detections(detections: Detections, regressor: BoxRegressor | RoIHead, cache: FeatureCache) -> Detections:
     """Return detections with every box corrected and cut to its image; scores stay.
 
     Memory holds one image's features and the detections.

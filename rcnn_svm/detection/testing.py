@@ -7,6 +7,8 @@ at most `max_per_set` per class over all images, by a score threshold that rises
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.roi_head import RoIHead
 from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -82,7 +85,7 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector | SoftmaxClassifier | BoxRegressor,
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
     cache: FeatureCache,
     model: str = "the detector",
     where: str | None = None,
@@ -104,7 +107,11 @@ def check_features(
 
 
 def check_feature_settings(
-    detector: Detector | SoftmaxClassifier | BoxRegressor, dim: int, settings: dict[str, Any], model: str, where: str
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
+    dim: int,
+    settings: dict[str, Any],
+    model: str,
+    where: str,
 ) -> None:
     """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
 
@@ -143,7 +150,7 @@ def _describe(dim: int, settings: dict) -> str:
 
 def run_settings(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier,
+    detector: Detector | SoftmaxClassifier | RoIHead,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
@@ -153,14 +160,19 @@ def run_settings(
         "image_set": cache.name,
         "features": cache.fingerprint,
         "detector": {"digest": detector.digest, "training": detector.training},
-        "max_per_image": max_per_image,
-        "max_per_set": BOXES_PER_IMAGE_OF_SET * cache.num_images if max_per_set is None else max_per_set,
+        **limits(cache.num_images, max_per_image, max_per_set),
     }
+
+
+def limits(num_images: int, max_per_image: int = MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:
+    """Return how many boxes of a class to keep, in an image and over all of them, as recorded in settings."""
+    total = BOXES_PER_IMAGE_OF_SET * num_images if max_per_set is None else max_per_set
+    return {"max_per_image": max_per_image, "max_per_set": total}
 
 
 def test_cache(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier,
+    detector: Detector | SoftmaxClassifier | RoIHead,
     *,
     max_per_image: int = MAX_PER_IMAGE,
     max_per_set: int | None = None,
@@ -185,34 +197,75 @@ def test_cache(
     """
     check_features(detector, cache)
     settings = run_settings(cache, detector, max_per_image=max_per_image, max_per_set=max_per_set)
-    best = BestBoxes(len(detector.classes), settings["max_per_set"], max_per_image)
-    images, classes, rows, boxes, scores = [], [], [], [], []
+    return keep_best(_scored(cache, detector), cache.image_ids, detector.classes, settings)
+
+
+def _scored(cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead) -> Iterator[ScoredImage]:
     with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
         for number in range(cache.num_images):
             regions = cache.regions(number)
             num_gt = int(regions.gt.sum())  # ground truth comes first
+            boxes = regions.boxes[num_gt:]
             z = detector.scores(regions.features[num_gt:])
-            if not np.isfinite(z).all():
-                raise InputError(
-                    f"image {regions.image_id} has scores that are not finite numbers; its features or the "
-                    "detector are damaged (the inspect stage verifies a cache)"
-                )
-            chosen_classes, chosen = best.select(z)
-            images.append(np.full(len(chosen), number, np.int32))
-            classes.append(chosen_classes)
-            rows.append(num_gt + chosen)
-            boxes.append(regions.boxes[num_gt:][chosen])
-            scores.append(z[chosen, chosen_classes])
+            yield ScoredImage(regions.image_id, z, lambda rows, cls, boxes=boxes: boxes[rows], num_gt)
             bar.update()
-    image, cls = np.concatenate(images), np.concatenate(classes)
-    box, score = np.concatenate(boxes), np.concatenate(scores)
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """The proposals of an image with their scores.
+
+    Attributes:
+        image_id: identifier of the image.
+        scores: (n, K) float32.
+        boxes_of: returns the boxes of some proposals for a class each: (m,) rows and (m,) class indices in,
+            (m, 4) float32 out.
+        first_row: row of the first proposal within its image: the number of ground-truth rows before it.
+    """
+
+    image_id: str
+    scores: np.ndarray
+    boxes_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    first_row: int
+
+
+def keep_best(
+    scored: Iterable[ScoredImage], image_ids: Sequence[str], classes: Sequence[str], settings: dict[str, Any]
+) -> Detections:
+    """Keep the best proposals of an image set; memory holds one image's scores and the boxes kept.
+
+    Args:
+        scored: every image, in order.
+        image_ids: I identifiers.
+        classes: K class names.
+        settings: recorded with the result; `max_per_image` and `max_per_set` decide how many are kept.
+
+    Raises:
+        InputError: a score is not finite.
+    """
+    best = BestBoxes(len(classes), settings["max_per_set"], settings["max_per_image"])
+    images, found, rows, boxes, scores = [], [], [], [], []
+    for number, image in enumerate(scored):
+        z = image.scores
+        if not np.isfinite(z).all():
+            raise InputError(
+                f"image {image.image_id} has scores that are not finite numbers; its features or the "
+                "detector are damaged (the inspect stage verifies a cache)"
+            )
+        chosen_classes, chosen = best.select(z)
+        images.append(np.full(len(chosen), number, np.int32))
+        found.append(chosen_classes)
+        rows.append(image.first_row + chosen)
+        boxes.append(image.boxes_of(chosen, chosen_classes))
+        scores.append(z[chosen, chosen_classes])
+    cls, score = np.concatenate(found), np.concatenate(scores)
     keep = score >= best.thresh[cls]
     return Detections(
-        image_ids=cache.image_ids,
-        classes=detector.classes,
-        image=image[keep],
+        image_ids=tuple(image_ids),
+        classes=tuple(classes),
+        image=np.concatenate(images)[keep],
         cls=cls[keep],
-        box=box[keep],
+        box=np.concatenate(boxes)[keep],
         score=score[keep],
         row=np.concatenate(rows)[keep],
         thresh=best.thresh,

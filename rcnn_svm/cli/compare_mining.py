@@ -1,0 +1,63 @@
+"""Compares what classifiers learn from: the same features, seven ways to choose the examples, several seeds each.
+
+SVMs with random and with hard negatives, and softmax heads with the samplers of the train-head stage. Every
+training is tested on the same images. Writes the table (text, CSV, Markdown), the losses (loss.png) and one result
+file per training; an interrupted comparison goes on with the trainings that are not done.
+
+  rcnn-svm compare-mining --features DIR --test-features DIR --voc VOCdevkit --out cache/comparison
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rcnn_svm.cli.arguments import add_data_arguments, load_split, positive_int
+
+HELP = "compare mining methods on the same cached features"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to train on")
+    parser.add_argument(
+        "--test-features", metavar="DIR", type=Path, required=True, help="feature cache to test on, of the same kind"
+    )
+    add_data_arguments(parser, split=False)
+    parser.add_argument("--test-split", default="test", help="image set of --test-features (default: %(default)s)")
+    parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these images of it, one id a line")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument(
+        "--iterations", metavar="N", type=positive_int, default=2000, help="steps of a head (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", metavar="N", type=positive_int, default=3, help="trainings each (default: 3)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train and test what is not done, and write the report."""
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.evaluation.mining_comparison import METHODS, MiningComparison
+    from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED
+    from rcnn_svm.files import check_writable, write_text
+    from rcnn_svm.reports import mining_comparison as report
+
+    comparison = MiningComparison(
+        train=FeatureCache.open(args.features, shards_mapped=SHARDS_MAPPED),
+        test=FeatureCache.open(args.test_features),
+        database=load_split(args, args.test_split, args.test_ids),
+        folder=args.out,
+        iterations=args.iterations,
+        seeds=tuple(range(1, args.seeds + 1)),
+    )
+    check_writable(args.out / "comparison.txt")
+    results = comparison.run(lambda sentence: print(sentence, flush=True))
+    rows = report.comparison_rows(results, METHODS)
+    notes = report.comparison_notes(args.seeds, args.iterations)
+    text = report.comparison_text(rows, notes)
+    write_text(args.out / "comparison.txt", f"{text}\n")
+    write_text(args.out / "comparison.md", report.comparison_markdown(rows, notes))
+    write_text(args.out / "comparison.csv", report.comparison_csv(results))
+    histories = {name: comparison.histories(method) for method, name in METHODS.items()}
+    report.save_comparison_figure({name: mine for name, mine in histories.items() if mine}, args.out / "loss.png")
+    print(text)
+    print(f"wrote {args.out}")

@@ -1,0 +1,231 @@
+"""Training of a RoI head on cached features: Fast R-CNN's last layers, its network held still."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.detection.detector import feature_scale
+from rcnn_svm.detection.roi_head import RoIHead
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.descent import Descent, Schedule
+from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
+from rcnn_svm.fast_rcnn.samplers import AllRoIs, make_sampler
+from rcnn_svm.fast_rcnn.targets import BOX_STDS, RoITargets, region_targets
+from rcnn_svm.mining.statistics import mean_feature_norm
+
+# Images are drawn from all over the cache; so many shards of it stay mapped.
+SHARDS_MAPPED = 64
+# Images whose RoIs tell, at all points of all trainings alike, how far the loss has come.
+PROBE_IMAGES = 20
+
+
+class RoIHeadTrainer(BaseEstimator):
+    """Trains a `RoIHead` on a feature cache.
+
+    Features are scaled to a mean norm of 20, as for the SVMs: fc7 of AlexNet is about that long by itself, and the
+    paper's learning rate then serves every layer.
+
+    Args:
+        sampler: which RoIs of an image take part in a step: `random`, `heuristic`, `ohem`, `ratio` or `all`.
+        iterations: steps.
+        hidden: width of a layer with ReLU before the last ones; 0 for none.
+        lr: learning rate.
+        momentum: of the descent.
+        weight_decay: of weights, not of biases.
+        step: iterations after which the learning rate falls to a tenth; after three quarters of all where None.
+        images_per_batch: N, images of a step.
+        rois_per_image: R / N, RoIs of an image that a step uses at most; `ratio` and `all` have no such number.
+        feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
+        seed: of the sample, the initial weights, the order of images and the draws of RoIs.
+
+    Attributes set by `fit`:
+        head_: the trained `RoIHead`.
+        history_: `steps` (iterations, 4) float32, classification loss, box loss, RoIs taken and of these foreground,
+            of every mini-batch before its step; `probes` (n, 3) float32, step, classification and box loss over all
+            RoIs of the same images throughout.
+
+    Source: Fast R-CNN section 2.3. Images are not mirrored, for the cache has no features of their mirrors.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: str = "heuristic",
+        iterations: int = 40_000,
+        hidden: int = 0,
+        lr: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        step: int | None = None,
+        images_per_batch: int = 2,
+        rois_per_image: int = 64,
+        feat_norm_mean: float | None = None,
+        seed: int = 3,
+    ):
+        self.sampler = sampler
+        self.iterations = iterations
+        self.hidden = hidden
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.step = step
+        self.images_per_batch = images_per_batch
+        self.rois_per_image = rois_per_image
+        self.feat_norm_mean = feat_norm_mean
+        self.seed = seed
+
+    def fit(
+        self,
+        cache: FeatureCache,
+        y: None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> RoIHeadTrainer:
+        """Train on a feature cache; memory holds the features of a mini-batch.
+
+        The same settings and cache give the same weights, however often the training was interrupted.
+
+        Args:
+            cache: regions and features of the training images.
+            y: not used; objects are in the cache.
+            checkpoint: file where progress is kept; a training that finds one of its own goes on from there. To be
+                deleted when the result is safe.
+            checkpoint_seconds: shortest time between two checkpoints.
+
+        Raises:
+            InputError: a parameter is out of range, no image shows an object, features or the loss are not finite,
+                or the checkpoint is of another training.
+        """
+        schedule = self._validated()
+        batches = _Minibatches(self, cache)
+        network = RoIPredictor(cache.dim, len(cache.classes), self.hidden, self.seed)
+        loss = MinibatchLoss(network, make_sampler(self.sampler, self.rois_per_image))
+        over_all = MinibatchLoss(network, AllRoIs())
+        descent = Descent(
+            schedule,
+            network,
+            lambda step: loss(*batches.of_step(step), seed=batches.draw_seed(step)),
+            device=torch.device("cpu"),
+            probe=lambda: batches.mean_loss(over_all),
+        )
+        with _one_thread():
+            descent.run(checkpoint=checkpoint, identity=self.identity(cache), checkpoint_seconds=checkpoint_seconds)
+        self.history_ = {"steps": descent.history, "probes": descent.probes}
+        self.head_ = self._head(network, cache, batches.norm)
+        return self
+
+    def identity(self, cache: FeatureCache) -> dict[str, Any]:
+        """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
+        return {"parameters": self.get_params(), "classes": list(cache.classes), "cache": cache.fingerprint}
+
+    def save(self, path: str | Path) -> None:
+        """Write the head with the history of its training; `RoIHead.load` reads it."""
+        self.head_.save(path, self.history_)
+
+    def _validated(self) -> Schedule:
+        """Return the schedule of valid parameters."""
+        if self.hidden < 0:
+            raise InputError(f"hidden = {self.hidden} must be at least 0, which is no hidden layer")
+        if self.images_per_batch < 1:
+            raise InputError(f"images_per_batch = {self.images_per_batch} must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
+        make_sampler(self.sampler, self.rois_per_image)
+        return Schedule(
+            iterations=self.iterations,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            step=self.step,
+        )
+
+    def _head(self, network: RoIPredictor, cache: FeatureCache, norm: float) -> RoIHead:
+        def arrays(layer: torch.nn.Linear | None) -> tuple[np.ndarray, np.ndarray]:
+            if layer is None:
+                return np.empty((cache.dim, 0), np.float32), np.empty(0, np.float32)
+            return np.ascontiguousarray(layer.weight.detach().numpy().T), layer.bias.detach().numpy().copy()
+
+        hidden_W, hidden_B = arrays(network.hidden)
+        W, B = arrays(network.classes)
+        box_W, box_B = arrays(network.boxes)
+        return RoIHead(
+            classes=cache.classes,
+            W=W,
+            B=B,
+            box_W=box_W,
+            box_B=box_B,
+            hidden_W=hidden_W,
+            hidden_B=hidden_B,
+            box_stds=BOX_STDS,
+            feat_norm_mean=norm,
+            feature_settings=cache.settings,
+            training={
+                "identity": self.identity(cache),
+                "image_set": cache.name,
+                "num_images": cache.num_images,
+                "num_regions": cache.num_rows,
+            },
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: products this small wait for others longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Minibatches:
+    """The images of every step, which depend on the seed and the number of the step alone."""
+
+    def __init__(self, trainer: RoIHeadTrainer, cache: FeatureCache):
+        self._trainer = trainer
+        self._cache = cache
+        self._images = np.flatnonzero(np.diff(cache.image_start))
+        if not any(arrays.gt.any() for _, _, arrays in cache.shards()):
+            raise InputError(
+                f"no image of {cache.name} shows an object; the cache must hold ground truth to learn from"
+            )
+        norm = trainer.feat_norm_mean
+        self.norm = mean_feature_norm(cache, trainer.seed) if norm is None else float(norm)
+        self._scale = feature_scale(self.norm)
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)
+
+    def of_step(self, step: int) -> tuple[list[Tensor], list[RoITargets]]:
+        """Return scaled features and targets of the images of a step; every image comes once in an epoch."""
+        count = self._trainer.images_per_batch
+        places = [divmod(step * count + n, len(self._images)) for n in range(count)]
+        return self._load([self._order(epoch)[place] for epoch, place in places])
+
+    def draw_seed(self, step: int) -> int:
+        """Return the seed for the draws of a step."""
+        return int(np.random.SeedSequence([self._trainer.seed, step]).generate_state(1)[0])
+
+    def mean_loss(self, loss: MinibatchLoss) -> Tensor:
+        """Return (2,), the mean losses over all RoIs of some images, the same ones always."""
+        chosen = self._images[np.unique(np.linspace(0, len(self._images) - 1, PROBE_IMAGES).astype(int))]
+        parts = torch.stack([loss(*self._load([image]), seed=0) for image in chosen])
+        return (parts[:, :2] * parts[:, 2:3]).sum(0) / parts[:, 2].sum()
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._trainer.seed, epoch]).permutation(self._images)
+
+    def _load(self, images: list[int]) -> tuple[list[Tensor], list[RoITargets]]:
+        regions = [self._cache.regions(int(image)) for image in images]
+        features = [torch.from_numpy(region.features * self._scale) for region in regions]
+        return features, [region_targets(region) for region in regions]

@@ -1,0 +1,220 @@
+"""Training of Fast R-CNN end to end, from images and proposals, on one GPU or on many.
+
+Under `torchrun` every process takes two images of its own at every step, so that a step has as many more RoIs as
+there are processes; the first of them writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from rcnn_svm.cache.regions import build_regions
+from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.descent import Descent, Schedule
+from rcnn_svm.fast_rcnn.network import MinibatchLoss
+from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
+from rcnn_svm.fast_rcnn.samplers import make_sampler
+from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
+from rcnn_svm.features.extract import check_proposals
+from rcnn_svm.features.runtime import find_device
+from rcnn_svm.files import fingerprint
+from rcnn_svm.proposals.store import ProposalSet
+
+Sample = tuple[Tensor, RoITargets]
+
+
+class FastRCNNTrainer:
+    """Trains a `RoIPoolingNetwork` in place.
+
+    Args:
+        sampler: which RoIs of an image take part in a step, as for `RoIHeadTrainer`.
+        schedule: of the descent.
+        images_per_batch: N, images of a step, in every process.
+        rois_per_image: R / N.
+        seed: of the order of images, mirrors, draws of RoIs and dropout.
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+        workers: processes that read images.
+
+    Raises:
+        InputError: a parameter that means nothing.
+
+    Source: Fast R-CNN section 2.3.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: str = "heuristic",
+        schedule: Schedule | None = None,
+        images_per_batch: int = 2,
+        rois_per_image: int = 64,
+        seed: int = 3,
+        device: str = "auto",
+        workers: int = 2,
+    ):
+        if images_per_batch < 1:
+            raise InputError(f"images_per_batch = {images_per_batch} must be at least 1")
+        if not 0 <= seed < 2**31:
+            raise InputError(f"seed = {seed} must be between 0 and {2**31 - 1}")
+        make_sampler(sampler, rois_per_image)
+        self.sampler = sampler
+        self.schedule = schedule or Schedule()
+        self.images_per_batch = images_per_batch
+        self.rois_per_image = rois_per_image
+        self.seed = seed
+        self.device = find_device(device)
+        self.workers = workers
+
+    def identity(self, network: RoIPoolingNetwork, database: ImageDatabase, proposals: ProposalSet) -> dict[str, Any]:
+        """Return what decides the weights after `fit`, JSON-able; to be asked before it, and reads every image."""
+        names = ("sampler", "images_per_batch", "rois_per_image", "seed")
+        return {
+            "parameters": {**{name: getattr(self, name) for name in names}, **vars(self.schedule)},
+            "processes": world_size(),
+            "network": network.settings,
+            "classes": list(network.classes),
+            "image_set": database.name,
+            "images": fingerprint([database.source_digest(i) for i in range(len(database))]),
+            "proposals": proposals.fingerprint,
+        }
+
+    def fit(
+        self,
+        network: RoIPoolingNetwork,
+        database: ImageDatabase,
+        proposals: ProposalSet,
+        *,
+        checkpoint: str | Path | None = None,
+        checkpoint_seconds: float = 300.0,
+    ) -> dict[str, np.ndarray]:
+        """Train a network in place, and leave it on the CPU, ready for evaluation.
+
+        Args:
+            network: as built; every process must have built the same.
+            database: the training images.
+            proposals: boxes of all its images.
+            checkpoint: file where progress is kept; a training that finds one of its own goes on from there. To be
+                deleted when the result is safe.
+            checkpoint_seconds: shortest time between two checkpoints.
+
+        Returns:
+            `steps` (iterations, 4) and `probes` (0, 3) float32, as `RoIHeadTrainer.history_`; in a group of
+            processes, those of this one's images.
+
+        Raises:
+            InputError: proposals that do not fit the images, an image that cannot be read, a checkpoint of another
+                training, or a loss that grows beyond all bounds.
+        """
+        check_proposals(database, proposals)
+        identity = None if checkpoint is None else self.identity(network, database, proposals)
+        network.to(self.device).train()
+        loss: torch.nn.Module = MinibatchLoss(network, make_sampler(self.sampler, self.rois_per_image))
+        if world_size() > 1:
+            loss = DistributedDataParallel(loss)
+        batches: Iterator[list[Sample]] | None = None
+
+        def losses(step: int) -> Tensor:
+            nonlocal batches
+            if batches is None:
+                batches = self._batches(database, proposals, step)
+            samples = next(batches)
+            seed = step_seed(self.seed, step, rank())
+            torch.manual_seed(seed)  # of dropout
+            images = [image.to(self.device) for image, _ in samples]
+            return loss(images, [targets.to(self.device) for _, targets in samples], seed=seed)
+
+        descent = Descent(self.schedule, network, losses, device=self.device, leads=rank() == 0)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            descent.run(checkpoint=checkpoint, identity=identity, checkpoint_seconds=checkpoint_seconds)
+        network.cpu().eval()
+        return {"steps": descent.history, "probes": descent.probes}
+
+    def _batches(self, database: ImageDatabase, proposals: ProposalSet, first: int) -> Iterator[list[Sample]]:
+        """Yield the images of the steps from `first` on; they depend on seed, step and process alone."""
+        wanted = list(self._draws(len(database), first))
+        dataset = _Images(database, proposals)
+        yield from DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers, collate_fn=list)
+
+    def _draws(self, num_images: int, first: int) -> Iterator[list[tuple[int, bool]]]:
+        """Yield image indices, each with whether it is mirrored, of the steps from `first` on."""
+        order = DistributedSampler(
+            range(num_images), num_replicas=world_size(), rank=rank(), shuffle=True, seed=self.seed
+        )
+        count, epoch, images = self.images_per_batch, -1, []
+        for step in range(first, self.schedule.iterations):
+            chosen = []
+            for n in range(step * count, (step + 1) * count):
+                if n // len(order) != epoch:
+                    epoch = n // len(order)
+                    order.set_epoch(epoch)
+                    images = list(order)
+                chosen.append(images[n % len(order)])
+            mirrored = np.random.default_rng(step_seed(self.seed, step, rank())).random(count) < 0.5
+            yield list(zip(chosen, mirrored.tolist(), strict=True))
+
+
+class _Images(Dataset):
+    """Images with the targets of their RoIs: ground truth first, then the proposals."""
+
+    def __init__(self, database: ImageDatabase, proposals: ProposalSet):
+        self._database = database
+        self._proposals = proposals
+
+    def __getitem__(self, wanted: tuple[int, bool]) -> Sample:
+        index, mirrored = wanted
+        database, image_id = self._database, self._database.image_ids[wanted[0]]
+        image = database.load_image(index)
+        regions = build_regions(
+            image_id, database.annotation(index), self._proposals.boxes_of(image_id), len(database.classes)
+        )
+        boxes = regions.boxes
+        if mirrored:
+            image = image[:, ::-1]
+            boxes = np.stack(
+                [image.shape[1] - 1 - boxes[:, 2], boxes[:, 1], image.shape[1] - 1 - boxes[:, 0], boxes[:, 3]]
+            )
+            boxes = boxes.T
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return pixels, roi_targets(boxes, boxes[regions.gt], regions.label[regions.gt])
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    """Return the seed for what is drawn at a step in a process."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
+
+
+def rank() -> int:
+    """Return the number of this process in its group; 0 without one."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes that train together; 1 without a group."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[None]:
+    """Join the group that `torchrun` describes in the environment, where it does, each process with its own GPU."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    cuda = find_device(device).type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,98 @@
+"""The last layers of Fast R-CNN, and the loss of a mini-batch for any network that ends in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rcnn_svm.fast_rcnn.samplers import Sampler
+from rcnn_svm.fast_rcnn.targets import RoITargets
+from rcnn_svm.mining.minibatch import BACKGROUND, assign_labels
+from rcnn_svm.mining.ohem import fast_rcnn_loss_per_roi
+
+CLASS_STD, BOX_STD = 0.01, 0.001
+
+
+class RoIPredictor(nn.Module):
+    """Class scores and box corrections from features of RoIs.
+
+    Args:
+        dim: D.
+        num_classes: K.
+        hidden: width of a layer with ReLU before the two linear ones; 0 for none.
+        seed: of the initial weights.
+
+    Source: Fast R-CNN section 2.3, "Initializing from pre-trained networks": normal distributions with standard
+    deviations 0.01 and 0.001. The layer between is ours; it is initialised as He et al. 2015.
+    """
+
+    def __init__(self, dim: int, num_classes: int, hidden: int = 0, seed: int = 3):
+        super().__init__()
+        self.hidden = nn.utils.skip_init(nn.Linear, dim, hidden) if hidden else None
+        self.classes = nn.utils.skip_init(nn.Linear, hidden or dim, num_classes + 1)
+        self.boxes = nn.utils.skip_init(nn.Linear, hidden or dim, 4 * (num_classes + 1))
+        generator = torch.Generator().manual_seed(seed)
+        if hidden:
+            nn.init.normal_(self.hidden.weight, std=(2 / dim) ** 0.5, generator=generator)
+            nn.init.zeros_(self.hidden.bias)
+        for layer, std in ((self.classes, CLASS_STD), (self.boxes, BOX_STD)):
+            nn.init.normal_(layer.weight, std=std, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores before the softmax, (R, K + 1), and box corrections of every class, (R, 4 (K + 1))."""
+        if self.hidden is not None:
+            features = self.hidden(features).relu()
+        return self.classes(features), self.boxes(features)
+
+    def of_rows(self, inputs: Sequence[Tensor], images: Sequence[RoITargets]) -> Callable[[list[Tensor]], tuple]:
+        """As in `RoINetwork`; the inputs are the features of every image's RoIs, (R, D) float32."""
+        return lambda rows: self(torch.cat([features[row] for features, row in zip(inputs, rows, strict=True)]))
+
+
+class RoINetwork(Protocol):
+    """What `MinibatchLoss` asks of a network."""
+
+    def of_rows(self, inputs: Any, images: Sequence[RoITargets]) -> Callable[[list[Tensor]], tuple[Tensor, Tensor]]:
+        """Return what scores some RoIs of the images, rows (S,) int64 of every image; it may be called twice."""
+
+
+class MinibatchLoss(nn.Module):
+    """The loss of the RoIs that a sampler takes from a mini-batch.
+
+    A module, so that whatever wraps modules for many GPUs can wrap it.
+
+    Args:
+        network: scores RoIs.
+        sampler: takes RoIs.
+    """
+
+    def __init__(self, network: RoINetwork, sampler: Sampler):
+        super().__init__()
+        self.network = network
+        self.sampler = sampler
+
+    def forward(self, inputs: Any, images: Sequence[RoITargets], seed: int) -> Tensor:
+        """Return (4,) float32: classification loss, box loss, number of RoIs taken, of these foreground.
+
+        Args:
+            inputs: what the network takes.
+            images: the RoIs of every image.
+            seed: of the sampler's draws.
+
+        Source: Fast R-CNN equation 1.
+        """
+        labels = [assign_labels(image.max_overlaps, image.max_classes, bg_thresh_lo=0) for image in images]
+        score = self.network.of_rows(inputs, images)
+
+        def loss_per_roi(rows: list[Tensor]) -> Tensor:
+            own = torch.cat([label[row] for label, row in zip(labels, rows, strict=True)])
+            targets = torch.cat([image.regression_targets[row] for image, row in zip(images, rows, strict=True)])
+            return fast_rcnn_loss_per_roi(*score(rows), own, targets)
+
+        loss, rows = self.sampler(self.network, loss_per_roi, images, labels, seed)
+        foreground = sum((label[row] > BACKGROUND).sum() for label, row in zip(labels, rows, strict=True))
+        return torch.stack([*loss, loss.new_tensor(sum(map(len, rows))), foreground.to(loss)])

@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Same as `rcnn-svm compare-mining`."""
+
+import sys
+
+from rcnn_svm.cli.main import run_stage
+
+if __name__ == "__main__":
+    sys.exit(run_stage("compare-mining"))

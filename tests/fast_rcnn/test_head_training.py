@@ -1,0 +1,168 @@
+"""Training of RoI heads: it learns, resumes, and what it learns is what is tested."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from torch.nn import functional
+
+from rcnn_svm.boxes import iou_matrix
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.detection.bbox_correction import correct_detections
+from rcnn_svm.detection.roi_head import RoIHead
+from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.descent import Descent
+from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
+from rcnn_svm.fast_rcnn.samplers import SAMPLERS
+
+test_cache.__test__ = False
+
+
+def assert_same(head, other):
+    assert head.digest == other.digest and head.training == other.training
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_loss_over_all_rois_falls(telling, sampler):
+    trainer = RoIHeadTrainer(sampler=sampler, iterations=100, hidden=5, lr=2e-3).fit(telling)
+    probes, steps = trainer.history_["probes"], trainer.history_["steps"]
+    assert probes[0, 0] == 0 and probes[-1, 0] == 100 and len(probes) == 21
+    assert steps.shape == (100, 4) and np.isfinite(steps).all()
+    assert probes[-1, 1:].sum() < 0.7 * probes[0, 1:].sum()
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(telling, tmp_path, monkeypatch):
+    def trainer():
+        return RoIHeadTrainer(sampler="heuristic", iterations=30, hidden=4)
+
+    whole = trainer().fit(telling)
+    checkpoint = tmp_path / "checkpoint"
+    original = Descent._step
+    for stop in (7, 19):
+        with monkeypatch.context() as patch:
+
+            def step(descent, stop=stop):
+                if descent._done == stop:
+                    raise KeyboardInterrupt
+                original(descent)
+
+            patch.setattr(Descent, "_step", step)
+            with pytest.raises(KeyboardInterrupt):
+                trainer().fit(telling, checkpoint=checkpoint, checkpoint_seconds=0)
+    resumed = trainer().fit(telling, checkpoint=checkpoint)
+    assert_same(resumed.head_, whole.head_)
+    for name in ("steps", "probes"):
+        np.testing.assert_array_equal(resumed.history_[name], whole.history_[name])
+    with pytest.raises(InputError, match="checkpoint of another training"):
+        RoIHeadTrainer(sampler="all", iterations=30, hidden=4).fit(telling, checkpoint=checkpoint)
+
+
+def test_the_step_is_that_of_sgd(telling):
+    """One step from the initial weights, by hand: biases twice as fast, weights with decay."""
+    slow = RoIHeadTrainer(sampler="all", iterations=1, images_per_batch=12, lr=1e-12).fit(telling).head_
+    head = (
+        RoIHeadTrainer(sampler="all", iterations=1, images_per_batch=12, lr=0.01, weight_decay=0.1).fit(telling).head_
+    )
+    W = torch.tensor(slow.W, requires_grad=True)
+    B = torch.tensor(slow.B, requires_grad=True)
+    regions = [telling.regions(i) for i in range(telling.num_images)]
+    features = np.concatenate([region.features for region in regions]) * np.float32(20 / slow.feat_norm_mean)
+    overlap = np.concatenate([region.overlap for region in regions])
+    labels = np.where(overlap.max(axis=1) >= 0.5, overlap.argmax(axis=1) + 1, 0)
+    functional.cross_entropy(torch.from_numpy(features) @ W + B, torch.from_numpy(labels)).backward()
+    np.testing.assert_allclose(head.W, slow.W - 0.01 * (W.grad.numpy() + 0.1 * slow.W), atol=2e-6)
+    np.testing.assert_allclose(head.B, -0.02 * B.grad.numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_boxes_and_classes_are_found_in_unseen_images(telling, unseen, hidden):
+    head = RoIHeadTrainer(sampler="heuristic", iterations=400, hidden=hidden, lr=5e-3).fit(telling).head_
+    found = test_cache(unseen, head)
+    corrected = correct_detections(found, head, unseen)
+    gains, right = [], []
+    for number in range(unseen.num_images):
+        regions = unseen.regions(number)
+        objects = regions.boxes[regions.gt]
+        for c in np.unique(regions.label[regions.gt]) - 1:
+            mine = (found.image == number) & (found.cls == c)
+            near = regions.overlap[found.row[mine], c] >= 0.55
+            best = [iou_matrix(one.box[mine][near], objects).max(axis=1) for one in (found, corrected)]
+            gains.extend(best[1] - best[0])
+            scores = head.scores(regions.features)
+            right.extend(scores[regions.overlap[:, c] >= 0.6].argmax(axis=1) == c)
+    assert np.mean(gains) > 0.08
+    assert np.mean(right) > 0.9
+    assert (corrected.box >= 0).all() and (corrected.box <= 199).all()
+
+
+def test_scores_are_the_softmax_and_the_file_keeps_everything(telling, tmp_path):
+    trainer = RoIHeadTrainer(iterations=20, hidden=4).fit(telling)
+    head = trainer.head_
+    trainer.save(tmp_path / "head.h5")
+    loaded = RoIHead.load(tmp_path / "head.h5")
+    assert_same(loaded, head)
+    assert loaded.training["identity"] == trainer.identity(telling)
+    features = telling.regions(0).features
+    scaled = torch.from_numpy(features * (20 / head.feat_norm_mean))
+    last = (scaled @ torch.from_numpy(head.hidden_W) + torch.from_numpy(head.hidden_B)).relu()
+    expected = torch.softmax(last @ torch.from_numpy(head.W) + torch.from_numpy(head.B), dim=1)[:, 1:]
+    np.testing.assert_allclose(expit(loaded.scores(features)), expected.numpy(), atol=1e-5)
+    with pytest.raises(InputError, match="expects 8-d features, these have 3"):
+        head.scores(features[:, :3])
+
+
+def test_shards_do_not_change_the_result(telling):
+    whole = RoIHeadTrainer(iterations=10).fit(telling).head_
+    parts = RoIHeadTrainer(iterations=10).fit(telling.subset(range(telling.num_images))).head_
+    np.testing.assert_array_equal(whole.W, parts.W)
+
+
+def test_bad_parameters_and_data(telling):
+    for wrong in (
+        {"sampler": "best"},
+        {"iterations": 0},
+        {"hidden": -1},
+        {"lr": 0.0},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+        {"step": 0},
+        {"images_per_batch": 0},
+        {"seed": -1},
+    ):
+        ((name, _),) = wrong.items()
+        with pytest.raises(InputError, match=name):
+            RoIHeadTrainer(**wrong).fit(telling)
+    with pytest.raises(InputError, match="grown beyond all bounds before step 20"):
+        RoIHeadTrainer(iterations=40, lr=1e30).fit(telling)
+    empty = telling.subset([telling.num_images - 1])
+    with pytest.raises(InputError, match="no image of telling shows an object"):
+        RoIHeadTrainer(iterations=1).fit(empty)
+
+
+def test_more_shards_may_stay_mapped(telling, tmp_path):
+    from rcnn_svm.cache import plan_cache
+
+    rows = np.diff(telling.image_start)
+    plan = plan_cache(
+        tmp_path,
+        name=telling.name,
+        classes=telling.classes,
+        image_ids=telling.image_ids,
+        rows=rows,
+        settings=telling.settings,
+        dim=telling.dim,
+        sources=telling.image_ids,
+        shard_images=2,
+    )
+    for shard in plan.pending():
+        plan.write_shard(shard, [telling.regions(i) for i in plan.images_of(shard)])
+    loads = []
+    cache = FeatureCache.open(tmp_path, shards_mapped=3)
+    original = cache._shard.__wrapped__
+    cache = FeatureCache(plan, lambda shard: loads.append(shard) or original(shard), 3)
+    for image in (0, 2, 4, 1, 3, 5):
+        cache.regions(image)
+    assert loads == [0, 1, 2]

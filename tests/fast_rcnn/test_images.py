@@ -1,0 +1,244 @@
+"""Fast R-CNN end to end: a small AlexNet-like network on small images, on the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rcnn_svm
+from rcnn_svm.cli.main import main
+from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn import image_training, roi_pool
+from rcnn_svm.fast_rcnn.descent import Descent, Schedule
+from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer
+from rcnn_svm.fast_rcnn.model_file import FastRCNN
+from rcnn_svm.fast_rcnn.network import MinibatchLoss
+from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
+from rcnn_svm.fast_rcnn.samplers import DrawnRoIs
+from rcnn_svm.fast_rcnn.targets import roi_targets
+from rcnn_svm.features.backbones import Trunk
+from rcnn_svm.proposals.store import ProposalSet
+
+NAMES = ",".join(SYNTHETIC_CLASSES)
+
+
+class SmallAlexNet(nn.Module):
+    """The parts of AlexNet, with fewer channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 8, 8, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+            *(nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16 * 9, 24), nn.ReLU(inplace=True), nn.Identity())
+
+
+def small_trunk(name, weights=None):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Trunk(SmallAlexNet(), "classifier.3", 24, 64, 0, (120.0,) * 3, (60.0,) * 3)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Build small networks, with one thread: layers this small only wait for others."""
+    monkeypatch.setattr(roi_pool, "load_trunk", small_trunk)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def devkit(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    write_synthetic_voc(root / "VOCdevkit", num_train=5, num_test=2, seed=1)
+    words = ["propose", "--voc", root / "VOCdevkit", "--classes", NAMES, "--method", "sliding", "--max-boxes", "80"]
+    for split in ("trainval", "test"):
+        assert main([str(word) for word in [*words, "--split", split, "--out", root / f"{split}.h5"]]) == 0
+    return root
+
+
+@pytest.fixture
+def data(devkit):
+    database = load_voc(devkit / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    return database, ProposalSet.load(devkit / "trainval.h5")
+
+
+def network():
+    return RoIPoolingNetwork("alexnet", SYNTHETIC_CLASSES, short_side=96, long_side=160)
+
+
+def trainer(iterations=6, **options):
+    return FastRCNNTrainer(schedule=Schedule(iterations=iterations, lr=0.01), workers=0, device="cpu", **options)
+
+
+def test_an_image_alone_scores_as_in_a_padded_batch():
+    net = network().eval()
+    with torch.no_grad():
+        net.predictor.classes.weight.mul_(100)
+    random = np.random.default_rng(0)
+    images = [torch.from_numpy(random.integers(0, 255, (3, *size)).astype(np.uint8)) for size in ((96, 128), (128, 96))]
+    boxes = np.array([[3, 5, 50, 40], [20, 10, 45, 55], [0, 0, 40, 40]], np.float32)
+    targets = roi_targets(boxes, np.empty((0, 4)), np.empty(0))
+    rows = torch.arange(3)
+    with torch.inference_mode():
+        together, deltas = net.of_rows(images, [targets, targets])([rows, rows])
+        alone, _ = net.of_rows(images[:1], [targets])([rows])
+        flipped, _ = net.of_rows(images[1:], [targets])([rows.flip(0)])
+    assert together.shape == (6, len(SYNTHETIC_CLASSES) + 1) and deltas.shape == (6, 4 * together.shape[1])
+    torch.testing.assert_close(together[:3], alone, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(together[3:], flipped.flip(0), atol=1e-3, rtol=1e-3)
+
+
+def test_pooled_rois_are_where_the_boxes_are():
+    """An object far from a box does not change its score, one inside does."""
+    net = network().eval()
+    with torch.no_grad():
+        net.predictor.classes.weight.mul_(100)
+    image = torch.full((3, 192, 320), 120, dtype=torch.uint8)
+    changed = image.clone()
+    changed[:, 110:, 100:180] = 255
+    boxes = np.array([[110, 115, 170, 185], [272, 10, 312, 50]], np.float32)
+    targets = roi_targets(boxes, np.empty((0, 4)), np.empty(0))
+    with torch.inference_mode():
+        before, after = (net.of_rows([one], [targets])([torch.arange(2)])[0] for one in (image, changed))
+    assert (before[0] - after[0]).abs().max() > 1e-2
+    torch.testing.assert_close(before[1], after[1])
+
+
+@pytest.mark.parametrize("sampler", ["heuristic", "ohem", "ratio"])
+def test_a_few_steps_lower_the_loss_and_leave_the_first_layers(data, sampler):
+    net = network()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    steps = trainer(40, sampler=sampler).fit(net, *data)["steps"]
+    assert steps[-8:, 0].mean() < 0.8 * steps[:4, 0].mean()
+    after = net.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if not name.startswith("maps.0.")}
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(data, tmp_path, monkeypatch):
+    whole, resumed = network(), network()
+    history = trainer().fit(whole, *data)
+    original = Descent._step
+
+    def step(descent):
+        if descent._done == 3:
+            raise KeyboardInterrupt
+        original(descent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Descent, "_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            trainer().fit(resumed, *data, checkpoint=tmp_path / "c", checkpoint_seconds=0)
+    resumed = network()
+    again = trainer().fit(resumed, *data, checkpoint=tmp_path / "c")
+    np.testing.assert_array_equal(history["steps"], again["steps"])
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name])
+
+
+def test_mirrored_images_mirror_their_boxes(data):
+    images = image_training._Images(*data)
+    (pixels, targets), (flipped, mirrored) = images[0, False], images[0, True]
+    assert torch.equal(flipped, pixels.flip(2))
+    for row in range(0, len(targets.boxes), 7):
+        x1, y1, x2, y2 = targets.boxes[row].int().tolist()
+        u1, v1, u2, v2 = mirrored.boxes[row].int().tolist()
+        assert torch.equal(flipped[:, v1 : v2 + 1, u1 : u2 + 1], pixels[:, y1 : y2 + 1, x1 : x2 + 1].flip(2))
+    torch.testing.assert_close(mirrored.max_overlaps, targets.max_overlaps)
+    near = targets.max_overlaps > 0.3
+    expected = targets.regression_targets[near] * torch.tensor([-1, 1, 1, 1])
+    torch.testing.assert_close(mirrored.regression_targets[near], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_every_image_comes_once_in_an_epoch(data):
+    draws = list(trainer(5)._draws(5, 0))
+    assert sorted(image for batch in draws[:5] for image, _ in batch) == sorted([*range(5)] * 2)
+    assert sorted(image for batch in draws for image, _ in batch[:])[:2] == [0, 0]
+    assert list(trainer(5)._draws(5, 3)) == draws[3:]
+
+
+def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):
+    words = ["train-head", "--end-to-end", "--voc", devkit / "VOCdevkit", "--classes", NAMES, "--backbone", "alexnet"]
+    words += ["--proposals", devkit / "trainval.h5", "--short-side", "96", "--iterations", "3", "--device", "cpu"]
+    out, found = tmp_path / "net.h5", tmp_path / "found.h5"
+    assert main([str(word) for word in [*words, "--out", out]]) == 0
+    assert main([str(word) for word in [*words, "--out", out]]) == 0
+    assert "is trained already" in capsys.readouterr().out and out.with_name("net.loss.png").exists()
+    words = ["test", "--model", out, "--voc", devkit / "VOCdevkit", "--classes", NAMES]
+    words += ["--proposals", devkit / "test.h5", "--out", found, "--device", "cpu"]
+    assert main([str(word) for word in words]) == 0
+    detections, model = Detections.load(found), FastRCNN.load(out)
+    database = load_voc(devkit / "VOCdevkit", "2007", "test", classes=SYNTHETIC_CLASSES)
+    boxes = ProposalSet.load(devkit / "test.h5").boxes_of(database.image_ids[0])
+    image = torch.from_numpy(database.load_image(0).transpose(2, 0, 1).copy())
+    targets = roi_targets(boxes, np.empty((0, 4)), np.empty(0))
+    with torch.inference_mode():
+        logits, _ = model.network.of_rows([image], [targets])([torch.arange(len(boxes))])
+    p = torch.softmax(logits, 1)[:, 1:].numpy()
+    mine = detections.image == 0
+    rows = detections.row[mine] - len(database.annotation(0).boxes)
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-detections.score[mine])), p[rows, detections.cls[mine]], rtol=1e-4, atol=1e-6
+    )
+    assert (detections.box[mine] != boxes[rows]).any()
+    capsys.readouterr()
+    for argv, told in (
+        (["test", "--model", out], "--features is missing"),
+        ([*words[:-4], "--bbox", out], "--bbox does not go with"),
+        (["train-head", "--end-to-end"], "--end-to-end needs --voc"),
+        (["test", "--features", devkit, "--model", out], f"{out} holds Fast R-CNN network, expected detector"),
+    ):
+        assert main([str(word) for word in argv]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_two_processes_train_one_network(devkit, tmp_path):
+    """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
+    script = Path(__file__).with_name("train_in_processes.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    package = str(Path(rcnn_svm.__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
+    subprocess.run([*launch, str(devkit), str(tmp_path)], check=True, env=environment, timeout=200)
+    first, second = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2))
+    images = sorted(first.pop("images") + second.pop("images"))
+    assert len(set(images)) == 2
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+    database = load_voc(devkit / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    net = network()
+    net.after.eval()
+    loss = MinibatchLoss(net, DrawnRoIs(16, 0.0))
+    samples = image_training._Images(database, ProposalSet.load(devkit / "trainval.h5"))
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1)
+    for index, mirrored, seed in images:
+        image, targets = samples[index, mirrored]
+        losses = loss([image], [targets], seed=seed)
+        (0.5 * (losses[0] + losses[1])).backward()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    optimizer.step()
+    for name, tensor in net.state_dict().items():
+        expected = before[name] + 0.01 * (2 if name.endswith("bias") else 1) * (tensor - before[name])
+        torch.testing.assert_close(first[name], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_networks_of_other_kinds_are_refused():
+    with pytest.raises(InputError, match="backbone lite0 cannot pool RoIs here"):
+        RoIPoolingNetwork("lite0", SYNTHETIC_CLASSES)
+    with pytest.raises(InputError, match="short_side = 700 and long_side = 600"):
+        RoIPoolingNetwork("alexnet", SYNTHETIC_CLASSES, short_side=700, long_side=600)
