@@ -17,7 +17,9 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
 from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
 from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.proposals.store import ProposalSet
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
@@ -58,8 +60,14 @@ def separate_run(own_data, tmp_path_factory) -> Path:
     with (root / "trainval.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(row for row in rows if row[5] != "ring")
     files = ["--csv", own_data.root / "trainval.csv", "--test-csv", root / "trainval.csv"]
-    run(root / "out", *files, "--images", own_data.images, "--classes", NAMES)
+    run(root / "out", *files, "--images", own_data.images, "--classes", NAMES, "--bbox")
     return root / "out"
+
+
+def test_run_corrects_boxes_where_asked(separate_run, split_run):
+    corrected, plain = (Detections.load(out / "detections.h5") for out in (separate_run, split_run))
+    assert BoxRegressor.load(separate_run / "bbox.h5").digest == corrected.settings["bbox"]["digest"]
+    assert "bbox" not in plain.settings
 
 
 def test_features_are_those_of_the_devkit(own_data, separate_run, tmp_path):
@@ -105,6 +113,13 @@ def test_automatic_split_is_told_and_recorded(own_data, split_run, capsys):
     printed = capsys.readouterr().out
     assert "train: boxes_train, 12 images" in printed and "test: boxes_test, 4 images" in printed
     assert {path: path.stat().st_mtime_ns for path in split_run.rglob("*.h5")} == before
+    chosen = re.search(r"chosen: --svm-C 0\.01 --pos-loss-weight auto, because a class has (\d+) objects", printed)
+    training = Detector.load(split_run / "model.h5").training
+    assert chosen and training["svm_C"] == 0.01
+    updates = load_history(split_run / "model.h5")["updates"]
+    objects = [updates[updates[:, 0] == k][0, 3] for k in range(len(training["pos_loss_weight"]))]
+    assert int(chosen[1]) == int(np.median(objects))
+    assert np.argmax(training["pos_loss_weight"]) == np.argmin(objects) and min(training["pos_loss_weight"]) > 2
 
 
 def test_stages_by_hand_take_what_the_run_made(own_data, split_run, tmp_path, capsys):
