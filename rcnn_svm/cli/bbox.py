@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_float
-from rcnn_svm.errors import InputError
 
 HELP = "train bounding-box regression on cached features"
 
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
-    from rcnn_svm.cache.feature_cache import first_difference
+    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
     from rcnn_svm.files import check_writable
@@ -59,13 +58,7 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        found, wanted = BoxRegressor.load(out).training.get("identity"), trainer.identity(cache)
-        if found != wanted:
-            raise InputError(
-                f"{out} was trained otherwise ({first_difference(found, wanted)}); "
-                "give another --out, or delete it to train it again"
-            )
-        print(f"{out} is trained already with these settings")
+        check_same_training(out, BoxRegressor.load(out).training.get("identity"), trainer.identity(cache))
     else:
         trainer.fit(cache, checkpoint=checkpoint).regressor_.save(out)
     checkpoint.unlink(missing_ok=True)

@@ -16,7 +16,6 @@ import re
 from pathlib import Path
 
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_float, positive_int
-from rcnn_svm.errors import InputError
 
 HELP = "fine-tune a network on the windows of an image set"
 
@@ -85,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fine-tune and write the weights, or find it done."""
-    from rcnn_svm.cache.feature_cache import first_difference
+    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.files import check_writable
     from rcnn_svm.finetune.network import build_network
@@ -120,13 +119,8 @@ def run(args: argparse.Namespace) -> None:
     check_writable(weights)
     if (out / RECORD).exists():
         record = load_record(out / RECORD)
-        if record.identity != identity:
-            raise InputError(
-                f"{weights} was fine-tuned otherwise ({first_difference(record.identity, identity)}); "
-                "give another --out, or delete the folder to fine-tune again"
-            )
         record.check_weights(weights)
-        print(f"{weights} is fine-tuned already with these settings")
+        check_same_training(out, record.identity, identity)
     else:
         history = tuner.fit(network, database, proposals, checkpoint=checkpoint)
         record = save_finetuned(out, network, identity, history)

@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
-    from rcnn_svm.cache.feature_cache import first_difference
+    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
     from rcnn_svm.mining.calibration import FOLDS, calibrate_model
@@ -159,13 +159,7 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        found, wanted = Detector.load(out).training.get("identity"), trainer.identity(cache)
-        if found != wanted:
-            raise InputError(
-                f"{out} was trained otherwise ({first_difference(found, wanted)}); "
-                "give another --out, or delete it to train it again"
-            )
-        print(f"{out} is trained already with these settings")
+        check_same_training(out, Detector.load(out).training.get("identity"), trainer.identity(cache))
     else:
         if args.random_negatives is None:
             trainer.fit(cache, checkpoint=checkpoint)

@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _train_on_features(args: argparse.Namespace) -> None:
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.roi_head import RoIHead, load_head_history
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED, RoIHeadTrainer
     from rcnn_svm.files import check_writable
@@ -126,7 +127,7 @@ def _train_on_features(args: argparse.Namespace) -> None:
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        _check_same(out, RoIHead.load(out).training.get("identity"), trainer.identity(cache))
+        check_same_training(out, RoIHead.load(out).training.get("identity"), trainer.identity(cache))
     else:
         trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
@@ -134,6 +135,7 @@ def _train_on_features(args: argparse.Namespace) -> None:
 
 
 def _train_on_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.fast_rcnn.descent import Schedule
     from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, rank
@@ -165,7 +167,7 @@ def _train_on_images(args: argparse.Namespace) -> None:
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        _check_same(out, FastRCNN.load(out).training, identity)
+        check_same_training(out, FastRCNN.load(out).training, identity)
     else:
         history = trainer.fit(network, database, proposals, checkpoint=checkpoint)
         if rank() == 0:
@@ -173,17 +175,6 @@ def _train_on_images(args: argparse.Namespace) -> None:
     if rank() == 0:
         checkpoint.unlink(missing_ok=True)
         _report(out, load_network_history(out))
-
-
-def _check_same(out: Path, found: dict, wanted: dict) -> None:
-    from rcnn_svm.cache.feature_cache import first_difference
-
-    if found != wanted:
-        raise InputError(
-            f"{out} was trained otherwise ({first_difference(found, wanted)}); "
-            "give another --out, or delete it to train it again"
-        )
-    print(f"{out} is trained already with these settings")
 
 
 def _report(out: Path, history: dict[str, np.ndarray]) -> None:
