@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.reports.bbox import bbox_table
 
     cache = open_features(args.features, args.layer, args.weights)
-    out = args.out or Path("cache/models") / f"{args.features.resolve().name}.bbox.h5"
+    suffix = f".{args.layer}" if args.layer else ""
+    out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.bbox.h5"
     trainer = BoxRegressorTrainer(ridge_lambda=args.ridge_lambda, min_overlap=args.min_overlap, seed=args.seed)
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")

@@ -25,7 +25,9 @@ from rcnn_svm.cli.arguments import (
     load_split,
     positive_float_or_auto,
     positive_int,
+    read_ids,
 )
+from rcnn_svm.errors import InputError
 from rcnn_svm.mining.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 from rcnn_svm.proposals.methods import METHODS
 
@@ -184,6 +186,8 @@ def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
     """Return the images to train on and those to test on."""
     own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
     separate = any(own_test.values())
+    if args.test_images and not separate:
+        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
     chosen = separate or (args.train_ids and args.test_ids)
     defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
     train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
@@ -206,7 +210,12 @@ def _record(train: Side, test: Side, out: Path) -> None:
     from rcnn_svm import __version__
     from rcnn_svm.files import fingerprint, write_text
 
-    for name, side in (("train", train), ("test", test)):
+    sides = {"train": train, "test": test}
+    for name, side in sides.items():
+        path = out / f"{name}_ids.txt"
+        if path.exists() and read_ids(path) != list(side.database.image_ids):
+            raise InputError(f"{out} holds a run on other images, as {path} says; give another --out, or delete it")
+    for name, side in sides.items():
         ids = side.database.image_ids
         made = f"# {shlex.join(str(word) for word in _data(side))}; rcnn-svm {__version__}; {fingerprint(ids)}"
         write_text(out / f"{name}_ids.txt", "\n".join([made, *ids, ""]))

@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_arguments(parser, required=False, voc_split="test")
     parser.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the image set")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for images (default: auto)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -127,9 +127,11 @@ def _test_images(args: argparse.Namespace) -> None:
 
     if not (names_images(args) and args.proposals):
         raise InputError("a network is tested on images, which needs --voc (or --coco, --xml, --csv) and --proposals")
-    for option in ("features", "bbox", "bbox_features"):
+    for option in ("features", "bbox", "bbox_features", "layer", "weights"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} does not go with images and --proposals; leave it away")
+    if args.scores == "softmax":
+        raise InputError("--scores softmax is for --features; what train-head made has scores of its own")
     model = FastRCNN.load(args.model)
     database, proposals = load_database(args), ProposalSet.load(args.proposals)
     out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"

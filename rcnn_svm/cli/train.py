@@ -22,7 +22,8 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.class_weights import AUTO
+
+HARD_THRESH, EVICT_THRESH, RETRAIN_LIMIT = -1.0001, -1.2, 2000
 
 HELP = "train one SVM per class on cached features by hard negative mining"
 
@@ -59,16 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for the examples of all classes; easy ones leave earlier where it binds (default: no limit)",
     )
     mining.add_argument(
-        "--hard-thresh", type=float, default=-1.0001, help="negatives above are hard (default: %(default)s)"
+        "--hard-thresh", type=float, default=HARD_THRESH, help="negatives above are hard (default: %(default)s)"
     )
     mining.add_argument(
-        "--evict-thresh", type=float, default=-1.2, help="cached negatives below leave (default: %(default)s)"
+        "--evict-thresh", type=float, default=EVICT_THRESH, help="cached negatives below leave (default: %(default)s)"
     )
     mining.add_argument(
         "--neg-overlap", type=float, default=0.3, help="negatives have IoU below (default: %(default)s)"
     )
     mining.add_argument(
-        "--retrain-limit", type=positive_int, default=2000, help="new negatives before training (default: %(default)s)"
+        "--retrain-limit",
+        type=positive_int,
+        default=RETRAIN_LIMIT,
+        help="new negatives before training (default: %(default)s)",
     )
     mining.add_argument(
         "--k-folds",
@@ -180,9 +184,10 @@ def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | li
     for option in ("stop_ratio", "memory_budget", "k_folds", "calibrate"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
-    for option in ("svm_C", "pos_loss_weight"):
-        if getattr(args, option) == AUTO:
-            raise InputError(f"--{option.replace('_', '-')} auto is for mining; give a number with --random-negatives")
+    mining = {"epochs": 1, "hard_thresh": HARD_THRESH, "evict_thresh": EVICT_THRESH, "retrain_limit": RETRAIN_LIMIT}
+    for option, default in mining.items():
+        if getattr(args, option) != default:
+            raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
     if args.random_negatives.isdecimal():
         return int(args.random_negatives)
     return negatives_of_model(args.random_negatives, classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,9 @@ from rcnn_svm.data.image_folder import check_folder
 from rcnn_svm.errors import InputError
 
 _PARTS = ("images", "annotations", "categories")
+
+# Beyond any image; larger whole numbers do not fit a float.
+LARGEST = 1e9
 
 
 def load_coco(
@@ -101,6 +103,9 @@ def _table(content: dict[str, list[dict]], path: Path) -> tuple[BoxTable, list[t
     if twice is not None:
         raise InputError(f"{path} has two categories called {twice!r}; rename one or join them")
     label_of = {category: label for label, (category, _) in enumerate(categories)}
+    if len(label_of) != len(categories):
+        shared = [name for category, name in categories if sum(category == other for other, _ in categories) > 1]
+        raise InputError(f"{path}: categories {' and '.join(map(repr, shared))} share an id; give each one of its own")
     image_of: dict[int, int] = {}
     file_names, sizes = [], []
     for number, entry in enumerate(content["images"], 1):
@@ -149,7 +154,7 @@ def _area(bbox: Any, where: str) -> list[float]:
     if (
         not isinstance(bbox, list)
         or len(bbox) != 4
-        or not all(isinstance(value, int | float) and math.isfinite(value) for value in bbox)
+        or not all(isinstance(value, int | float) and abs(value) < LARGEST for value in bbox)
     ):
         raise InputError(f"{where}: bbox is {bbox!r}, expected four numbers [x, y, width, height]")
     return bbox

@@ -131,5 +131,6 @@ def calibrate_model(path: str | Path, cache: FeatureCache) -> None:
             raise InputError(f"{path} was not trained on the cache of {cache.name}; calibrate it with the one it was")
         pairs = zip(history["fold_W"], history["fold_B"], strict=True)
         folds = [replace(detector, W=W, B=B) for W, B in pairs]
-        detector.calibration = fit_calibration(cache, folds, history["fold_of_image"])
+        fold_of_image = history["fold_of_image"]
+    detector.calibration = fit_calibration(cache, folds, fold_of_image)
     detector.save(path, history)

@@ -17,6 +17,7 @@ from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector, feature_scale, load_history
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import reading
+from rcnn_svm.mining.class_weights import AUTO
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.mining.positives import class_columns, class_positives
@@ -87,6 +88,9 @@ class RandomNegativeTrainer(BaseEstimator):
         shared = {name: value for name, value in self.get_params().items() if name != "num_negatives"}
         miner = HardNegativeMiner(**shared)
         miner._validate()
+        for name in ("svm_C", "pos_loss_weight"):
+            if getattr(self, name) == AUTO:
+                raise InputError(f"{name} = {AUTO!r} is for mining; give a number with random negatives")
         columns = class_columns(cache, self.classes)
         counts = self._counts(columns)
         norm = mean_feature_norm(cache, self.seed) if self.feat_norm_mean is None else float(self.feat_norm_mean)

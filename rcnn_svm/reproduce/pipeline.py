@@ -144,7 +144,8 @@ class Pipeline:
             *self._data("train"),
             *("--proposals", self._proposals("train"), "--backbone", row.backbone),
             *([] if weights is None else ["--weights", weights]),
-            *("--iterations", self._setup.iterations, "--out", folder),
+            *([] if self._setup.crop_size is None else ["--crop-size", self._setup.crop_size]),
+            *("--iterations", self._setup.iterations, "--device", self._setup.device, "--out", folder),
         )
         return folder / "weights.pt"
 

@@ -251,3 +251,24 @@ def test_files_that_are_missing_or_damaged(own_data, tmp_path, capsys, source):
     refused(capsys, [*argv, place], "damaged.*(malformed|no column)")
     images = ["propose", f"--{source}", getattr(own_data, source), "--images", tmp_path / "nowhere"]
     refused(capsys, images, "image folder .*nowhere does not exist")
+
+
+def test_a_run_on_other_images_leaves_the_record(own_data, split_run, capsys):
+    before = {path: path.read_text() for path in split_run.glob("*_ids.txt")}
+    argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--split-seed", "5", "--out", split_run]
+    refused(capsys, argv, "holds a run on other images")
+    assert {path: path.read_text() for path in split_run.glob("*_ids.txt")} == before
+    argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--test-images", own_data.images]
+    refused(capsys, argv, "--test-images needs --test-coco, --test-xml or --test-csv")
+
+
+def test_categories_need_ids_of_their_own_and_boxes_numbers(own_data, tmp_path, capsys):
+    whole = json.loads(own_data.coco.read_text())
+    argv = ["propose", "--coco", tmp_path / "c.json", "--images", own_data.images, "--out", tmp_path / "p.h5"]
+    content = {**whole, "categories": [{**entry, "id": 1} for entry in whole["categories"][:2]]}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    refused(capsys, argv, "c.json: categories '.*' and '.*' share an id")
+    content = json.loads(own_data.coco.read_text())
+    content["annotations"][0]["bbox"] = [10**400, 0, 5, 5]
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    refused(capsys, argv, "expected four numbers")

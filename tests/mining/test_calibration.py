@@ -14,6 +14,7 @@ from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.detection.testing import test_cache as detect_in
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
+from rcnn_svm.mining import calibration
 from rcnn_svm.mining.calibration import MIN_SLOPE, calibrate_model, fit_calibration, fit_sigmoid
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.mining import mining_table
@@ -150,6 +151,15 @@ def test_the_model_file_keeps_it_and_everything_else(few, miner, model):
     written = model.stat().st_mtime_ns
     calibrate_model(model, few)
     assert model.stat().st_mtime_ns == written
+
+
+def test_a_model_is_not_called_damaged_for_what_happens_to_the_features(few, model, monkeypatch):
+    def out_of_memory(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(calibration, "fit_calibration", out_of_memory)
+    with pytest.raises(MemoryError):
+        calibrate_model(model, few)
 
 
 def test_what_cannot_be_calibrated_is_told(few, unseen, miner, model, tmp_path):

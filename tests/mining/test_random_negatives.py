@@ -100,6 +100,9 @@ def test_refuses_what_cannot_be_drawn():
         RandomNegativeTrainer(num_negatives=0).fit(cache)
     with pytest.raises(InputError, match="svm_C"):
         RandomNegativeTrainer(num_negatives=5, svm_C=-1.0).fit(cache)
+    for name in ("svm_C", "pos_loss_weight"):
+        with pytest.raises(InputError, match=f"{name} = 'auto' is for mining"):
+            RandomNegativeTrainer(num_negatives=5, **{name: "auto"}).fit(cache)
 
 
 def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
@@ -120,8 +123,9 @@ def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
     assert "is trained already" in capsys.readouterr().out
     assert main([*train, "--out", few]) == 2
     assert "was trained otherwise" in capsys.readouterr().err
-    assert main([*train, "--out", str(tmp_path / "x.h5"), "--random-negatives", "7", "--k-folds", "2"]) == 2
-    assert "--k-folds is for mining" in capsys.readouterr().err
+    for option, value in (("--k-folds", "2"), ("--epochs", "2"), ("--hard-thresh", "-1"), ("--retrain-limit", "9")):
+        assert main([*train, "--out", str(tmp_path / "x.h5"), "--random-negatives", "7", option, value]) == 2
+        assert f"{option} is for mining" in capsys.readouterr().err
     Detector(CLASSES, np.zeros((6, 3), np.float32), np.zeros(3, np.float32), 1.0).save(few)
     with pytest.raises(InputError, match="records no training of class 'a'"):
         negatives_of_model(few, CLASSES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 
 import pytest
@@ -88,6 +87,13 @@ def test_softmax_needs_no_svm(tmp_path):
     assert option(test, "--layer") == "fc7"
 
 
+def test_finetuning_takes_the_crops_of_the_extraction(tmp_path):
+    commands, _ = commands_of("alexnet-ft-softmax", "alexnet", tmp_path, crop_size=100, device="cpu")
+    for command in commands:
+        if command[0] in ("finetune", "extract"):
+            assert (option(command, "--crop-size"), option(command, "--device")) == ("100", "cpu")
+
+
 def test_random_negatives_are_as_many_as_mining_ended_with(tmp_path):
     commands, _ = commands_of("lite0-penultimate-random-negatives", "lite0", tmp_path)
     mined, drawn = (command for command in commands if command[0] == "train")
@@ -95,10 +101,6 @@ def test_random_negatives_are_as_many_as_mining_ended_with(tmp_path):
     assert option(drawn, "--out") != option(mined, "--out") and "--layer" not in drawn
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(f"rcnn_svm.cli.{name}") for name in ("bbox", "finetune")),
-    reason="needs the stages bbox and finetune",
-)
 @pytest.mark.parametrize("backbone", ["alexnet", "vgg16", "lite0"])
 def test_the_stages_understand_every_command(backbone, tmp_path):
     changes = {"classes": "cat,dog", "max_boxes": 10, "crop_size": 96, "weights": {backbone: "net.pt"}}
