@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Detect, print and draw, one image after the other."""
+    import numpy as np
+
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -93,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"--thresh {thresh:g} must be between 0 and 1: {args.model} is calibrated, it has probabilities"
         )
-    floor = min(float(detector.scores_at(thresh).min()) if calibrated else thresh, NEGATIVE_MARGIN)
+    # Of every class for itself: a flat sigmoid has its threshold far below the scores of all regions.
+    floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, NEGATIVE_MARGIN)
     entries = []
     try:
         for path, name in zip(args.images, picture_names(args.images), strict=True):

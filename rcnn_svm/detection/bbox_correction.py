@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
@@ -77,7 +78,8 @@ def correction_settings(regressor: BoxRegressor | RoIHead, cache: FeatureCache) 
 def correct_detections(detections: Detections, regressor: BoxRegressor | RoIHead, cache: FeatureCache) -> Detections:
     """Return detections with every box corrected and cut to its image; scores stay.
 
-    Memory holds one image's features and the detections.
+    Memory holds one image's features of what was found, and the detections; derived features are computed for that
+    alone.
 
     Args:
         detections: what `test_cache` found, before non-maximum suppression.
@@ -97,17 +99,22 @@ def correct_detections(detections: Detections, regressor: BoxRegressor | RoIHead
     order = np.argsort(detections.image, kind="stable")
     start = np.searchsorted(detections.image[order], np.arange(cache.num_images + 1))
     with progress_bar(cache.num_images, f"correct {cache.name}", "image") as bar:
-        for number in range(cache.num_images):
-            mine = order[start[number] : start[number + 1]]
-            regions = cache.regions(number)
-            rows = detections.row[mine]
-            known = len(mine) == 0 or 0 <= rows.min() <= rows.max() < len(regions)
-            if not known or not np.array_equal(regions.boxes[rows], detections.box[mine]):
-                raise InputError(
-                    f"the boxes found in image {regions.image_id} are not regions of {cache.name}; correct detections "
-                    "as the test stage found them, with features of the same proposals"
-                )
-            cls = columns[detections.cls[mine]]
-            box[mine] = regressor.correct(regions.features[rows], regions.boxes[rows], cls, regions.image_size)
-            bar.update()
+        for first_image, _, arrays in cache.shards():
+            for local, size in enumerate(arrays.image_size.tolist()):
+                number = first_image + local
+                first, last = arrays.image_start[local : local + 2].tolist()
+                boxes = arrays.boxes[first:last]
+                mine = order[start[number] : start[number + 1]]
+                rows = detections.row[mine]
+                known = len(mine) == 0 or 0 <= rows.min() <= rows.max() < len(boxes)
+                if not known or not np.array_equal(boxes[rows], detections.box[mine]):
+                    raise InputError(
+                        f"the boxes found in image {cache.image_ids[number]} are not regions of {cache.name}; correct "
+                        "detections as the test stage found them, with features of the same proposals"
+                    )
+                # A region may be found for several classes.
+                distinct, which = np.unique(rows, return_inverse=True)
+                features = as_float32(arrays.features[first + distinct])[which]
+                box[mine] = regressor.correct(features, boxes[rows], columns[detections.cls[mine]], tuple(size))
+                bar.update()
     return replace(detections, box=box, settings={**detections.settings, "bbox": correction_settings(regressor, cache)})

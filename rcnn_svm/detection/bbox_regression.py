@@ -112,11 +112,11 @@ class BoxRegressor:
                 f"the box regressor expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
                 "use the backbone and layer it was trained with"
             )
-        scaled = features * feature_scale(self.feat_norm_mean)
         deltas = np.empty((len(boxes), 4))
         for index in np.unique(cls):
             mine = cls == index
-            whitened = scaled[mine] @ self.Beta[index, :-1] + self.Beta[index, -1]
+            scaled = features[mine] * feature_scale(self.feat_norm_mean)
+            whitened = scaled @ self.Beta[index, :-1] + self.Beta[index, -1]
             deltas[mine] = whitened @ self.T_inv[index] + self.mu[index]
         if not np.isfinite(deltas).all():
             raise InputError(

@@ -96,18 +96,23 @@ class BoxRegressorTrainer(BaseEstimator):
 
 
 class _Image(NamedTuple):
-    """An image of the cache: its examples, and what the cache holds of it."""
+    """An image of the cache: its examples, and what the cache holds of it.
+
+    `features` are those of its whole shard, from `first_row` on its own: a slice would compute derived ones of all
+    its regions.
+    """
 
     examples: BoxExamples
     boxes: np.ndarray
     gt: np.ndarray
     features: np.ndarray
+    first_row: int
     size: tuple[int, int]
     image_id: str
 
     def features_of(self, examples: np.ndarray) -> np.ndarray:
         """Return the (n, D) float32 features of some of the examples, by number or mask."""
-        features = as_float32(self.features[self.examples.rows[examples]])
+        features = as_float32(self.features[self.first_row + self.examples.rows[examples]])
         if not np.isfinite(features).all():
             raise InputError(
                 f"image {self.image_id} has features that are not finite numbers; extract them again "
@@ -193,7 +198,8 @@ class _Training:
                     box_examples(boxes, gt, arrays.label[rows], self.trainer.min_overlap),
                     boxes,
                     gt,
-                    arrays.features[rows],
+                    arrays.features,
+                    rows.start,
                     tuple(size),
                     self.cache.image_ids[first_image + local],
                 )

@@ -37,7 +37,7 @@ def feature_scale(feat_norm_mean: float) -> np.float32:
 def best_detections(
     boxes: np.ndarray,
     scores: np.ndarray,
-    thresh: float,
+    thresh: float | np.ndarray,
     nms_threshold: float,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> ImageDetections:
@@ -46,7 +46,7 @@ def best_detections(
     Args:
         boxes: (N, 4) float32, x1 y1 x2 y2, inclusive pixels.
         scores: (N, K) float32.
-        thresh: only scores strictly above it are kept.
+        thresh: only scores strictly above it are kept; one number or (K,), one per class.
         nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
         correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
             boxes (n, 4) float32 out.
@@ -164,12 +164,14 @@ class Detector:
             raise InputError("the detector is not calibrated, so it has scores but no probabilities")
         return self.calibration
 
-    def detect(self, image: np.ndarray, *, thresh: float = -1.0, nms_threshold: float = 0.3) -> ImageDetections:
+    def detect(
+        self, image: np.ndarray, *, thresh: float | np.ndarray = -1.0, nms_threshold: float = 0.3
+    ) -> ImageDetections:
         """Return the objects found in an image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            thresh: only scores strictly above it are kept.
+            thresh: only scores strictly above it are kept; one number or (K,), one per class.
             nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
 
         Returns:

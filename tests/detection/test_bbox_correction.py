@@ -9,6 +9,7 @@ import pytest
 
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regions, correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
@@ -88,6 +89,27 @@ def test_classes_are_matched_by_name_and_only_boxes_change():
             np.testing.assert_allclose(corrected.box[mine], expected, atol=1e-4)
     assert corrected.settings["bbox"]["digest"] == regressor.digest
     assert "bbox" not in found.settings
+
+
+def test_derived_features_are_computed_once_and_for_what_was_found_alone():
+    cache = toy_cache()
+    computed = []
+
+    def transform(rows):
+        computed.extend(rows.tolist())
+        return 2 * rows
+
+    derived = DerivedCache(cache, transform, cache.dim, cache.settings)
+    whole = detect_in_cache(cache, toy_detector(cache))
+    # Two regions of the first image and one of the last, each in both classes.
+    some = np.isin(10 * whole.image + whole.row, [3, 7, 25])
+    arrays = {name: getattr(whole, name)[some] for name in ("image", "cls", "box", "score", "row")}
+    found = Detections(whole.image_ids, whole.classes, **arrays)
+    corrected = correct_detections(found, toy_regressor(cache), derived)
+    assert len(found) == 6
+    np.testing.assert_array_equal(computed, [*cache.regions(0).features[[3, 7]], cache.regions(2).features[5]])
+    halved = replace(toy_regressor(cache), feat_norm_mean=1.0)
+    np.testing.assert_allclose(corrected.box, correct_detections(found, halved, cache).box, atol=1e-4)
 
 
 def test_boxes_are_suppressed_where_they_were_corrected_to():

@@ -7,8 +7,9 @@ import pytest
 
 from rcnn_svm.boxes import class_overlaps, iou_matrix
 from rcnn_svm.cache import FeatureCache, RegionSet, plan_cache
+from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.detection import bbox_training
-from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations
+from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_examples
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.parity import case_cache
@@ -112,6 +113,27 @@ def test_shards_and_passes_do_not_matter(tmp_path, monkeypatch):
         assert passes == groups
         found.training["identity"] = expected.training["identity"]
         assert_equal(found, expected)
+
+
+def test_derived_features_are_computed_for_examples_alone(cache):
+    computed = set()
+
+    def transform(rows):
+        computed.update(map(tuple, rows.tolist()))
+        return rows
+
+    options = {"min_overlap": 0.8, "feat_norm_mean": 3.0}
+    expected = fitted(cache, **options)
+    found = fitted(DerivedCache(cache, transform, cache.dim, cache.settings), **options)
+    found.training["identity"] = expected.training["identity"]
+    assert_equal(found, expected)
+    examples = set()
+    for number in range(cache.num_images):
+        regions = cache.regions(number)
+        rows = box_examples(regions.boxes, regions.gt, regions.label, 0.8).rows
+        examples.update(map(tuple, regions.features[rows].tolist()))
+    assert computed == examples
+    assert len(examples) < cache.num_rows
 
 
 def test_half_precision_trains_nearly_the_same(tmp_path, cache):

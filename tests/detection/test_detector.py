@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.boxes import iou_matrix
-from rcnn_svm.detection.detector import best_detections
+from rcnn_svm.detection.detector import Detector, best_detections
 
 
 @given(st.integers(0, 25), st.integers(1, 4), st.sampled_from([0.0, 0.3, 0.7]), st.integers(0, 1000))
@@ -32,3 +32,31 @@ def test_a_detection_scores_above_the_threshold_and_repeats_no_better_one(count,
     rows = [(score, cls, *box) for score, cls, box in zip(found.scores, found.cls, found.boxes, strict=True)]
     assert rows == sorted(expected, reverse=True)
     assert (found.cls.dtype, found.scores.dtype) == (np.int32, np.float32)
+
+
+@given(st.integers(0, 25), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_a_threshold_per_class_gives_what_each_class_has_alone(count, seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 20, (count, 2))
+    boxes = np.hstack([corners, corners + rng.integers(0, 20, (count, 2))]).astype(np.float32)
+    scores = rng.permutation(3 * count).reshape(count, 3).astype(np.float32)
+    thresh = np.array([-np.inf, count, np.inf])
+    found = best_detections(boxes, scores, thresh, 0.3)
+    for index, own in enumerate(thresh.tolist()):
+        alone = best_detections(boxes, scores[:, [index]], own, 0.3)
+        np.testing.assert_array_equal(found.scores[found.cls == index], alone.scores)
+        np.testing.assert_array_equal(found.boxes[found.cls == index], alone.boxes)
+
+
+def test_detect_takes_a_threshold_per_class():
+    boxes = np.array([[0, 0, 9, 9], [20, 20, 29, 29]], np.float32)
+    detector = Detector(("cat", "dog"), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 20.0)
+    detector.proposer, detector._extractor = lambda image: boxes, _Extractor()
+    found = detector.detect(np.zeros((40, 40, 3), np.uint8), thresh=np.array([-np.inf, 0.0]))
+    assert sorted(zip(found.cls.tolist(), found.scores.tolist(), strict=True)) == [(0, -9), (0, -8), (1, 1)]
+
+
+class _Extractor:
+    def extract(self, image, boxes):
+        return np.array([[-8, -7], [-9, 1]], np.float32)
