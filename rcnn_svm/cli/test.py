@@ -73,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         type=Path,
-        help="where to write (default: cache/detections/<name of DIR>.h5, or .softmax.h5)",
+        help="where to write (default: cache/detections/<name of DIR>.h5, .softmax.h5 or .head.h5; of images "
+        "<image set>.<model>.h5)",
     )
     add_data_arguments(parser, required=False, voc_split="test")
     parser.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the image set")
@@ -92,13 +93,15 @@ def run(args: argparse.Namespace) -> None:
         )
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.detection.roi_head import RoIHead
+    from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.detection.testing import check_features, run_settings, test_cache
     from rcnn_svm.files import check_writable
 
     detector = _load_model(args)
     cache = open_features(args.features, args.layer or _layer_to_compute(detector, args.features), args.weights)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
-    suffix = ".softmax" if args.scores == "softmax" else ""
+    suffix = {SoftmaxClassifier: ".softmax", RoIHead: ".head"}.get(type(detector), "")
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
     check_writable(out)
     settings = run_settings(cache, detector, max_per_image=args.max_per_image)

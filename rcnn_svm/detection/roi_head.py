@@ -111,7 +111,7 @@ class RoIHead:
 
         Source: Fast R-CNN section 2.3; `bbox_transform_inv` of its code.
         """
-        normalised = (self._last(features) @ self.box_W + self.box_B).reshape(len(boxes), -1, 4)
+        normalised = (self._last(features) @ self.box_W + self.box_B).reshape(len(boxes), len(self.classes) + 1, 4)
         deltas = normalised[np.arange(len(boxes)), np.asarray(cls) + 1] * self.box_stds
         if not np.isfinite(deltas).all():
             raise InputError(

@@ -145,6 +145,7 @@ class Descent:
                 if kept is not None and self._leads and time.monotonic() - saved >= checkpoint_seconds:
                     self._save(kept)
                     saved = time.monotonic()
+        self._check_weights()
         self._ask_probe()
         if kept is not None and self._leads:
             self._save(kept)
@@ -185,18 +186,38 @@ class Descent:
         """
         recent = self._history[max(self._done - STEPS_SHOWN, 0) : self._done, :2].mean(dim=0)
         if not torch.isfinite(recent).all():
-            raise InputError(
-                f"the loss has grown beyond all bounds before step {self._done} at a learning rate of "
-                f"{self._schedule.lr_at(self._done - 1):g}; train anew with a lower one"
-            )
+            raise self._lost()
         return recent.tolist()
 
+    def _check_weights(self) -> None:
+        """Refuse weights that the latest step has lost, before whatever would keep them.
+
+        Raises:
+            InputError: a weight is not finite.
+        """
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters.values()):
+            raise self._lost()
+
+    def _lost(self) -> InputError:
+        if not torch.isfinite(self._history[0, :2]).all():
+            return InputError(
+                "the very first loss is not a finite number; the features or the weights to begin with are damaged "
+                "(the inspect stage verifies a cache)"
+            )
+        return InputError(
+            f"the loss has grown beyond all bounds before step {self._done} at a learning rate of "
+            f"{self._schedule.lr_at(self._done - 1):g}; train anew with a lower one"
+        )
+
     def _save(self, kept: Checkpoint) -> None:
-        self._recent()  # no checkpoint shall hold weights that are lost
+        self._check_weights()
         arrays = {"history": self.history, "probes": self.probes}
         for name, parameter in self._parameters.items():
             arrays[f"weights/{name}"] = parameter.detach().cpu().numpy()
-            arrays[f"momentum/{name}"] = self._optimizer.state[parameter]["momentum_buffer"].cpu().numpy()
+            # None without momentum, or where no gradient ever came.
+            buffer = self._optimizer.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                arrays[f"momentum/{name}"] = buffer.cpu().numpy()
         kept.save(self._done, arrays)
 
     def _restore(self, done: int, arrays: dict[str, np.ndarray]) -> None:
@@ -206,5 +227,6 @@ class Descent:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(torch.from_numpy(arrays[f"weights/{name}"]))
-                buffer = torch.from_numpy(arrays[f"momentum/{name}"]).to(parameter)
-                self._optimizer.state[parameter]["momentum_buffer"] = buffer
+                if f"momentum/{name}" in arrays:
+                    buffer = torch.from_numpy(arrays[f"momentum/{name}"]).to(parameter)
+                    self._optimizer.state[parameter]["momentum_buffer"] = buffer

@@ -139,6 +139,9 @@ class RoIHeadTrainer(BaseEstimator):
             raise InputError(f"hidden = {self.hidden} must be at least 0, which is no hidden layer")
         if self.images_per_batch < 1:
             raise InputError(f"images_per_batch = {self.images_per_batch} must be at least 1")
+        norm = self.feat_norm_mean
+        if norm is not None and not 0 < norm < np.inf:
+            raise InputError(f"feat_norm_mean = {norm} must be a finite number above 0")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
         make_sampler(self.sampler, self.rois_per_image)

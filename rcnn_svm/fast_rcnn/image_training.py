@@ -144,7 +144,11 @@ class FastRCNNTrainer:
         """Yield the images of the steps from `first` on; they depend on seed, step and process alone."""
         wanted = list(self._draws(len(database), first))
         dataset = _Images(database, proposals)
-        yield from DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers, collate_fn=list)
+        for samples in DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers, collate_fn=list):
+            for sample in samples:
+                if isinstance(sample, InputError):
+                    raise sample
+            yield samples
 
     def _draws(self, num_images: int, first: int) -> Iterator[list[tuple[int, bool]]]:
         """Yield image indices, each with whether it is mirrored, of the steps from `first` on."""
@@ -171,9 +175,14 @@ class _Images(Dataset):
         self._database = database
         self._proposals = proposals
 
-    def __getitem__(self, wanted: tuple[int, bool]) -> Sample:
-        index, mirrored = wanted
-        database, image_id = self._database, self._database.image_ids[wanted[0]]
+    def __getitem__(self, wanted: tuple[int, bool]) -> Sample | InputError:
+        try:
+            return self._sample(*wanted)
+        except InputError as error:
+            return error  # raised in a worker it would come out as a traceback
+
+    def _sample(self, index: int, mirrored: bool) -> Sample:
+        database, image_id = self._database, self._database.image_ids[index]
         image = database.load_image(index)
         regions = build_regions(
             image_id, database.annotation(index), self._proposals.boxes_of(image_id), len(database.classes)
@@ -207,12 +216,15 @@ def world_size() -> int:
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
     """Join the group that `torchrun` describes in the environment, where it does, each process with its own GPU."""
-    if "WORLD_SIZE" not in os.environ:
+    if not distributed.is_torchelastic_launched():
         yield
         return
     cuda = find_device(device).type == "cuda"
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= count:
+            raise InputError(f"torchrun started more processes than there are GPUs; give --nproc-per-node {count}")
+        torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         yield

@@ -16,6 +16,7 @@ from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.softmax import log_odds
 from rcnn_svm.detection.testing import MAX_PER_IMAGE, ScoredImage, keep_best, limits
+from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.features.backbones import RANDOM, weights_digest
@@ -145,8 +146,10 @@ class _Correction:
     image_size: tuple[int, int]
 
     def __call__(self, rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
-        normalised = self.regression[rows].reshape(len(rows), -1, 4)[np.arange(len(rows)), cls + 1]
-        deltas = normalised.astype(np.float64) * self.network.settings["box_stds"]
+        by_class = self.regression[rows].reshape(len(rows), len(self.network.classes) + 1, 4)
+        deltas = by_class[np.arange(len(rows)), cls + 1].astype(np.float64) * self.network.settings["box_stds"]
+        if not np.isfinite(deltas).all():
+            raise InputError("corrections of boxes are not finite numbers; the network is damaged, so train it anew")
         return clip_boxes(apply_box_deltas(self.boxes[rows], deltas), self.image_size)
 
 

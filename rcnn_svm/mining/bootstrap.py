@@ -72,11 +72,17 @@ def class_scores(estimator: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray, b
         (N,) scores of the second class from a binary decision function, else (N, K).
 
     Raises:
-        InputError: the decision function has not one column for every class.
+        InputError: the decision function has not one column for every class, or a score is not a number.
     """
-    if not hasattr(estimator, "decision_function"):
-        return estimator.predict_proba(X), True
-    scores = estimator.decision_function(X)
+    probabilities = not hasattr(estimator, "decision_function")
+    scores = estimator.predict_proba(X) if probabilities else estimator.decision_function(X)
+    if np.isnan(scores).any():
+        raise InputError(
+            f"{type(estimator).__name__} gives scores that are not numbers, so nothing can be told easy or hard; it "
+            "has probably diverged: scale the features or train it more carefully"
+        )
+    if probabilities:
+        return scores, True
     if scores.ndim == 2 and scores.shape[1] != len(estimator.classes_):
         raise InputError(
             f"the decision function of {type(estimator).__name__} has {scores.shape[1]} columns for "

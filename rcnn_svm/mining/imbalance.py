@@ -235,6 +235,11 @@ def measure_cache(
                 part = measure_scores(scores, targets, hard_thresh=hard_thresh, easy_loss=easy_loss, gamma=gamma)
                 total = part if total is None else total + part
             bar.update(len(images))
+    if not total.counts.sum():
+        raise InputError(
+            f"{cache.name} has no example of the detector's classes: no object of them, and no region with IoU below "
+            f"{neg_overlap:g}; measure another cache or with a larger neg_overlap"
+        )
     return total
 
 

@@ -1,4 +1,4 @@
-"""A pass through part of a network that leaves nothing behind: no gradient, no statistics, no mode.
+"""A pass through part of a network that leaves nothing behind: no gradient, no batch-norm statistics, no mode.
 
 It stands for the read-only copy of the RoI network in OHEM, with the weights of the one that is trained.
 """

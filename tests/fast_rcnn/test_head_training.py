@@ -114,6 +114,23 @@ def test_scores_are_the_softmax_and_the_file_keeps_everything(telling, tmp_path)
         head.scores(features[:, :3])
 
 
+def test_an_image_without_detections_has_nothing_to_correct(telling):
+    head = RoIHeadTrainer(iterations=5).fit(telling).head_
+    detections = test_cache(telling, head, max_per_set=5)
+    assert len(np.unique(detections.image)) < telling.num_images
+    assert len(correct_detections(detections, head, telling)) == len(detections)
+
+
+def test_descent_without_momentum_resumes(telling, tmp_path):
+    def trainer(iterations):
+        return RoIHeadTrainer(iterations=iterations, momentum=0.0, step=9)
+
+    whole = trainer(8).fit(telling)
+    trainer(8).fit(telling, checkpoint=tmp_path / "c", checkpoint_seconds=0)
+    again = trainer(8).fit(telling, checkpoint=tmp_path / "c")
+    assert_same(again.head_, whole.head_)
+
+
 def test_shards_do_not_change_the_result(telling):
     whole = RoIHeadTrainer(iterations=10).fit(telling).head_
     parts = RoIHeadTrainer(iterations=10).fit(telling.subset(range(telling.num_images))).head_
@@ -131,12 +148,16 @@ def test_bad_parameters_and_data(telling):
         {"step": 0},
         {"images_per_batch": 0},
         {"seed": -1},
+        {"feat_norm_mean": 0.0},
+        {"feat_norm_mean": np.nan},
     ):
         ((name, _),) = wrong.items()
         with pytest.raises(InputError, match=name):
             RoIHeadTrainer(**wrong).fit(telling)
     with pytest.raises(InputError, match="grown beyond all bounds before step 20"):
         RoIHeadTrainer(iterations=40, lr=1e30).fit(telling)
+    with pytest.raises(InputError, match="grown beyond all bounds before step 1 "):
+        RoIHeadTrainer(iterations=1, lr=1e38).fit(telling)
     empty = telling.subset([telling.num_images - 1])
     with pytest.raises(InputError, match="no image of telling shows an object"):
         RoIHeadTrainer(iterations=1).fit(empty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,18 @@ def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):
     ):
         assert main([str(word) for word in argv]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_read_is_one_sentence(devkit, tmp_path, capsys):
+    root = tmp_path / "VOCdevkit"
+    shutil.copytree(devkit / "VOCdevkit", root)
+    for path in (root / "VOC2007" / "JPEGImages").glob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:200])
+    words = ["train-head", "--end-to-end", "--voc", root, "--classes", NAMES, "--backbone", "alexnet"]
+    words += ["--proposals", devkit / "trainval.h5", "--short-side", "96", "--iterations", "1", "--device", "cpu"]
+    assert main([str(word) for word in [*words, "--out", tmp_path / "net.h5"]]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and ".jpg" in error
 
 
 def test_two_processes_train_one_network(devkit, tmp_path):

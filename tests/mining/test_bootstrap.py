@@ -334,3 +334,13 @@ def test_progress_is_shown_when_asked_for(capfd):
     assert "bootstrap" in capfd.readouterr().err
     BootstrapClassifier(svm(), random_state=0).fit(X, y)
     assert not capfd.readouterr().err
+
+
+def test_scores_that_are_not_numbers_are_told():
+    class Broken(LinearSVC):
+        def decision_function(self, X):
+            return np.full(len(X), np.nan)
+
+    X, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+    with pytest.raises(InputError, match="Broken gives scores that are not numbers"):
+        BootstrapClassifier(Broken(), initial_size=10, random_state=0).fit(X, y)

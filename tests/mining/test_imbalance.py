@@ -182,3 +182,6 @@ def test_what_cannot_be_measured_is_told(case):
     )
     with pytest.raises(InputError, match="has no regions"):
         measure_cache(empty, detector)
+    without = cache.subset([i for i in range(cache.num_images) if not cache.regions(i).gt.any()])
+    with pytest.raises(InputError, match="has no example of the detector's classes"):
+        measure_cache(without, detector, neg_overlap=0.0)
