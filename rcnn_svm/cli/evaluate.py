@@ -4,7 +4,7 @@ COCO's average precision and recall, over IoU 0.5 to 0.95 and by size (needs the
 
 The detections come from the test stage, or from VOC results files of any detector. Writes the table (CSV,
 Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
-(comp4) and COCO results.
+(comp4) and COCO results, which have the numbers of the --coco file, if there is one, for images and classes.
 
   rcnn-svm evaluate --detections cache/detections/NAME.h5 --voc VOCdevkit --split test
   rcnn-svm evaluate --comp4 results/VOC2007/Main --voc VOCdevkit --split test
@@ -129,7 +129,7 @@ def _write_report(
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     save_precision_recall(result, out / "precision_recall.png")
     write_comp4(detections, out / "comp4", split_name(args))
-    write_coco_results(detections, out / "coco_results.json")
+    write_coco_results(detections, out / "coco_results.json", database.coco_ids)
     if args.pictures > 0:
         if args.thresh is None:
             thresh = np.array([entry.best_f1_thresh for entry in result.classes])

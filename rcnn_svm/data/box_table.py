@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.data.class_names import choose_classes
-from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.data.database import Annotation, CocoIds, ImageDatabase
 from rcnn_svm.data.image_folder import image_ids_of, set_name
 from rcnn_svm.errors import InputError
 
@@ -32,6 +32,7 @@ class BoxTable:
         boxes: (N, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
         difficult: (N,) bool.
         describe: maps an object's index to where it is in the file and its box as the file has it.
+        coco_ids: the file's numbers of images and classes, if it is COCO's.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class BoxTable:
     boxes: np.ndarray
     difficult: np.ndarray
     describe: Callable[[int], str]
+    coco_ids: CocoIds | None = None
 
 
 def fit_boxes(boxes: np.ndarray, image_size: tuple[int, int], describe: Callable[[int], str]) -> np.ndarray:
@@ -117,4 +119,6 @@ def open_table(
         labels = [label for image_id in image_ids for label in table.label[rows_of(image_id)].tolist()]
         return f"{len(labels)} {table.entries} of {table.path}", Counter(table.names[label] for label in labels)
 
-    return ImageDatabase(set_name(table.path), classes, image_ids, image_path, read_annotation, count_names)
+    return ImageDatabase(
+        set_name(table.path), classes, image_ids, image_path, read_annotation, count_names, table.coco_ids
+    )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.data.box_table import BoxTable, open_table
-from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.data.image_folder import check_folder
+from rcnn_svm.data.database import CocoIds, ImageDatabase
+from rcnn_svm.data.image_folder import check_folder, image_ids_of
 from rcnn_svm.errors import InputError
 
 _PARTS = ("images", "annotations", "categories")
@@ -42,9 +42,9 @@ def load_coco(
             categories that have objects, in the order of their COCO ids.
 
     Returns:
-        The database, named as the file (plus a digest of `ids` where given). Objects with `iscrowd` or `ignore` are
-        difficult: the evaluation counts them neither way, while training takes them for objects as it does VOC's
-        difficult ones.
+        The database, named as the file (plus a digest of `ids` where given), with the file's numbers of images and
+        categories as `coco_ids`. Objects with `iscrowd` or `ignore` are difficult: the evaluation counts them
+        neither way, while training takes them for objects as it does VOC's difficult ones.
 
     Raises:
         InputError: a file or folder is missing, the file is not in this format, or (when read) a box is empty or
@@ -145,6 +145,10 @@ def _table(content: dict[str, list[dict]], path: Path) -> tuple[BoxTable, list[t
         boxes=coco_to_boxes(areas),
         difficult=np.array(difficult, bool),
         describe=describe,
+        coco_ids=CocoIds(
+            images=dict(zip(image_ids_of(file_names, path), image_of, strict=True)),
+            categories={name: category for category, name in categories},
+        ),
     )
     return table, sizes
 

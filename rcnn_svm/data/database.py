@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,19 @@ class Annotation:
     truncated: np.ndarray
 
 
+@dataclass(frozen=True)
+class CocoIds:
+    """The numbers that a COCO file has for its images and classes; results must have the same.
+
+    Attributes:
+        images: COCO's image id by image id, all images of the file.
+        categories: COCO's category id by class name, all categories of the file.
+    """
+
+    images: Mapping[str, int]
+    categories: Mapping[str, int]
+
+
 class ImageDatabase:
     """Images with annotations: the `imdb` and `roidb` of the original in one object.
 
@@ -46,6 +59,7 @@ class ImageDatabase:
         count_names: maps image ids to what is read for them, in words such as `9 annotation files`, and to how
             often every class name occurs there, left-out classes included; it explains a class without ground
             truth. By default it counts the annotations.
+        coco_ids: the numbers of images and classes, where a COCO file gave them.
 
     Raises:
         InputError: no classes, no images or an id listed twice.
@@ -59,10 +73,12 @@ class ImageDatabase:
         image_path: Callable[[str], Path],
         read_annotation: Callable[[str], Annotation],
         count_names: Callable[[Sequence[str]], tuple[str, Counter[str]]] | None = None,
+        coco_ids: CocoIds | None = None,
     ):
         self.name = name
         self.classes = tuple(classes)
         self.image_ids = tuple(image_ids)
+        self.coco_ids = coco_ids
         self._image_path = image_path
         self._read_annotation = functools.cache(read_annotation)
         self._count_names = count_names or self._count_annotations
@@ -149,6 +165,7 @@ class ImageDatabase:
             self._image_path,
             self._read_annotation,
             self._count_names,
+            self.coco_ids,
         )
 
     def _count_annotations(self, image_ids: Sequence[str]) -> tuple[str, Counter[str]]:

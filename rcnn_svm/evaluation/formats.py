@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.data.database import CocoIds
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import atomic_path, write_text
@@ -126,7 +128,7 @@ def _score_and_box(fields: Sequence[str]) -> list[float]:
 
 
 def coco_image_ids(image_ids: Sequence[str]) -> list[int]:
-    """Return the whole numbers that COCO wants for image ids.
+    """Return the whole numbers that COCO wants for image ids where no COCO file has given them.
 
     They are the ids themselves where all are different numbers (VOC2007's `000005` becomes 5), else the
     images' positions in the list, from 0 on.
@@ -138,31 +140,52 @@ def coco_image_ids(image_ids: Sequence[str]) -> list[int]:
     return list(range(len(image_ids)))
 
 
-def write_coco_results(detections: Detections, path: str | os.PathLike) -> None:
+def write_coco_results(detections: Detections, path: str | os.PathLike, coco_ids: CocoIds | None = None) -> None:
     """Write detections as a COCO results file.
 
-    An entry is `{image_id, category_id, bbox: [x, y, w, h], score}`. `image_id` is given by `coco_image_ids`,
-    `category_id` is the class index + 1, and a box that covers one pixel has w = h = 1. Boxes have three
-    decimals and scores six.
+    An entry is `{image_id, category_id, bbox: [x, y, w, h], score}`, where a box that covers one pixel has
+    w = h = 1. Boxes have three decimals and scores six. With `coco_ids`, the numbers are those of the COCO file,
+    and a class that it does not have gets one above them. Without, `image_id` is given by `coco_image_ids` and
+    `category_id` is the class index + 1.
 
     Args:
         detections: what to write, after non-maximum suppression.
         path: the JSON file.
+        coco_ids: of the image set (`ImageDatabase.coco_ids`).
+
+    Raises:
+        InputError: `coco_ids` lacks an image.
     """
+    images, categories = _coco_numbers(detections, coco_ids)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.write("[")
         separator = "\n"
-        for entry in _coco_entries(detections):
+        for entry in _coco_entries(detections, images, categories):
             stream.write(separator + json.dumps(entry))
             separator = ",\n"
         stream.write("\n]\n")
 
 
-def _coco_entries(detections: Detections) -> Iterable[dict]:
-    numbers = coco_image_ids(detections.image_ids)
+def _coco_numbers(detections: Detections, coco_ids: CocoIds | None) -> tuple[list[int], list[int]]:
+    """Return COCO's image id of every image, and its category id of every class."""
+    if coco_ids is None:
+        return coco_image_ids(detections.image_ids), list(range(1, len(detections.classes) + 1))
+    unknown = next((image_id for image_id in detections.image_ids if image_id not in coco_ids.images), None)
+    if unknown is not None:
+        raise InputError(
+            f"image {unknown} of the detections is not among the {len(coco_ids.images)} images of the COCO file; "
+            "give the file that was tested"
+        )
+    known = coco_ids.categories
+    above = itertools.count(max(known.values(), default=0) + 1)
+    categories = [known[name] if name in known else next(above) for name in detections.classes]
+    return [coco_ids.images[image_id] for image_id in detections.image_ids], categories
+
+
+def _coco_entries(detections: Detections, images: list[int], categories: list[int]) -> Iterable[dict]:
     box = detections.box.astype(np.float64)
     extent = np.hstack([box[:, :2], box[:, 2:] - box[:, :2] + 1]).round(3).tolist()
     scores = detections.score.astype(np.float64).round(6).tolist()
     columns = (detections.image.tolist(), detections.cls.tolist(), extent, scores)
     for image, index, bbox, score in zip(*columns, strict=True):
-        yield {"image_id": numbers[image], "category_id": index + 1, "bbox": bbox, "score": score}
+        yield {"image_id": images[image], "category_id": categories[index], "bbox": bbox, "score": score}

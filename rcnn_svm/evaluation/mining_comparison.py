@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,15 @@ class MiningComparison:
             "iterations": self.iterations if method.startswith(SOFTMAX) else None,
             "train": self.train.fingerprint,
             "test": self.test.fingerprint,
+            "classes": list(self.database.classes),
+            "ground_truth": self._ground_truth,
         }
+
+    @cached_property
+    def _ground_truth(self) -> str:
+        """Digest of the images and objects that the results are measured on; they may change while the cache stays."""
+        database = self.database
+        return fingerprint([[name, database.source_digest(i)] for i, name in enumerate(database.image_ids)])
 
     def _train_and_test(self, method: str, seed: int) -> dict[str, Any]:
         trainer = self._trainer(method, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -114,6 +115,16 @@ def test_comparison_goes_on_row_by_row(pipeline, features, tmp_path, capsys, mon
     assert (out / "loss.png").stat().st_size > 1000
     assert command(*words[:-6], "--iterations", "6", "--seeds", "2", "--out", out) == 2
     assert "iterations: 5 there, 6 wanted" in capsys.readouterr().err
+
+    # Results are those of one ground truth, which may change while the features stay.
+    assert command(*words, "--classes", pipeline.names.partition(",")[0]) == 2
+    assert "classes: 5 there, 1 wanted" in capsys.readouterr().err
+    voc = shutil.copytree(pipeline.voc, tmp_path / "voc")
+    image_id = (voc / "VOC2007/ImageSets/Main/test.txt").read_text().split()[0]
+    path = voc / "VOC2007/Annotations" / f"{image_id}.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
+    assert command(*words, "--voc", voc) == 2
+    assert "svm-hard.seed1.json was made otherwise (ground_truth: " in capsys.readouterr().err
 
 
 def interrupt(*args, **kwargs):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rcnn_svm.data.coco import coco_to_boxes, load_coco
+from rcnn_svm.data.splits import split_database
 from rcnn_svm.errors import InputError
 
 IMAGE = {"id": 1, "file_name": "sub/a.jpg", "width": 50, "height": 40}
@@ -67,6 +68,16 @@ def test_names_order_and_images_without_objects(tmp_path):
     assert database.image_path(0) == tmp_path / "sub" / "a.jpg"
     assert database.annotation(1).boxes.shape == (0, 4)
     assert database.annotation(1).image_size == (6, 8)
+
+
+def test_the_numbers_of_the_file_stay_with_its_images_and_classes(tmp_path):
+    others = [{**IMAGE, "id": number, "file_name": f"{number % 7}.png"} for number in (90, 12)]
+    categories = [{"id": 9, "name": "ant"}, DOG, {"id": 1, "name": "empty"}]
+    database = load(tmp_path, [entry(image_id=12), entry(image_id=90)], [*others, IMAGE], categories, ids=["5", "6"])
+    assert database.image_ids == ("5", "6")
+    for part in (database, database.subset(["5"]), *split_database(database, 0.5)):
+        assert part.coco_ids.images == {"6": 90, "5": 12, "sub/a": 1}
+        assert part.coco_ids.categories == {"ant": 9, "dog": 3, "empty": 1}
 
 
 @pytest.mark.parametrize(

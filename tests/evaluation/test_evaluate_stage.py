@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from rcnn_svm.cli.main import run_stage
+from rcnn_svm.data.coco import load_coco
 from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
@@ -68,6 +69,54 @@ def test_report_of_perfect_detections(devkit, tmp_path, capsys):
     assert again["classes"] == content["classes"]
     assert again["nms"] is None
     assert not (tmp_path / "again" / "pictures").exists()
+
+
+def test_coco_results_fit_the_coco_file(own_data, tmp_path):
+    """Its image and category numbers have gaps and its first category no objects; pycocotools agrees with us."""
+    content = json.loads(own_data.coco.read_text())
+    for image in content["images"]:
+        image["id"] = 1000 - 3 * image["id"]
+    for entry in content["annotations"]:
+        entry["image_id"] = 1000 - 3 * entry["image_id"]
+        entry["area"] = entry["bbox"][2] * entry["bbox"][3]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    database = load_coco(tmp_path / "boxes.json", own_data.images)
+    random = np.random.default_rng(0)
+    annotations = [database.annotation(index) for index in range(len(database))]
+    boxes = np.concatenate([annotation.boxes for annotation in annotations])
+    image = np.repeat(np.arange(len(annotations)), [len(annotation.boxes) for annotation in annotations])
+    cls = np.concatenate([annotation.classes for annotation in annotations])
+    # Objects shifted by up to 12 pixels, some of them taken for another class.
+    boxes = boxes + np.tile(random.integers(-12, 13, (len(boxes), 2)), 2)
+    cls = np.where(random.random(len(cls)) < 0.2, random.permutation(cls), cls)
+    score = random.permutation(len(cls)) / 1024
+    Detections(database.image_ids, database.classes, image, cls, boxes, score).save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    words = ["--detections", tmp_path / "found.h5", "--coco", tmp_path / "boxes.json", "--images", own_data.images]
+    words += ["--nms", "1", "--pictures", "0", "--out", out]
+    assert run_stage("evaluate", [str(word) for word in words]) == 0
+
+    entries = json.loads((out / "coco_results.json").read_text())
+    file_names = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    written = [(file_names[e["image_id"]], names[e["category_id"]], e["score"]) for e in entries]
+    found = zip(image.tolist(), cls.tolist(), score.round(6).tolist(), strict=True)
+    assert sorted(written) == sorted((f"{database.image_ids[i]}.jpg", database.classes[c], s) for i, c, s in found)
+
+    pytest.importorskip("pycocotools", reason="it comes with the extra rcnn-svm[coco]")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(tmp_path / "boxes.json"))
+    official = COCOeval(truth, truth.loadRes(str(out / "coco_results.json")), "bbox")
+    official.evaluate()
+    official.accumulate()
+    official.summarize()
+    assert run_stage("evaluate", [str(word) for word in [*words, "--protocol", "coco"]]) == 0
+    ours = json.loads((out / "coco_ap.json").read_text())["means"]
+    assert 0.1 < ours["ap50"] < 0.95
+    assert ours["ap50"] == pytest.approx(official.stats[1], abs=1e-6)
+    assert ours["ap"] == pytest.approx(official.stats[0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rcnn_svm.data.database import CocoIds
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.formats import coco_image_ids, read_comp4, write_coco_results, write_comp4
@@ -99,6 +100,24 @@ def test_coco_results(tmp_path):
         x1, y1, x2, y2 = detections.box[row].tolist()
         np.testing.assert_allclose(entry["bbox"], [x1, y1, x2 - x1 + 1, y2 - y1 + 1], atol=6e-4)
         assert entry["score"] == pytest.approx(float(detections.score[row]), abs=6e-7)
+
+
+def test_coco_results_have_the_numbers_of_the_coco_file(tmp_path):
+    detections = toy()
+    coco_ids = CocoIds({"000012": 7, "other": 5, "000005": 900}, {"dog": 4, "cow": 31})
+    write_coco_results(detections, tmp_path / "coco.json", coco_ids)
+    entries = json.loads((tmp_path / "coco.json").read_text())
+    assert [entry["image_id"] for entry in entries] == [(900, 7)[image] for image in detections.image]
+    # The file has no cats, and 31 is a cow.
+    assert [entry["category_id"] for entry in entries] == [(32, 4)[cls] for cls in detections.cls]
+    write_coco_results(detections, tmp_path / "coco.json", CocoIds(coco_ids.images, {}))
+    assert {entry["category_id"] for entry in json.loads((tmp_path / "coco.json").read_text())} == {1, 2}
+
+
+def test_coco_results_of_images_without_number(tmp_path):
+    with pytest.raises(InputError, match="image 000012 of the detections is not among the 1 images"):
+        write_coco_results(toy(), tmp_path / "coco.json", CocoIds({"000005": 1}, {"cat": 1, "dog": 2}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_coco_results_of_nothing(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_rows_that_fail_leave_the_others_alone_and_interruption_loses_no_row(arg
     assert calls.count("test") == calls.count("evaluate") == 1
     assert (tmp_path / "out" / "rows" / f"{FROZEN[0]}.json").stat().st_mtime_ns == made
     assert "not run" not in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_rows_of_other_boxes_are_not_done(arguments, tmp_path, calls, capsys, split):
+    voc = shutil.copytree(arguments[arguments.index("--root") + 1], tmp_path / "voc")
+    argv = [*arguments, "--root", str(voc), "--rows", FROZEN[0], "--out", str(tmp_path / "out")]
+    calls.pretend = True
+    assert main(argv) == 0
+    assert main(argv) == 0 and "done already" in capsys.readouterr().out
+    listed = (voc / "VOC2007/ImageSets/Main" / f"{'trainval' if split == 'train' else split}.txt").read_text()
+    path = voc / "VOC2007/Annotations" / f"{listed.split()[0]}.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
+    made = len(calls)
+    assert main(argv) == 2
+    assert f"rows made with other settings ({split} images and boxes: " in capsys.readouterr().err
+    assert len(calls) == made
 
 
 def test_refuses_wrong_arguments_before_work(arguments, tmp_path, calls, capsys):
