@@ -182,6 +182,14 @@ def test_what_cannot_be_measured_is_told(case):
     )
     with pytest.raises(InputError, match="has no regions"):
         measure_cache(empty, detector)
-    without = cache.subset([i for i in range(cache.num_images) if not cache.regions(i).gt.any()])
+    without = FeatureCache.from_arrays(
+        features=np.ones((3, 6)),
+        image_start=[0, 3],
+        boxes=np.zeros((3, 4)),
+        gt=np.zeros(3),
+        label=np.zeros(3),
+        overlap=np.zeros((3, 2)),
+        classes=("cat", "dog"),
+    )
     with pytest.raises(InputError, match="has no example of the detector's classes"):
         measure_cache(without, detector, neg_overlap=0.0)
