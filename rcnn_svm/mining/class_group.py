@@ -25,13 +25,12 @@ from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.mining.class_weights import AUTO, balanced_weight
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.history import MiningHistory
+from rcnn_svm.mining.region_scores import score_regions
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
 
 if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
-# Features multiplied at once: as much as the processor's caches hold.
-PIECE_BYTES = 2 << 20
 # Just inside the margin, in single precision.
 MARGIN = np.float32(-1) - np.finfo(np.float32).eps
 
@@ -213,8 +212,9 @@ class ClassGroup:
                 hard[: block.image_start[1]] = eligible[: block.image_start[1]]
             eligible, hard, scores = (np.ascontiguousarray(a.T) for a in (eligible, hard, scores))
             self.pool.open_block(block.first_region, len(block.features))
+            counts = _per_image(hard, block.image_start)
         for k in range(len(self.states)):
-            self._scan_class(block, k, eligible[k], hard[k], scores[k])
+            self._scan_class(block, k, eligible[k], hard[k], scores[k], counts[k])
 
     def _eligible(self, block: Block) -> np.ndarray:
         """Return which rows of a block are negatives of a class, (N, k) bool."""
@@ -222,28 +222,42 @@ class ClassGroup:
 
     def _score(self, features: np.ndarray) -> np.ndarray:
         """Return (N, k) float32 scores of unscaled features by the present detectors."""
-        weights = (self.W * self.pool.scale).T
-        scores = np.empty((len(features), len(self.B)), np.float32)
-        step = max(PIECE_BYTES // (4 * features.shape[1]), 64)
-        for first in range(0, len(features), step):
-            np.matmul(features[first : first + step], weights, out=scores[first : first + step])
-        scores += self.B
-        return scores
+        return score_regions(features, self.W * self.pool.scale, self.B)
 
-    def _scan_class(self, block: Block, k: int, eligible: np.ndarray, hard: np.ndarray, scores: np.ndarray) -> None:
-        """Add a block's hard negatives to one class, retraining wherever it is due; `hard` and `scores` change."""
+    def _scan_class(
+        self,
+        block: Block,
+        k: int,
+        eligible: np.ndarray,
+        hard: np.ndarray,
+        scores: np.ndarray,
+        num_hard: np.ndarray,
+    ) -> None:
+        """Add a block's hard negatives to one class, retraining wherever it is due.
+
+        Args:
+            block: the images.
+            k: position of the class in the group.
+            eligible, hard: (N,) bool, which rows are negatives, and which of them are hard.
+            scores: (N,) float32.
+            num_hard: (I,) int64, hard rows of every image. This, `hard` and `scores` change with a retraining.
+        """
         state, start = self.states[k], block.image_start
         position, end = block.skip, len(block.images)
         while position < end:
             with phase(self.seconds, "select"):
-                fresh = hard & ~self._held(block, state) if block.epoch else hard.copy()
-                stop, training = self._plan(block, k, position, fresh, scores)
+                fresh, num_fresh = hard.copy(), num_hard.copy()
+                if block.epoch:  # in the first pass no image was seen before
+                    fresh &= ~self._held(block, state)
+                    num_fresh = _per_image(fresh, start)
+                stop, training = self._plan(block, k, position, fresh, num_fresh, scores)
                 part = slice(start[position], start[stop + 1])
                 self._add(block, k, part.start + np.flatnonzero(fresh[part]), scores)
-                images = np.arange(position, stop + 1)
-                counts = [_per_image(mask, start)[images] for mask in (hard, fresh)]
-                keys = [np.full(len(images), number) for number in (self.numbers[k], block.epoch)]
-                self.history.record("scan", np.stack([*keys, images + block.images.start, *counts], axis=1))
+                scan = np.empty((stop + 1 - position, 5), np.int64)
+                scan[:, 0], scan[:, 1] = self.numbers[k], block.epoch
+                scan[:, 2] = block.images[position : stop + 1]
+                scan[:, 3], scan[:, 4] = num_hard[position : stop + 1], num_fresh[position : stop + 1]
+                self.history.record("scan", scan)
             position = stop + 1
             # A training ahead of an image that does not fit makes no room when nothing has come.
             if training is None or not (state.num_added if training > stop else state.num_negatives):
@@ -251,23 +265,25 @@ class ClassGroup:
             self.train(k, block.epoch, block.images[training])
             with phase(self.seconds, "score"):
                 rest = slice(start[position], None)
-                scores[rest] = block.features[rest] @ (self.W[k] * self.pool.scale) + self.B[k]
+                weights = self.W[k : k + 1] * self.pool.scale
+                scores[rest] = score_regions(block.features[rest], weights, self.B[k : k + 1])[:, 0]
                 hard[rest] = eligible[rest] & (scores[rest] > np.float32(self.miner.hard_thresh))
+                num_hard[position:] = _per_image(hard, start)[position:]
 
     def _plan(
-        self, block: Block, k: int, position: int, fresh: np.ndarray, scores: np.ndarray
+        self, block: Block, k: int, position: int, fresh: np.ndarray, num_fresh: np.ndarray, scores: np.ndarray
     ) -> tuple[int, int | None]:
         """Return how far a class can go on from image `position`, and after which image it is trained then.
 
         With a memory budget, a class is trained before an image that does not fit. When that has just been done,
-        what does not fit is struck out of `fresh`, the easiest first.
+        what does not fit is struck out of `fresh` and `num_fresh` (the rows and their numbers), the easiest first.
 
         Returns:
             the last image to take from (`position` - 1 for none), and the image of the training: the same, the one
             after it, which is to be looked at again, or None. Counted from the block's first image.
         """
         state, start = self.states[k], block.image_start
-        counts = _per_image(fresh, start)[position:]
+        counts = num_fresh[position:]
         too_many = np.zeros(len(counts), bool)
         if self.capacity is not None:
             room = max(self.capacity - state.num_negatives, 0)
@@ -432,5 +448,7 @@ def phase(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _per_image(mask: np.ndarray, image_start: np.ndarray) -> np.ndarray:
-    """Return how many rows of every image are set."""
-    return np.diff(np.concatenate([[0], np.cumsum(mask)])[image_start])
+    """Return how many rows of every image are set, along the last axis."""
+    sums = np.zeros((*mask.shape[:-1], mask.shape[-1] + 1), np.int64)
+    np.cumsum(mask, axis=-1, out=sums[..., 1:])
+    return np.diff(sums[..., image_start], axis=-1)

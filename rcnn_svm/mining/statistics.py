@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from rcnn_svm.cache.feature_cache import FeatureCache
@@ -33,8 +34,7 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
     for first_image, _, arrays in cache.shards():
         for image in range(first_image, first_image + len(arrays.image_size)):
             if image in drawn:
-                features = arrays.features[arrays.image_start[image - first_image] + drawn[image]]
-                norms.append(np.linalg.norm(as_float32(features), axis=1))
+                norms.append(_norms(arrays.features, arrays.image_start[image - first_image] + drawn[image]))
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
     if not 0 < mean < np.inf:
         raise InputError(
@@ -42,3 +42,21 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
             "they must be finite and not all zero, so extract them again"
         )
     return mean
+
+
+def _norms(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the L2 norms, (n,) float64, of some rows of (N, D) float32 or float16, which are read where they lie."""
+    if features.dtype == np.float32:
+        return _row_norms(features, rows)
+    return _row_norms(as_float32(features[rows]), np.arange(len(rows)))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _row_norms(features, rows):
+    norms = np.empty(len(rows))
+    for i in range(len(rows)):
+        row, total = features[rows[i]], 0.0
+        for d in range(len(row)):
+            total += np.float64(row[d]) * np.float64(row[d])
+        norms[i] = np.sqrt(total)
+    return norms
