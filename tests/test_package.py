@@ -17,6 +17,12 @@ def test_every_public_name_exists():
         _ = rcnn_svm.nonsense
 
 
+def test_the_command_line_is_a_module_too():
+    argv = [sys.executable, "-m", "rcnn_svm.cli.main", "--version"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == f"rcnn-svm {rcnn_svm.__version__}\n"
+
+
 def test_help_does_not_load_the_heavy_libraries():
     code = (
         "import sys\nfrom rcnn_svm.cli.main import main\n"
