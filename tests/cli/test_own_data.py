@@ -156,6 +156,24 @@ def test_images_on_both_sides_are_told(own_data, tmp_path, capsys):
     assert "warning: 4 images are on both sides" in capsys.readouterr().out
 
 
+def test_names_with_a_hash_are_no_comments_in_lists_of_ids(own_data, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    text = own_data.csv.read_text()
+    for number, image_id in enumerate(sorted(itertools.chain(*own_data.splits.values()))):
+        name = f"{'#' if number % 2 else 'photo #'}{number}.jpg"
+        shutil.copy(own_data.images / f"{image_id}.jpg", photos / name)
+        text = text.replace(f"{image_id}.jpg", name)
+    (tmp_path / "boxes.csv").write_text(text)
+    argv = ["run", "--csv", tmp_path / "boxes.csv", "--images", photos, "--out", tmp_path / "o"]
+    for _ in range(2):  # the second time, the lists that the first has written are compared
+        refused(capsys, [*argv, "--merge-iou", "7"], "merge.iou")
+    ids = tmp_path / "o" / "test_ids.txt"
+    words = ["--csv", tmp_path / "boxes.csv", "--images", photos, "--ids", ids, "--out", tmp_path / "p.h5"]
+    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *words])]) == 0
+    assert list(ProposalSet.load(tmp_path / "p.h5").image_ids) == ids.read_text().splitlines()[1:]
+
+
 def test_unused_images_are_told(own_data, tmp_path, capsys):
     photos = shutil.copytree(own_data.images, tmp_path / "photos")
     (photos / "notes.txt").write_text("no image")
