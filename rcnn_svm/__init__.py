@@ -38,6 +38,11 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 
+def __dir__() -> list[str]:
+    # What is not loaded yet is to be found too, by whoever completes names.
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Loaded when first used, so that `rcnn-svm --help` does not wait for torch and scikit-learn.
     if name in _HOME:

@@ -27,6 +27,7 @@ WRITE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
 )
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py, numpy and what reads their answers raise on damaged bytes.
 READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -181,6 +182,12 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
     try:
         handle = h5py.File(path, "r")
     except OSError as error:
+        with open(path, "rb") as stream:
+            if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
+                # Perhaps hours of someone's work: not to be deleted on our advice.
+                raise InputError(
+                    f"{path} is no HDF5 file but something else, expected {kind}; correct the path"
+                ) from error
         raise InputError(
             f"{path} is not a readable HDF5 file (truncated or damaged); "
             "delete it and run the stage that writes it again"

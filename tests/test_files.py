@@ -95,5 +95,11 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(InputError, match="truncated or damaged"), open_h5(path, "toy", 1):
         pass
     path.write_text("hello")
-    with pytest.raises(InputError, match="not a readable HDF5 file"), open_h5(path, "toy", 1):
+    with (
+        pytest.raises(InputError, match=r"x\.h5 is no HDF5 file but something else, expected toy"),
+        open_h5(path, "toy", 1),
+    ):
+        pass
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="truncated or damaged"), open_h5(path, "toy", 1):
         pass

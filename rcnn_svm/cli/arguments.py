@@ -168,14 +168,13 @@ def class_names(args: argparse.Namespace) -> list[str] | None:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Return the image ids of a text file, one a line; empty lines and # comments are skipped."""
+    """Return the image ids of a text file, one a line; empty lines and those that begin with "# " are skipped."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list of image ids {path}: {error}") from error
-    # A # inside a word is part of a file's name.
-    ids = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
-    ids = [image_id for image_id in ids if image_id]
+    # Any other # is part of a file's name, such as `photo #3`.
+    ids = [line.strip() for line in lines if line.strip() and not re.match(r"\s*#(\s|$)", line)]
     if not ids:
         raise InputError(f"{path} lists no image ids; write one a line")
     return ids

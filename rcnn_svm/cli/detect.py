@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE", type=Path, help="state dict of the network, where the features were made with one"
     )
     parser.add_argument(
-        "--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the bbox stage, same layer"
+        "--bbox",
+        metavar="FILE",
+        type=Path,
+        help="correct the boxes with this file of the bbox stage, of the model's layer, or of pool5 for fc6 and fc7",
     )
     parser.add_argument(
         "--thresh",

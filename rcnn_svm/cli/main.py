@@ -102,3 +102,7 @@ def _execute(args: argparse.Namespace) -> int:
         # Whoever read the output has gone; Python would complain once more when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,12 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the rows; return 1 if one that was asked for could not be made."""
     from rcnn_svm.cli.main import run_arguments
+    from rcnn_svm.features.backbones import check_backbone
     from rcnn_svm.files import check_writable
     from rcnn_svm.reproduce.pipeline import Pipeline
     from rcnn_svm.reproduce.rows import choose_rows
     from rcnn_svm.reproduce.stages import StageRunner
 
     backbones = _names(args.backbone)
+    for name in backbones:
+        check_backbone(name)
     known, chosen = choose_rows(backbones, _names(args.rows) if args.rows else None)
     check_writable(args.out / "results.json")
     setup = _setup(args, _weights(args.weights, backbones))

@@ -108,11 +108,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the stages one after the other."""
-    from rcnn_svm.data.checks import require_ground_truth
+    from rcnn_svm.data.checks import require_ground_truth, require_two_images
+    from rcnn_svm.features.backbones import load_backbone
 
     train, test = _sides(args)
-    # A class without examples would only be found out after hours of extraction.
+    # A class without examples would only be found out after hours of extraction, a network that cannot be had after
+    # hours of proposals.
     require_ground_truth(train.database)
+    if args.calibrate:
+        require_two_images(train.database)
+    load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
     _record(train, test, args.out)
 
     def features(side: Side) -> Path:
@@ -175,9 +180,11 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
 
     names = np.concatenate([train.annotation(i).classes for i in range(len(train))])
     typical = int(np.median(np.bincount(names, minlength=len(train.classes))))
+    kept = "" if args.svm_C is not None else f"; C is the paper's, as --svm-C {AUTO} takes several trainings"
     print(
         f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
         f"paper's weight of {PAPER_WEIGHT:g} for every class is for thousands of them, which {AUTO} then comes down to"
+        f"{kept}"
     )
     return svm_C, AUTO
 

@@ -155,9 +155,12 @@ def _load_model(args: argparse.Namespace) -> Detector | SoftmaxClassifier | RoIH
     from rcnn_svm.detection.roi_head import KIND, RoIHead
     from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.files import h5_kind
+    from rcnn_svm.finetune.record import WEIGHTS
 
     if args.scores == "softmax":
         return SoftmaxClassifier.load(args.model)
+    if args.model.name == WEIGHTS and args.model.is_file():
+        raise InputError(f"{args.model} holds the weights of a network, no SVMs; test it with --scores softmax")
     return (RoIHead if h5_kind(args.model) == KIND else Detector).load(args.model)
 
 

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--k-folds",
         metavar="N",
         type=int,
-        help="also train detectors that leave out a fold each (default: none, with --calibrate 5)",
+        help="also train detectors without a fold each (default: none; with --calibrate 5, of few images fewer)",
     )
     mining.add_argument(
         "--calibrate", action="store_true", help="also find each class's probabilities, on the folds left out"
@@ -121,8 +121,10 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.files import check_writable
-    from rcnn_svm.mining.calibration import FOLDS, calibrate_model
+    from rcnn_svm.mining.calibration import FOLDS, calibrate_model, check_folds
+    from rcnn_svm.mining.folds import split_folds
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+    from rcnn_svm.mining.positives import class_columns
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.reports.mining import mining_table
 
@@ -131,7 +133,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.h5"
     k_folds = args.k_folds
     if k_folds is None:
-        k_folds = FOLDS if args.calibrate else 0
+        k_folds = max(2, min(FOLDS, cache.num_images - 1)) if args.calibrate else 0
     if args.calibrate and not k_folds:
         raise InputError("--calibrate needs folds to hold out; give --k-folds 2 or more, or leave it away for 5")
     shared = {
@@ -165,6 +167,9 @@ def run(args: argparse.Namespace) -> None:
     if out.exists():
         check_same_training(out, Detector.load(out).training.get("identity"), trainer.identity(cache))
     else:
+        if args.calibrate:
+            names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
+            check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))
         if args.random_negatives is None:
             trainer.fit(cache, checkpoint=checkpoint)
         else:

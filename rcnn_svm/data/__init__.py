@@ -1,6 +1,6 @@
 """Image sets and their ground truth."""
 
-from rcnn_svm.data.checks import require_ground_truth
+from rcnn_svm.data.checks import require_ground_truth, require_two_images
 from rcnn_svm.data.coco import load_coco
 from rcnn_svm.data.csv_boxes import load_csv
 from rcnn_svm.data.database import Annotation, ImageDatabase
@@ -19,5 +19,6 @@ __all__ = [
     "load_voc",
     "load_xml_folder",
     "require_ground_truth",
+    "require_two_images",
     "split_database",
 ]

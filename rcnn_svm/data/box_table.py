@@ -85,8 +85,10 @@ def open_table(
         classes: names that define the class indices, all others being ignored; None for all that have objects.
 
     Raises:
-        InputError: see `choose_classes` and `image_ids_of`.
+        InputError: there are no images, or see `choose_classes` and `image_ids_of`.
     """
+    if not table.file_names:
+        raise InputError(f"{table.path} names no images; add them")
     image_ids = image_ids_of(table.file_names, table.path)
     index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     totals = np.bincount(table.label, minlength=len(table.names)).tolist()

@@ -8,6 +8,24 @@ from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 
 
+def require_two_images(database: ImageDatabase) -> None:
+    """Check that every class can be held out for calibration: it has objects in two images. Reads every annotation.
+
+    Raises:
+        InputError: a class has not.
+    """
+    images = np.zeros(len(database.classes), np.int64)
+    for i in range(len(database)):
+        images[np.unique(database.annotation(i).classes)] += 1
+    for name, count in zip(database.classes, images, strict=True):
+        if count < 2:
+            raise InputError(
+                f"class {name!r} cannot be calibrated: {count} of the {len(database)} images of {database.name} shows "
+                "it, expected 2 at least, to hold one out; go without --calibrate, add images, or name the other "
+                "classes with --classes"
+            )
+
+
 def require_ground_truth(database: ImageDatabase) -> None:
     """Check that every class has something to learn from. Reads every annotation.
 

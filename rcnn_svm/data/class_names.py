@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rcnn_svm.data.characters import unwritable_character
 from rcnn_svm.errors import InputError
 
 # They separate names in --classes, and folders in the names of the files that results are written to.
-_FORBIDDEN = (",", "/", "\\", "\n")
+_FORBIDDEN = (",", "/", "\\")
 
 
 def choose_classes(
@@ -25,7 +26,7 @@ def choose_classes(
 
     Raises:
         InputError: no name occurs and none is chosen, a class is chosen twice, no object has one of those chosen
-            although there are objects, or a name holds a character that separates names.
+            although there are objects, or a name holds a character that separates names or cannot be written.
     """
     if classes is None:
         classes = [name for name in order if names[name]]
@@ -39,7 +40,7 @@ def choose_classes(
     if twice:
         raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
     for name in classes:
-        forbidden = [character for character in _FORBIDDEN if character in name]
+        forbidden = next((character for character in _FORBIDDEN if character in name), unwritable_character(name))
         if forbidden:
-            raise InputError(f"{source}: class name {name!r} holds {forbidden[0]!r}; rename the class")
+            raise InputError(f"{source}: class name {name!r} holds {forbidden!r}; rename the class")
     return tuple(classes)

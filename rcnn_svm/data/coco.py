@@ -81,8 +81,10 @@ def _read(path: Path) -> dict[str, list[dict]]:
         raise InputError(f"COCO file {path} does not exist; correct the path") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: malformed JSON ({error.msg}); restore the file") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"COCO file {path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"COCO file {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except (OSError, RecursionError) as error:
+        raise InputError(f"COCO file {path} cannot be read: {error}; restore the file") from error
     if isinstance(content, list):
         raise InputError(f"{path} holds a list, as COCO results do; expected annotations ({', '.join(_PARTS)})")
     for part in _PARTS:
@@ -115,8 +117,8 @@ def _table(content: dict[str, list[dict]], path: Path) -> tuple[BoxTable, list[t
         key, height, width = (_integer(entry, field, where) for field in ("id", "height", "width"))
         if image_of.setdefault(key, len(sizes)) != len(sizes):
             raise InputError(f"{where}: another image has the id {key} too; give each image one of its own")
-        if height < 1 or width < 1:
-            raise InputError(f"{where}: the size is {width} x {height}; both must be at least 1 pixel")
+        if not (1 <= height < LARGEST and 1 <= width < LARGEST):
+            raise InputError(f"{where}: the size is {width} x {height}, expected pixels from 1 to {LARGEST:g}")
         sizes.append((height, width))
 
     keys, image, label, areas, difficult = [], [], [], [], []

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def _read(path: Path) -> BoxTable:
             _check_header(reader.fieldnames or (), path)
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
+                _check_length(row, reader.fieldnames, where)
                 file_name = _cell(row, "image", where)
                 index = images.setdefault(file_name, len(images))
                 if not any((row[column] or "").strip() for column in _COLUMNS[1:]):
@@ -76,8 +78,10 @@ def _read(path: Path) -> BoxTable:
                 difficult.append(_flag(row, where))
     except FileNotFoundError as error:
         raise InputError(f"CSV file {path} does not exist; correct the path") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"CSV file {path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"CSV file {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"CSV file {path} cannot be read: {error}; restore the file") from error
     names = sorted(set(found))
     boxes = np.array(corners, np.float64).reshape(-1, 4)
     label_of = {name: label for label, name in enumerate(names)}
@@ -104,7 +108,17 @@ def _check_header(columns: Sequence[str], path: Path) -> None:
     if missing:
         raise InputError(
             f"{path}, line 1: there is no column {missing[0]!r} among {', '.join(columns) or 'no columns at all'}; "
-            f"expected {','.join(_COLUMNS)} and, where wanted, difficult"
+            f"expected {','.join(_COLUMNS)} and, where wanted, difficult, separated by commas"
+        )
+
+
+def _check_length(row: dict[str | None, Any], columns: Sequence[str], where: str) -> None:
+    """Refuse what lies beyond the last column: a comma too many, such as one inside a name, moves all that follow."""
+    beyond = [text for text in row.get(None, ()) if text.strip()]
+    if beyond:
+        raise InputError(
+            f"{where}: {beyond[0]!r} lies beyond the {len(columns)} columns of line 1; remove a comma, or quote the "
+            "text that holds it"
         )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from rcnn_svm.data.characters import unwritable_character
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 
@@ -42,7 +43,8 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
         source: what names them, for the messages.
 
     Raises:
-        InputError: a name is absolute or leads out of the folder, or two differ in their suffix only.
+        InputError: a name is absolute, leads out of the folder or holds a character that cannot be written, or two
+            names are the same or differ in their suffix only.
     """
     named: dict[str, str] = {}
     for file_name in file_names:
@@ -52,7 +54,12 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
                 f"{source} names the image {file_name!r}, expected a name inside the image folder; "
                 "write names relative to it"
             )
+        unwritable = unwritable_character(file_name)
+        if unwritable:
+            raise InputError(f"{source} names the image {file_name!r}, which holds {unwritable!r}; rename the image")
         image_id = str(path.with_suffix(""))
+        if named.get(image_id) == file_name:
+            raise InputError(f"{source} lists the image {file_name} more than once; list each image once")
         if image_id in named:
             raise InputError(
                 f"{source} names the images {named[image_id]} and {file_name}, which cannot be told apart without "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn_svm.data.box_table import TOLERANCE
+from rcnn_svm.data.characters import unwritable_character
 from rcnn_svm.data.class_names import choose_classes
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
@@ -38,14 +39,18 @@ def load_xml_folder(
         The database, named as the folder (plus a digest of `ids` where given), its images sorted by id.
 
     Raises:
-        InputError: a folder or an image is missing, two images could be meant, an XML file is malformed, or (when
-            read) contradictory.
+        InputError: a folder or an image is missing, two images could be meant, a file's name cannot be written, an
+            XML file is malformed, or (when read) contradictory.
     """
     folder = check_folder(folder, "annotation folder")
     images = check_folder(folder if images is None else images, "image folder")
     annotations = {path.stem: path for path in sorted(folder.glob("*.xml"))}
     if not annotations:
         raise InputError(f"{folder} holds no *.xml files; give the folder of the annotations")
+    for path in annotations.values():
+        unwritable = unwritable_character(path.name)
+        if unwritable:
+            raise InputError(f"{folder} holds the file {path.name!r}, whose name holds {unwritable!r}; rename it")
     image_path = _find_images(annotations, images)
     names = {image_id: object_names(path) for image_id, path in annotations.items()}
     total: Counter[str] = Counter()

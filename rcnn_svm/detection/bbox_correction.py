@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.roi_head import RoIHead
-from rcnn_svm.detection.testing import check_feature_settings, check_features
+from rcnn_svm.detection.testing import check_feature_settings, check_features, feature_part
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.layers import follows_from_pool5, layer_settings
 from rcnn_svm.progress import progress_bar
 
 
@@ -33,10 +34,19 @@ def check_regressor(
         (K,) int64, the regressor's index of each of the detector's classes.
 
     Raises:
-        InputError: it was trained on other features, or without one of the classes.
+        InputError: it was trained on other features, or without one of the classes. Features of pool5 will do for a
+            detector of fc6 or fc7 of the same network, as that computes them on its way.
     """
-    where = f"the training cache of {model}"
-    check_feature_settings(regressor, detector.dim, detector.feature_settings, name, where)
+    settings, where = detector.feature_settings, f"the training cache of {model}"
+    if follows_from_pool5(settings, regressor.feature_settings):
+        wanted = feature_part(layer_settings(regressor.feature_settings, settings["backbone"]["layer"]))
+        if feature_part(settings) != wanted:
+            raise InputError(
+                f"{name} was trained on pool5 of another network or other crops than {where} "
+                f"({first_difference(feature_part(settings), wanted)}); train one on the network of the model"
+            )
+    else:
+        check_feature_settings(regressor, detector.dim, settings, name, where)
     return regressor.columns(detector.classes)
 
 

@@ -77,7 +77,8 @@ class Detector:
         weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
         proposer: makes the proposals for `detect`, image -> (N, 4) boxes; not saved. By default they are made as
             those of the training images were.
-        bbox_regressor: corrects the boxes that `detect` finds, from the same features; not saved.
+        bbox_regressor: corrects the boxes that `detect` finds, from the same features, or from pool5 where the
+            detector's are fc6 or fc7; not saved.
     """
 
     classes: tuple[str, ...]
@@ -191,10 +192,15 @@ class Detector:
             columns = check_regressor(self.bbox_regressor, self)
 
             def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
-                return self.bbox_regressor.correct(features[rows], boxes[rows], columns[cls], image.shape[:2])
+                return self.bbox_regressor.correct(stored[rows], boxes[rows], columns[cls], image.shape[:2])
 
         boxes = (self.proposer or self._proposer)(image)
-        features = self._extractor.extract(image, boxes)
+        if self._corrects_from_pool5:
+            extractor, head = self._pool5
+            stored = extractor.extract(image, boxes)
+            features = head(stored)
+        else:
+            features = stored = self._extractor.extract(image, boxes)
         return best_detections(boxes, self.scores(features), thresh, nms_threshold, correct)
 
     @cached_property
@@ -203,6 +209,24 @@ class Detector:
 
         self._settings_of("backbone")
         return make_extractor(self.feature_settings, weights=self.weights)
+
+    @property
+    def _corrects_from_pool5(self) -> bool:
+        if self.bbox_regressor is None:
+            return False
+        from rcnn_svm.features.layers import follows_from_pool5
+
+        return follows_from_pool5(self.feature_settings, self.bbox_regressor.feature_settings)
+
+    @cached_property
+    def _pool5(self):
+        """The extractor of the box regressor's features, and what makes the detector's of them."""
+        from rcnn_svm.features.extract import make_extractor
+        from rcnn_svm.features.layers import load_head
+
+        settings = self.bbox_regressor.feature_settings
+        head, _ = load_head(settings, self.feature_settings["backbone"]["layer"], self.weights)
+        return make_extractor(settings, weights=self.weights), head
 
     @cached_property
     def _proposer(self):

@@ -131,7 +131,7 @@ def check_feature_settings(
             f"{where} holds {_describe(dim, settings)}; "
             "extract the features with the model's backbone and layer"
         )
-    trained, found = _feature_part(detector.feature_settings), _feature_part(settings)
+    trained, found = feature_part(detector.feature_settings), feature_part(settings)
     if trained != found:
         raise InputError(
             f"{model} was trained on features made with other settings than {where} "
@@ -139,7 +139,8 @@ def check_feature_settings(
         )
 
 
-def _feature_part(settings: dict) -> dict:
+def feature_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a cache that decide what its features mean: all but those of the proposals."""
     return {key: value for key, value in settings.items() if not key.startswith("proposals")}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import os
@@ -105,7 +106,7 @@ def _comp4_path(source: str | os.PathLike, name: str) -> Path:
         raise InputError(
             f"{source} is neither a folder with VOC results files nor a path with %s in the place of the class name"
         )
-    found = sorted(Path(source).glob(f"comp*_det_*_{name}.txt"))
+    found = sorted(Path(source).glob(f"comp*_det_*_{glob.escape(name)}.txt"))
     if len(found) != 1:
         what = f"several results files ({found[0].name}, {found[1].name})" if found else "no results file"
         raise InputError(

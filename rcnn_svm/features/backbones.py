@@ -235,6 +235,15 @@ def backbone_names() -> list[str]:
     return [LITE0, *torchvision.models.list_models(module=torchvision.models)]
 
 
+def check_backbone(name: str) -> None:
+    """Check that `load_backbone` knows a name, without loading weights.
+
+    Raises:
+        InputError: it does not, or timm is not installed.
+    """
+    _find_source(name)
+
+
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 over names, shapes and values of all tensors of a module, 64 hex digits."""
     digest = hashlib.sha256()

@@ -71,6 +71,29 @@ def load_head(
     return head, {**settings, "backbone": backbone.settings}
 
 
+def follows_from_pool5(settings: dict[str, Any], pool5: dict[str, Any]) -> bool:
+    """Return whether features are of a layer that can be computed from pool5, and others are pool5.
+
+    Args:
+        settings: settings of the features that may be computed.
+        pool5: settings of those that they may be computed from.
+    """
+    layer, base = ((each.get("backbone") or {}).get("layer") for each in (settings, pool5))
+    return layer in FULLY_CONNECTED and base == POOL5
+
+
+def layer_settings(pool5: dict[str, Any], layer: str) -> dict[str, Any]:
+    """Return the settings of features of `layer` computed from pool5, those of `load_head`, without loading weights.
+
+    Args:
+        pool5: settings of the pool5 features.
+        layer: `fc6` or `fc7`.
+    """
+    backbone = {key: value for key, value in pool5["backbone"].items() if key != "fc_digests"}
+    digest = pool5["backbone"].get("fc_digests", {}).get(layer)
+    return {**pool5, "backbone": {**backbone, "layer": layer, "weights_digest": digest}}
+
+
 def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = None) -> FeatureCache:
     """Return a cache of `layer` over a cache of pool5: same rows, features computed when they are read.
 

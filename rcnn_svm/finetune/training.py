@@ -18,6 +18,7 @@ from rcnn_svm.files import fingerprint
 from rcnn_svm.finetune.checkpoint import load_checkpoint, save_checkpoint
 from rcnn_svm.finetune.crops import crop_batches
 from rcnn_svm.finetune.image_cache import ImageCache
+from rcnn_svm.finetune.interrupt import held_interrupt
 from rcnn_svm.finetune.minibatch import MinibatchSampler, Windows
 from rcnn_svm.finetune.network import FineTuneNetwork, parameter_groups, set_training_mode
 from rcnn_svm.progress import progress_bar
@@ -118,9 +119,9 @@ class FineTuner:
             network: as `build_network` returned it.
             database: the training images.
             proposals: boxes of all its images.
-            checkpoint: file where progress is kept, the end included; a training that finds one of its own goes on
-                from there. To be deleted when the result is safe.
-            checkpoint_seconds: shortest time between two checkpoints.
+            checkpoint: file where progress is kept, the end and a Ctrl-C included; a training that finds one of its
+                own goes on from there. To be deleted when the result is safe.
+            checkpoint_seconds: shortest time between two other checkpoints.
 
         Returns:
             (iterations, 3) float32: loss, share of windows classified correctly, and the same of those on objects,
@@ -171,6 +172,7 @@ class _Training:
         with (
             closing(crop_batches(self.sampler, self.images, self.network, self.device, total - self.done)) as batches,
             progress_bar(total, "fine-tuning", "step", initial=self.done) as bar,
+            held_interrupt() as interrupted,
         ):
             for batch in batches:
                 self.history[self.done] = self._step(batch.crops, batch.labels)
@@ -182,10 +184,12 @@ class _Training:
                         refresh=False,
                     )
                 bar.update()
-                late = time.monotonic() - saved >= self.checkpoint_seconds
-                if self.checkpoint is not None and (late or self.done == total):
+                due = interrupted() or self.done == total or time.monotonic() - saved >= self.checkpoint_seconds
+                if self.checkpoint is not None and due:
                     self._save(batch.sampler_state)
                     saved = time.monotonic()
+                if interrupted() and self.done < total:
+                    raise KeyboardInterrupt
         self.network.module.cpu().eval()
         return self.history.cpu().numpy()
 

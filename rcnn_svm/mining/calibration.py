@@ -21,6 +21,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
 from rcnn_svm.files import reading
+from rcnn_svm.mining.positives import class_positives
 from rcnn_svm.progress import progress_bar
 
 MIN_OVERLAP = 0.5
@@ -62,6 +63,27 @@ def fit_sigmoid(scores: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> tup
     return float(found.x[0]), float(found.x[1])
 
 
+def check_folds(cache: FeatureCache, classes: Sequence[str], folds: Sequence[np.ndarray]) -> None:
+    """Check that every class can be calibrated; to be asked before hours of training.
+
+    Args:
+        cache: the training images.
+        classes: names of the classes.
+        folds: image indices of every fold.
+
+    Raises:
+        InputError: a class has objects in one fold only, whose detector must see them.
+    """
+    positives = class_positives(cache, [cache.classes.index(name) for name in classes])
+    for name, regions in zip(classes, positives, strict=True):
+        images = np.searchsorted(cache.image_start, regions, side="right") - 1
+        if sum(np.isin(fold, images).any() for fold in folds) < 2:
+            raise InputError(
+                f"class {name!r} cannot be calibrated: its objects are all in one of the {len(folds)} folds, so no "
+                "detector is trained without them; use more folds or images, or leave the class out"
+            )
+
+
 def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_image: np.ndarray) -> np.ndarray:
     """Return the sigmoids of all classes, for the detector trained on all folds.
 
@@ -76,16 +98,16 @@ def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_
         (K, 2) float64, slope and offset by class, as in `fit_sigmoid`.
 
     Raises:
-        InputError: a class has objects in one fold only, whose detector must have seen them.
+        InputError: see `check_folds`.
 
     Source: none in the original; cross-validated scores for one final detector as in scikit-learn's
     `CalibratedClassifierCV(ensemble=False)`.
     """
     names = detectors[0].classes
+    check_folds(cache, names, [np.flatnonzero(fold_of_image == fold) for fold in range(len(detectors))])
     columns = [cache.classes.index(name) for name in names]
     middle = round(LIMIT / BIN)
     counts = np.zeros((len(names), 2, 2 * middle + 1), np.int64)
-    has_objects = np.zeros((len(names), len(detectors)), bool)
     with progress_bar(cache.num_images, "calibrating", "image") as bar:
         for image, fold in enumerate(fold_of_image):
             regions = cache.regions(image)
@@ -94,16 +116,9 @@ def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_
             bins = np.clip(np.round(scores / BIN), -middle, middle).astype(np.int64) + middle
             right = regions.overlap[~regions.gt] >= np.float32(MIN_OVERLAP)
             for k, column in enumerate(columns):
-                has_objects[k, fold] |= bool((regions.label == column + 1).any())
                 kept = nms(boxes, scores[:, k], NMS_THRESHOLD)
                 np.add.at(counts[k], (right[kept, column].astype(int), bins[kept, k]), 1)
             bar.update()
-    for name, folds in zip(names, has_objects, strict=True):
-        if folds.sum() < 2:
-            raise InputError(
-                f"class {name!r} cannot be calibrated: its objects are all in one of the {len(detectors)} folds, so no "
-                "detector was trained without them; use more folds or images, or leave the class out"
-            )
     sigmoids = []
     for wrong, right in counts:
         used = np.flatnonzero(wrong + right)

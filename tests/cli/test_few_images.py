@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 
+from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
-from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.mining import calibration
+from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.model_selection import C_PATH
 
 
@@ -48,6 +53,40 @@ def test_a_calibration_needs_folds(features, tmp_path, capsys):
     assert main(words(features, tmp_path / "m.h5", "--calibrate", "--k-folds", "0")) == 2
     assert "--calibrate needs folds to hold out; give --k-folds 2 or more" in capsys.readouterr().err
     assert not (tmp_path / "m.h5").exists()
+
+
+def images_by_class(features):
+    """Which images show a class, by its name."""
+    cache = FeatureCache.open(features)
+    labels = [cache.regions(i).label for i in range(cache.num_images)]
+    return {name: [i for i, of in enumerate(labels) if k in of] for k, name in enumerate(cache.classes, 1)}
+
+
+def test_a_class_that_cannot_be_held_out_is_told_before_the_training(features, tmp_path, capsys):
+    shown = images_by_class(features["trainval"])
+    num_images = FeatureCache.open(features["trainval"]).num_images
+    seed, name = next(
+        (seed, name)
+        for seed, name in itertools.product(range(1000), shown)
+        if any(np.isin(shown[name], fold).all() for fold in split_folds(num_images, 2, seed))
+    )
+    argv = words(features, tmp_path / "m.h5", "--calibrate", "--k-folds", "2", "--seed", seed, "--classes", name)
+    assert main(argv) == 2
+    assert f"class '{name}' cannot be calibrated: its objects are all in one of the 2 folds" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_images_than_folds_make_fewer_folds(features, tmp_path):
+    shown = images_by_class(features["test"])
+    seed, name = next(
+        (seed, name)
+        for seed, name in itertools.product(range(1000), shown)
+        if sum(np.isin(fold, shown[name]).any() for fold in split_folds(4, 3, seed)) > 1
+    )
+    argv = ["train", "--features", features["test"], "--classes", name, "--seed", seed, "--calibrate"]
+    assert main([*map(str, argv), "--out", str(tmp_path / "m.h5")]) == 0
+    assert sorted(load_history(tmp_path / "m.h5")["fold_of_image"]) == [0, 1, 2, 2]
+    assert Detector.load(tmp_path / "m.h5").calibration.shape == (1, 2)
 
 
 @pytest.mark.parametrize("option", ["--svm-C", "--pos-loss-weight"])

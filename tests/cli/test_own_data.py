@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import itertools
 import json
@@ -15,6 +16,7 @@ import pytest
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
+from rcnn_svm.cli.run import _constants
 from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -62,6 +64,46 @@ def separate_run(own_data, tmp_path_factory) -> Path:
     files = ["--csv", own_data.root / "trainval.csv", "--test-csv", root / "trainval.csv"]
     run(root / "out", *files, "--images", own_data.images, "--classes", NAMES, "--bbox")
     return root / "out"
+
+
+@pytest.fixture(scope="module")
+def devkit_run(own_data, tmp_path_factory) -> list[dict]:
+    """The figures of a run on the devkit."""
+    out = tmp_path_factory.mktemp("devkit") / "out"
+    run(out, "--voc", own_data.voc, "--classes", NAMES)
+    return report(out)
+
+
+@pytest.mark.parametrize("source", ["coco", "csv", "xml"])
+def test_a_run_gives_the_figures_of_the_devkit(own_data, devkit_run, tmp_path, source):
+    data = [f"--{source}", getattr(own_data, source), "--images", own_data.images, "--classes", NAMES]
+    for side, split in (("train", "trainval"), ("test", "test")):
+        (tmp_path / f"{side}.txt").write_text("\n".join(own_data.splits[split]))
+        data += [f"--{side}-ids", tmp_path / f"{side}.txt"]
+    run(tmp_path / "out", *data, "--pos-loss-weight", "2")
+    assert any(entry["ap_area"] > 0 for entry in devkit_run)
+    assert len(devkit_run) == len(SYNTHETIC_CLASSES)
+    for ours, theirs in zip(report(tmp_path / "out"), devkit_run, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            # The sums of a training depend on the order of an image's objects, which the file decides.
+            assert ours[key] == (value if isinstance(value, str) else pytest.approx(value, abs=1e-4)), key
+
+
+def test_constants_are_the_papers_with_a_devkit_and_by_number_without(own_data, capsys):
+    database = load_voc(own_data.voc, classes=SYNTHETIC_CLASSES)
+
+    def chosen(**given):
+        return _constants(
+            argparse.Namespace(**{"voc": None, "svm_C": None, "pos_loss_weight": None, **given}), database
+        )
+
+    assert chosen(voc=own_data.voc) == (1e-3, 2) and chosen(pos_loss_weight=3.0) == (1e-3, 3)
+    assert not capsys.readouterr().out
+    assert chosen() == (1e-3, "auto")
+    assert "C is the paper's, as --svm-C auto takes several trainings" in capsys.readouterr().out
+    assert chosen(svm_C=0.1) == (0.1, "auto")
+    assert "C is the paper's" not in capsys.readouterr().out
 
 
 def test_run_corrects_boxes_where_asked(separate_run, split_run):
@@ -156,6 +198,24 @@ def test_images_on_both_sides_are_told(own_data, tmp_path, capsys):
     assert "warning: 4 images are on both sides" in capsys.readouterr().out
 
 
+def test_names_with_a_hash_are_no_comments_in_lists_of_ids(own_data, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    text = own_data.csv.read_text()
+    for number, image_id in enumerate(sorted(itertools.chain(*own_data.splits.values()))):
+        name = f"{'#' if number % 2 else 'photo #'}{number}.jpg"
+        shutil.copy(own_data.images / f"{image_id}.jpg", photos / name)
+        text = text.replace(f"{image_id}.jpg", name)
+    (tmp_path / "boxes.csv").write_text(text)
+    argv = ["run", "--csv", tmp_path / "boxes.csv", "--images", photos, "--out", tmp_path / "o"]
+    for _ in range(2):  # the second time, the lists that the first has written are compared
+        refused(capsys, [*argv, "--merge-iou", "7"], "merge.iou")
+    ids = tmp_path / "o" / "test_ids.txt"
+    words = ["--csv", tmp_path / "boxes.csv", "--images", photos, "--ids", ids, "--out", tmp_path / "p.h5"]
+    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *words])]) == 0
+    assert list(ProposalSet.load(tmp_path / "p.h5").image_ids) == ids.read_text().splitlines()[1:]
+
+
 def test_unused_images_are_told(own_data, tmp_path, capsys):
     photos = shutil.copytree(own_data.images, tmp_path / "photos")
     (photos / "notes.txt").write_text("no image")
@@ -219,6 +279,25 @@ def test_class_without_ground_truth_tells_what_was_read(own_data, tmp_path, caps
     refused(capsys, ["run", "--coco", own_data.coco, *data], "boxes_train: none of .* annotations of .*boxes.json")
     refused(capsys, ["run", "--xml", own_data.xml, *data], "annotations_train: none of 12 annotation files names it")
     assert not (tmp_path / "run").exists(), "told before hours are spent"
+
+
+def test_a_class_in_one_image_cannot_be_calibrated_which_is_told_first(own_data, tmp_path, capsys):
+    rows = list(csv.reader((own_data.root / "trainval.csv").open()))
+    first = next(row[0] for row in rows if row[5] == "ring")
+    with (tmp_path / "boxes.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(row for row in rows if row[5] != "ring" or row[0] == first)
+    files = ["--csv", tmp_path / "boxes.csv", "--test-csv", own_data.root / "test.csv", "--images", own_data.images]
+    told = "'ring' cannot be calibrated: 1 of the .* images of boxes shows it, expected 2 at least"
+    refused(capsys, ["run", *files, "--calibrate", "--out", tmp_path / "run"], told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_cannot_be_had_is_told_before_the_proposals(own_data, tmp_path, capsys):
+    argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--out", tmp_path / "run"]
+    refused(capsys, [*argv, "--backbone", "lite1"], "backbone 'lite1' is neither lite0 nor a classifier of torchvision")
+    refused(capsys, [*argv, "--layer", "fc7"], "fc7")
+    refused(capsys, [*argv, "--weights", tmp_path / "none.pt"], r"none\.pt does not exist")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bad_box_names_its_file_and_row(own_data, tmp_path, capsys):

@@ -90,6 +90,11 @@ def test_the_numbers_of_the_file_stay_with_its_images_and_classes(tmp_path):
         ({"annotations": [{"id": 4}]}, "annotation 4: image_id is None, expected a whole number"),
         ({"images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]}, r"image 2 \(b\.jpg\): another image has the id 1 too"),
         ({"images": [{**IMAGE, "width": 0}]}, r"image 1 \(sub/a\.jpg\): the size is 0 x 40"),
+        ({"images": [{**IMAGE, "width": 10**400}]}, r"image 1 \(sub/a\.jpg\): the size is 1000+ x 40, expected pixels"),
+        ({"images": [{**IMAGE, "file_name": "a\0.jpg"}]}, r"names the image 'a\\x00\.jpg', which holds '\\x00'"),
+        ({"images": [{**IMAGE, "file_name": "\ud800.jpg"}]}, r"'\\ud800\.jpg', which holds '\\ud800'; rename"),
+        ({"images": [IMAGE, {**IMAGE, "id": 2}]}, r"lists the image sub/a\.jpg more than once"),
+        ({"categories": [{"id": 3, "name": "d\ud800g"}]}, r"class name 'd\\ud800g' holds '\\ud800'"),
         ({"images": [{**IMAGE, "height": "40"}]}, r"height is '40', expected a whole number"),
         ({"images": [{"id": 1}]}, "image 1: file_name is None, expected a text"),
         ({"images": [{**IMAGE, "file_name": "../a.jpg"}]}, r"'\.\./a\.jpg', expected a name inside the image folder"),
@@ -127,7 +132,7 @@ def test_missing_file_and_folder(tmp_path):
     with pytest.raises(InputError, match=r"image folder .* does not exist"):
         load_coco(tmp_path / "none.json", tmp_path / "nowhere")
     (tmp_path / "x.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"x\.json cannot be read"):
+    with pytest.raises(InputError, match=r"x\.json is not UTF-8 text"):
         load_coco(tmp_path / "x.json", tmp_path)
     with pytest.raises(InputError, match=r"image folder .*x\.json is a file, expected a folder"):
         load_coco(tmp_path / "x.json", tmp_path / "x.json")

@@ -72,6 +72,10 @@ def test_boxes_outside_or_empty(tmp_path, box):
         (HEADER + "../a.png,1,2,3,4,dog,0\n", r"names the image '\.\./a\.png', expected a name inside"),
         (HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n", r"a\.png and a\.jpg, which cannot be told apart"),
         (HEADER + 'a.png,1,2,3,4,"a,b",0\n', "class name 'a,b' holds ','"),
+        (HEADER + 'a.png,1,2,3,4,"a\tb",0\n', r"class name 'a\\tb' holds '\\t'"),
+        (HEADER + "a\0.png,1,2,3,4,dog,0\n", r"names the image 'a\\x00\.png', which holds '\\x00'"),
+        (HEADER + "a.png,1,2,3,4,dog,0,0\n", "line 2: '0' lies beyond the 7 columns of line 1"),
+        (HEADER + "a.png,1,2,3,4,dog, black,0\n", "line 2: '0' lies beyond the 7 columns of line 1"),
         (HEADER + "a.png,,,,,,\n", "has no objects, so its classes are unknown"),
     ],
 )
@@ -84,8 +88,18 @@ def test_missing_and_undecodable_files(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv does not exist"):
         load_csv(tmp_path / "none.csv", tmp_path)
     (tmp_path / "x.csv").write_bytes(HEADER.encode() + b"\xff\xff")
-    with pytest.raises(InputError, match=r"x\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"x\.csv is not UTF-8 text \(invalid start byte\); save it as UTF-8"):
         load_csv(tmp_path / "x.csv", tmp_path)
+
+
+def test_empty_columns_beyond_the_last_one_are_what_spreadsheets_leave(tmp_path):
+    database = load(tmp_path, HEADER + "a.png,1,2,3,4,dog,0,,\n")
+    np.testing.assert_array_equal(database.annotation(0).boxes, [[1, 2, 3, 4]])
+
+
+def test_no_images(tmp_path):
+    with pytest.raises(InputError, match=r"boxes\.csv names no images; add them"):
+        load(tmp_path, HEADER, classes=["dog"])
 
 
 def test_missing_image_is_told_when_it_is_needed(tmp_path):

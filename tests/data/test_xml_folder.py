@@ -64,6 +64,12 @@ def test_folders_that_are_none_or_hold_nothing(tmp_path):
     assert load_xml_folder(tmp_path, classes=["dog"]).classes == ("dog",)
 
 
+def test_a_file_name_that_no_list_of_ids_can_hold(tmp_path):
+    write(tmp_path, "a\nb", ("dog", (1, 1, 5, 5)))
+    with pytest.raises(InputError, match=r"holds the file 'a\\nb\.xml', whose name holds '\\n'; rename it"):
+        load_xml_folder(tmp_path)
+
+
 def test_malformed_file(tmp_path):
     write(tmp_path, "a", ("dog", (1, 1, 5, 5)))
     (tmp_path / "a.xml").write_text("<annotation>")

@@ -166,15 +166,15 @@ def test_detect_corrects_what_it_finds():
 def test_features_of_another_layer_are_refused():
     cache = toy_cache()
     detector = toy_detector(cache)
-    pool5 = {"backbone": {"name": "alexnet", "layer": "pool5"}, "crop_size": 227}
-    regressor = replace(toy_regressor(cache, dim=7), feature_settings=pool5)
-    message = "box regressor b expects 7-d alexnet pool5 features, the training cache of model m holds 5-d alexnet fc7"
+    fc6 = {"backbone": {"name": "alexnet", "layer": "fc6"}, "crop_size": 227}
+    regressor = replace(toy_regressor(cache, dim=7), feature_settings=fc6)
+    message = "box regressor b expects 7-d alexnet fc6 features, the training cache of model m holds 5-d alexnet fc7"
     with pytest.raises(InputError, match=message):
         check_regressor(regressor, detector, "box regressor b", "model m")
-    with pytest.raises(InputError, match="the box regressor expects 7-d alexnet pool5 features, the cache of toy"):
+    with pytest.raises(InputError, match="the box regressor expects 7-d alexnet fc6 features, the cache of toy"):
         correct_detections(detect_in_cache(cache, detector), regressor, cache)
-    detector.bbox_regressor = replace(toy_regressor(cache), feature_settings=pool5)
-    with pytest.raises(InputError, match=r"backbone\.layer: fc7 there, pool5 wanted"):
+    detector.bbox_regressor = replace(toy_regressor(cache), feature_settings=fc6)
+    with pytest.raises(InputError, match=r"backbone\.layer: fc7 there, fc6 wanted"):
         detector.detect(np.zeros((45, 45, 3), np.uint8))
 
 

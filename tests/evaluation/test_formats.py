@@ -51,6 +51,12 @@ def test_comp4_there_and_back(tmp_path, whole_pixels):
     np.testing.assert_allclose(found.box, detections.box, atol=0 if whole_pixels else 1e-3)
 
 
+def test_comp4_of_names_that_mean_something_to_a_search(tmp_path):
+    detections = Detections(IDS, ("cat [old]", "*"), np.array([1]), np.array([1]), np.array([[0, 9, 99, 499]]), [0.5])
+    write_comp4(detections, tmp_path, "test")
+    assert read_comp4(tmp_path, ["cat [old]"], IDS).cls.tolist() == []
+
+
 def test_comp4_by_pattern(tmp_path):
     for name in CLASSES:
         (tmp_path / f"mine_{name}.txt").write_text("000012 0.5 1 1 10 20\n\n000005 0.25 2 2 3 3\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.cli.main import main
 from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
@@ -170,6 +172,36 @@ def test_stages_take_the_layer_from_pool5(workplace, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"{np.linalg.norm(cache.regions(0).features[0]):.2f}" in out and "every checksum matches" in out
     assert detectors[1].feature_settings == detectors[0].feature_settings
+
+
+def test_detect_corrects_boxes_from_pool5_for_a_model_of_fc7(workplace, tmp_path, capsys):
+    """The paper's detector on an image, from pixels, finds what the test stage finds in the caches."""
+    weights = ["--weights", str(workplace / "net.pt")]
+    model, boxes, out = (str(tmp_path / name) for name in ("m.h5", "b.h5", "d.h5"))
+    train, test = str(workplace / "train.pool5"), str(workplace / "test.pool5")
+    assert main(["train", "--features", train, "--layer", "fc7", *weights, "--svm-C", "0.01", "--out", model]) == 0
+    assert main(["bbox", "--features", train, "--min-overlap", "0.3", "--lambda", "10", "--out", boxes]) == 0
+    assert main(["test", "--features", test, "--model", model, *weights, "--bbox", boxes, "--out", out]) == 0
+    cache = FeatureCache.open(test)
+    image = str(workplace / "voc/VOC2007/JPEGImages" / f"{cache.image_ids[0]}.jpg")
+    argv = ["detect", image, "--model", model, "--thresh", "-1", "--out", str(tmp_path), "--bbox"]
+    assert main([*argv, boxes, *weights, "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())[0]["objects"]
+    expected = Detections.load(out).after_nms(0.3).of_image(0).above(-1)
+    assert found and len(found) == len(expected)
+    np.testing.assert_allclose([entry["score"] for entry in found], expected.scores, atol=1e-3)
+    np.testing.assert_allclose([entry["box"] for entry in found], expected.boxes, atol=0.05)
+
+    settings = FeatureCache.open(train).settings
+    assert layers.layer_settings(settings, "fc7") == layers.load_head(settings, "fc7", workplace / "net.pt")[1]
+    regressor = BoxRegressor.load(boxes)
+    regressor.feature_settings["backbone"]["fc_digests"]["fc7"] = "0" * 64
+    regressor.save(tmp_path / "other.h5")
+    capsys.readouterr()
+    assert main([*argv, str(tmp_path / "other.h5"), *weights]) == 2
+    assert "was trained on pool5 of another network or other crops than the training cache of model" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.golden

@@ -78,6 +78,9 @@ def test_fine_tuned_extracted_and_tested(voc, capsys):
     assert stage("test", voc, *words) == 2
     assert "weights_digest" in capsys.readouterr().err
     assert stage("test", voc, "--features", features, "--model", weights, "--out", voc / "none.h5") == 2
+    assert (
+        "weights.pt holds the weights of a network, no SVMs; test it with --scores softmax" in capsys.readouterr().err
+    )
     assert not (voc / "none.h5").exists()
 
 

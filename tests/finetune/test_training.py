@@ -1,5 +1,10 @@
 """The descent: it learns, it does what the formulas say, and an interruption changes nothing."""
 
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +14,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.finetune import training
 from rcnn_svm.finetune.crops import crop_batches
 from rcnn_svm.finetune.image_cache import ImageCache
+from rcnn_svm.finetune.interrupt import held_interrupt
 from rcnn_svm.finetune.minibatch import MinibatchSampler, Windows
 from rcnn_svm.finetune.training import FineTuner
 
@@ -60,6 +66,43 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     np.testing.assert_array_equal(history, expected)
     assert same(resumed.module.state_dict(), whole.module.state_dict())
     assert len(saved) == 6
+
+
+def test_a_ctrl_c_loses_no_step(database, proposals, small_network, tmp_path, monkeypatch):
+    tuner = FineTuner(iterations=6, **OPTIONS)
+    whole = small_network()
+    expected = tuner.fit(whole, database, proposals)
+    step, taken = training._Training._step, []
+
+    def pressed(self, *batch):
+        taken.append(self.done)
+        if taken == [0, 1, 2]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *batch)
+
+    monkeypatch.setattr(training._Training, "_step", pressed)
+    handler = signal.getsignal(signal.SIGINT)
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        tuner.fit(small_network(), database, proposals, checkpoint=checkpoint)
+    assert taken == [0, 1, 2] and signal.getsignal(signal.SIGINT) is handler
+    resumed = small_network()
+    np.testing.assert_array_equal(tuner.fit(resumed, database, proposals, checkpoint=checkpoint), expected)
+    assert taken == [0, 1, 2, 3, 4, 5]
+    assert same(resumed.module.state_dict(), whole.module.state_dict())
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), held_interrupt() as interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+def test_a_training_in_another_thread_holds_nothing_back():
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(lambda: held_interrupt().__enter__()()).result() is False
 
 
 def test_leaves_the_random_state_alone(database, proposals, small_network):

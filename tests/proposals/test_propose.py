@@ -183,7 +183,7 @@ def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_databa
 def test_damaged_file_is_only_replaced_on_request(tmp_path, make_database):
     database, path = make_database(SIZES), tmp_path / "p.h5"
     path.write_bytes(b"not what it should be")
-    with pytest.raises(InputError, match=r"not a readable HDF5 file.*delete it"):
+    with pytest.raises(InputError, match=r"no HDF5 file but something else.*delete it"):
         propose_database(database, Recorder(), path)
     propose_database(database, Recorder(), path, overwrite=True)
     check_complete(path, database, Recorder())

@@ -6,12 +6,17 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli import main as cli
 from rcnn_svm.cli.main import main
 from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import load_history
+from rcnn_svm.detection.softmax import SoftmaxClassifier
+from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.files import write_text
 
 FROZEN = [
@@ -103,6 +108,27 @@ def test_rows_from_images_to_tables(arguments, tmp_path, calls, capsys):
     assert "rows made with other settings (max boxes: 30 there, 20 wanted)" in capsys.readouterr().err
 
 
+def test_fine_tuned_rows_with_boxes_corrected_and_softmax(arguments, tmp_path, calls):
+    rows = ["lite0-ft-penultimate", "lite0-ft-penultimate-bb", "lite0-ft-softmax"]
+    argv = [*arguments, "--crop-size", "32", "--iterations", "1", "--rows", ",".join(rows), "--out", str(tmp_path)]
+    assert main(argv) == 0
+    stages = ("propose", "finetune", "extract", "train", "bbox", "test", "evaluate")
+    assert [calls.count(stage) for stage in stages] == [2, 1, 2, 1, 1, 3, 3]
+    weights = tmp_path / "finetune" / "lite0" / "weights.pt"
+    backbone = FeatureCache.open(tmp_path / "features" / "lite0.ft.penultimate.train").settings["backbone"]
+    assert (
+        backbone["weights_digest"] == load_backbone("lite0", weights=weights, crop_size=32).settings["weights_digest"]
+    )
+    found = {name: Detections.load(tmp_path / "detections" / f"{name}.h5") for name in rows}
+    np.testing.assert_array_equal(found[rows[0]].score, found[rows[1]].score)
+    assert (found[rows[0]].box != found[rows[1]].box).any()
+    softmax = SoftmaxClassifier.load(weights)
+    assert found[rows[2]].settings["detector"]["digest"] == softmax.digest
+    results = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["row"] for row in results] == rows
+    assert all("fine-tuned for 1 iterations instead of 70,000" in row["deviations"] for row in results)
+
+
 def test_rows_that_fail_leave_the_others_alone_and_interruption_loses_no_row(arguments, tmp_path, calls, capsys):
     ids = tmp_path / "ids.txt"
     ids.write_text("\n".join(f"{number:06d}" for number in range(1, 13)))
@@ -149,6 +175,7 @@ def test_refuses_wrong_arguments_before_work(arguments, tmp_path, calls, capsys)
     out = ["--out", str(tmp_path / "out")]
     for words, message in (
         (["--rows", "fc7"], "row 'fc7' is unknown for lite0; expected lite0-penultimate,"),
+        (["--backbone", "lite0,alexnett"], "backbone 'alexnett' is neither lite0 nor a classifier of torchvision"),
         (["--weights", "alexnet=x.pt"], "with a backbone out of lite0"),
         (["--weights", "lite0=absent.pt"], "absent.pt does not exist"),
         (["--limit-images", "1"], "no ground truth"),
