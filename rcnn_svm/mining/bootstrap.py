@@ -187,8 +187,9 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Args:
         estimator: a classifier with a decision function or probabilities. Every round trains a clone; one that has
             `partial_fit` and its own `warm_start=True` goes on from its parameters of the round before.
-        mined: which examples are sampled at first and added when hard. `negatives`: those of the first class, so
-            that false positives are added; all others are in the set from the start. `all`: those of any class.
+        mined: which examples are sampled at first and added when hard. `negatives`: those of the class whose label
+            sorts first (0 of 0 and 1, -1 of -1 and 1; of "face" and "other" it is "face"), so that false positives
+            are added; all others are in the set from the start. `all`: those of any class.
         initial_size: of the sample, in every mined class: a number of examples, or a fraction below or equal 1.0.
         hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
             best other by strictly less than this (of a binary decision function: y f(x), so 1 is the SVM's margin).
