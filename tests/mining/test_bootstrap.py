@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -212,8 +213,8 @@ def test_hard_is_strictly_below_the_margin_or_wrong(hard_margin, added):
 def test_evicted_is_strictly_above_the_margin():
     X, y = np.array([*NEGATIVES, *POSITIVES])[:, None], np.repeat([0, 1], 6)
     classifier = BootstrapClassifier(Given(), mined="all", hard_margin=1.0, evict_margin=1.0, max_rounds=2)
-    classifier.fit(X, y, initial=[0, 1, 6, 7])
-    assert classifier.indices_[classifier.added_round_ == 0].tolist() == [1, 7]
+    classifier.fit(X, y, initial=[0, 1, 2, 6, 7, 8])
+    assert classifier.indices_[classifier.added_round_ == 0].tolist() == [1, 2, 7, 8]
     assert classifier.history_[0].evicted == 2
 
 
@@ -363,6 +364,25 @@ def test_bad_parameters_are_told(options, told):
         BootstrapClassifier(**{"estimator": svm(), **options}).fit(X, y)
 
 
+def shuffled(X, y):
+    """Return batches that come in another order in every call, as those of many loaders do."""
+    rng = np.random.default_rng(0)
+
+    def batches():
+        order = rng.permutation(len(y))
+        return [(X[order], y[order])]
+
+    return batches
+
+
+def test_a_score_that_is_not_a_number_is_told():
+    X, y = few_faces(count=300)
+    classifier = BootstrapClassifier(svm(), scoring="roc_auc", random_state=0)
+    with pytest.raises(InputError, match="not a number with scoring = 'roc_auc'"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier.fit(X, y, X_val=X[y == 0], y_val=y[y == 0])
+
+
 def test_bad_data_are_told():
     X, y = few_faces(count=200)
     classifier = BootstrapClassifier(svm(), random_state=0)
@@ -370,7 +390,11 @@ def test_bad_data_are_told():
     calls = [
         (lambda: classifier.fit_batches(once), "a generator, expected a function"),
         (lambda: classifier.fit_batches(lambda: once), "brought 0 examples, the first one 200"),
-        (lambda: classifier.fit_batches(lambda: []), "0 class"),
+        (lambda: classifier.fit_batches(lambda: []), r"0 class\(es\) \(none\)"),
+        (lambda: classifier.fit_batches(lambda: [X]), "batch 0 is a ndarray, expected a pair"),
+        (lambda: classifier.fit_batches(lambda: [(X, y, y)]), "batch 0 is a tuple, expected a pair"),
+        (lambda: classifier.fit_batches(shuffled(X, y)), "0 to 199 are not those of the pass before"),
+        (lambda: classifier.fit_batches(shuffled(sparse.csr_matrix(X), y)), "are not those of the pass before"),
         (lambda: classifier.fit_batches(lambda: [(X, y), (X[:, :3], y)]), "batch 1 has examples of shape"),
         (lambda: classifier.fit_batches(in_batches(X, y), classes=[1, 2]), "label .*0.* is none of the classes 1, 2"),
         (lambda: classifier.fit_batches(in_batches(X, y), classes=[0, 1, 2]), "2: 0"),
