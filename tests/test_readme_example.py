@@ -1,4 +1,4 @@
-"""The README's way from images of one's own to a detector, run as it stands there but for fewer boxes."""
+"""The README's Python, run as it stands there but for fewer boxes and networks without weights to download."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
+import numpy as np
+import torch
 
-from rcnn_svm import Detector
+from rcnn_svm import Detector, FeatureCache
+from rcnn_svm.cache.importers import write_cache
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-def example() -> str:
+def example(word: str) -> str:
+    """Return the block of Python in which a word occurs."""
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    own = [block for block in blocks if "load_csv" in block]
-    if not own:
-        pytest.skip("README.md has no example with load_csv")
-    return re.sub(r'("max_boxes": )\d+', r"\g<1>40", own[0])
+    (found,) = [block for block in blocks if word in block]
+    return found
+
+
+def run(code: str, **names) -> dict:
+    """Run code with some names given, and return all names."""
+    exec(compile(code, str(README), "exec"), names)
+    return names
 
 
 def test_own_images_to_detector(own_data, tmp_path, monkeypatch, capsys):
-    code = example()
+    code = re.sub(r'("max_boxes": )\d+', r"\g<1>40", example("load_csv"))
     photos = tmp_path / "photos"
     photos.mkdir()
     header, *rows = own_data.csv.read_text().splitlines()
@@ -33,9 +40,64 @@ def test_own_images_to_detector(own_data, tmp_path, monkeypatch, capsys):
         shutil.copy(own_data.images / f"{name}.jpg", photos)
     shutil.copy(own_data.images / "000001.jpg", photos / "street.jpg")
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(compile(code, str(README), "exec"), names)
+    names = run(code)
     assert "mAP" in capsys.readouterr().out
     assert len(names["train"]) + len(names["test"]) == len(used)
     assert Detector.load("model.h5").classes == names["train"].classes
     assert names["found"].boxes.shape[1] == 4
+
+
+def test_bootstrapping(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    label = np.zeros(1200, int)
+    label[::40] = 2
+    overlap = np.where(label[:, None] == [1, 2], 1, 0.29 * rng.random((1200, 2)))
+    X, y = rng.standard_normal((1200, 5)) + (label > 0)[:, None], (label > 0).astype(int)
+    arrays = {"features": X, "label": label, "gt": label > 0, "overlap": overlap, "boxes": np.zeros((1200, 4))}
+    cache = FeatureCache.from_arrays(**arrays, image_start=[0, 500, 1200], classes=("cat", "dog"))
+    write_cache(cache, tmp_path / "cache/features/NAME")
+    monkeypatch.chdir(tmp_path)
+    code = re.sub(r"^cache_keys", "keys = cache_keys", example("BootstrapClassifier(LinearSVC"), flags=re.MULTILINE)
+    names = run(code, X=X, y=y, batches=lambda: [(X[:700], y[:700]), (X[700:], y[700:])])
+    # All rows are examples here, so that keys tell rows.
+    assert names["keys"].tolist() == [[int(row >= 500), row - 500 * (row >= 500)] for row in rows_of(names)]
+    assert set(np.flatnonzero(label)) <= set(rows_of(names))
+
+
+def rows_of(names: dict) -> list[int]:
+    return names["classifier"].indices_.tolist()
+
+
+def test_your_own_training_loop():
+    torch.manual_seed(0)
+    images = [torch.rand(3, 64, 64) for _ in range(2)]
+    targets = [{"boxes": torch.tensor([[5.0, 5, 40, 50]]), "labels": torch.tensor([1])}] * 2
+    code = example("add_ohem(").replace("fasterrcnn_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn")
+    without_weights = "weights=None, weights_backbone=None, num_classes=3, min_size=64, rpn_post_nms_top_n_train=150"
+    code = code.replace('weights="DEFAULT"', without_weights)
+    names = run(code, images=images, targets=targets)
+    assert set(names["losses"]) >= {"loss_classifier", "loss_box_reg"}
+    assert [0 < len(rows) <= 64 for rows in names["model"].roi_heads.selection.rows] == [True, True]
+
+    head = torch.nn.Linear(4, 3)
+    boxes, labels = [torch.rand(n, 4).cumsum(1) for n in (90, 5)], [torch.randint(3, (n,)) for n in (90, 5)]
+
+    def losses_of(network, rows):
+        logits = network(torch.cat([one[row] for one, row in zip(boxes, rows, strict=True)]))
+        wanted = torch.cat([one[row] for one, row in zip(labels, rows, strict=True)])
+        return torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+
+    names = run(
+        example("RoISampler("),
+        max_overlaps=torch.linspace(0, 1, 200),
+        max_classes=torch.full((200,), 2),
+        roi_head=head,
+        losses_of=losses_of,
+        boxes=boxes,
+        labels=labels,
+        logits=torch.randn(2, 30, 4),
+        anchor_labels=torch.arange(60).view(2, 30) % 30 % 4 * (torch.arange(30) < 4),
+    )
+    assert names["drawn_labels"].tolist() == [2] * 16 + [0] * 48 and len(names["rows"]) == 64
+    assert head.weight.grad.abs().sum() > 0
+    assert names["hard"].sum(1).tolist() == [9, 9]  # for 3 positives in each image

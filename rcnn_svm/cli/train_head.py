@@ -112,8 +112,10 @@ def _train_on_features(args: argparse.Namespace) -> None:
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED, RoIHeadTrainer
     from rcnn_svm.files import check_writable
 
-    if names_images(args) or args.proposals:
-        raise InputError("images and --proposals are for --end-to-end; with --features the cache has boxes and objects")
+    if names_images(args) or args.proposals or args.weights:
+        raise InputError(
+            "images, --proposals and --weights are for --end-to-end; with --features the cache has boxes and objects"
+        )
     cache = FeatureCache.open(args.features, shards_mapped=SHARDS_MAPPED)
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}.{args.sampler}.h5"
     trainer = RoIHeadTrainer(

@@ -52,7 +52,7 @@ class DrawnRoIs:
         rois_per_image: at most so many.
         bg_thresh_lo: background from this IoU on: 0.1 is Fast R-CNN's guess at which RoIs are hard, 0 has none.
 
-    Source: Fast R-CNN section 2.3; without the guess, Shrivastava et al. 2016, section 5.2.
+    Source: Fast R-CNN section 2.3; without the guess, Shrivastava et al. 2016, section 5.1.
     """
 
     def __init__(self, rois_per_image: int, bg_thresh_lo: float):

@@ -187,8 +187,9 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Args:
         estimator: a classifier with a decision function or probabilities. Every round trains a clone; one that has
             `partial_fit` and its own `warm_start=True` goes on from its parameters of the round before.
-        mined: which examples are sampled at first and added when hard. `negatives`: those of the first class, so
-            that false positives are added; all others are in the set from the start. `all`: those of any class.
+        mined: which examples are sampled at first and added when hard. `negatives`: those of the class whose label
+            sorts first (0 of 0 and 1, -1 of -1 and 1; of "face" and "other" it is "face"), so that false positives
+            are added; all others are in the set from the start. `all`: those of any class.
         initial_size: of the sample, in every mined class: a number of examples, or a fraction below or equal 1.0.
         hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
             best other by strictly less than this (of a binary decision function: y f(x), so 1 is the SVM's margin).
@@ -380,7 +381,10 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _labelled(self, batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
         """Yield checked batches."""
-        for number, (X, y) in enumerate(batches()):
+        for number, batch in enumerate(batches()):
+            if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+                raise InputError(f"batch {number} is a {type(batch).__name__}, expected a pair of examples and labels")
+            X, y = batch
             X, y = check_array(X, ensure_min_samples=0, **self._array_checks()), np.asarray(y)
             if self.n_features_in_ is None:
                 self.n_features_in_ = X.shape[1]
@@ -427,7 +431,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             counts: (K,) int, examples of every class.
         """
         if len(counts) < 2 or not counts.all():
-            found = ", ".join(f"{label}: {count}" for label, count in zip(self.classes_, counts, strict=True))
+            found = ", ".join(f"{label}: {count}" for label, count in zip(self.classes_, counts, strict=True)) or "none"
             raise InputError(
                 f"there are examples of {np.count_nonzero(counts)} class(es) ({found}); expected two classes or more, "
                 "and examples of each"
@@ -533,7 +537,17 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             X, y = held_out.X, self.classes_[held_out.target]
         else:
             return lambda estimator: float("nan")
-        return lambda estimator: float(check_scoring(estimator, self.scoring)(estimator, X, y))
+
+        def score(estimator: BaseEstimator) -> float:
+            value = float(check_scoring(estimator, self.scoring)(estimator, X, y))
+            if np.isnan(value):
+                raise InputError(
+                    f"the score of the validation data is not a number with scoring = {self.scoring!r}; give another "
+                    "scoring, or validation data with examples of every class"
+                )
+            return value
+
+        return score
 
     def _trained(self, last: BaseEstimator | None, examples: ExampleSet, seeds: np.random.RandomState) -> BaseEstimator:
         if last is not None and _goes_on(last):
@@ -561,6 +575,11 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             batch_loss = example_losses(scores, target, probabilistic)
             mine = slice(*np.searchsorted(examples.indices, [index[0], index[-1] + 1]))
             rows = np.searchsorted(index, examples.indices[mine])
+            if not (np.array_equal(target[rows], examples.target[mine]) and _equal(X[rows], examples.X[mine])):
+                raise InputError(
+                    f"examples {index[0]} to {index[-1]} are not those of the pass before; batches() must yield the "
+                    "same in every call and in the same order, so do not shuffle or change them"
+                )
             margin[mine] = batch_margin[rows]
             loss += float(batch_loss[rows].sum())
             loss_all += float(batch_loss.sum())
@@ -658,6 +677,13 @@ class _Stream:
                 f"a pass over the batches brought {first} examples, the first one {self.total}; batches() must begin "
                 "anew and yield the same in every call"
             )
+
+
+def _equal(X: np.ndarray | sparse.csr_matrix, Y: np.ndarray | sparse.csr_matrix) -> bool:
+    """Return whether rows taken in the same way are the same."""
+    if sparse.issparse(X):
+        return all(_equal(getattr(X, part), getattr(Y, part)) for part in ("indptr", "indices", "data"))
+    return np.array_equal(X, Y, equal_nan=True)
 
 
 def _is_number(value: object) -> bool:

@@ -24,8 +24,9 @@ from rcnn_svm.progress import progress_bar
 
 LOSSES = ("hinge", "cross-entropy", "focal")
 HARDEST = (0.001, 0.01, 0.1)
-# Above this, a negative is on or inside the margin.
-HARD_THRESH = -1.0
+# Above this, a negative is on or inside the margin: `hard_thresh` of `rcnn_train.m`. At -1 itself rounding would
+# decide, for there the support vectors lie.
+HARD_THRESH = -1.0001
 
 # Bins are equal in arcsinh(margin): about 0.005 wide near 0, about 0.5 % of the margin far away.
 BIN_WIDTH = 0.005
@@ -128,7 +129,7 @@ class Imbalance:
 
     @property
     def negatives_share(self) -> np.ndarray:
-        """(K,) float64, the negatives' share of the hinge loss; all of it is the hard negatives' at threshold -1."""
+        """(K,) float64, the negatives' share of the hinge loss; with a threshold of -1 or less, the hard ones'."""
         return 1 - _ratio(self.hinge_of_positives, self.loss[0])
 
     def hardest_share(self, fractions: Sequence[float]) -> np.ndarray:

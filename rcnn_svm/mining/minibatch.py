@@ -77,7 +77,7 @@ class RoISampler:
         InputError: a count or fraction that means nothing, thresholds out of order.
 
     Source: Fast R-CNN section 2.3 and `_sample_rois` of its code. Ours: an image without any usable RoI gives an
-    empty draw, where the original stops.
+    empty draw; the original leaves such images out of the training.
     """
 
     def __init__(

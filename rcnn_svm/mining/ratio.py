@@ -26,7 +26,7 @@ def select_hard_negatives(loss: Tensor, labels: Tensor, *, ratio: float = 3, min
         (N, A) bool, True for the negatives that are marked.
 
     Raises:
-        InputError: shapes that differ, a negative ratio or minimum.
+        InputError: shapes that differ, a ratio or minimum that is negative or endless.
 
     Source: SSD section 2.2, "Hard negative mining". torchvision's SSD differs where an image has fewer negatives
     than that: there the rest of the number is filled with positives, whose loss then counts twice.
@@ -54,7 +54,7 @@ class HardNegativeRatioLoss(nn.Module):
             nothing.
 
     Raises:
-        InputError: a negative ratio or minimum.
+        InputError: a ratio or minimum that is negative or endless.
 
     Source: SSD section 2.2, equations 1 and 3.
     """
@@ -90,5 +90,6 @@ class HardNegativeRatioLoss(nn.Module):
 
 
 def _check_limits(ratio: float, min_negatives: int) -> None:
-    if not ratio >= 0 or min_negatives < 0:
-        raise InputError(f"ratio = {ratio} and min_negatives = {min_negatives} must not be negative")
+    # An endless ratio would be cut to a whole number of negatives that is none.
+    if not 0 <= ratio < float("inf") or min_negatives < 0:
+        raise InputError(f"ratio = {ratio} and min_negatives = {min_negatives} must be finite and not negative")

@@ -75,6 +75,7 @@ def test_what_a_head_cannot_do_is_one_sentence(pipeline, features, head, tmp_pat
         (["inspect", head, "--class", "x"], f"--class needs a model file, {head} holds RoI head"),
         (["train-head", "--features", features["test"], "--seed", "-1"], "seed = -1"),
         (["train-head", "--features", features["test"], "--hidden", "-1"], "hidden = -1"),
+        (["train-head", "--features", features["test"], "--weights", head], "--weights are for --end-to-end"),
     ):
         assert command(*argv) == 2
         error = capsys.readouterr().err

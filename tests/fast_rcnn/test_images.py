@@ -25,7 +25,7 @@ from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer
 from rcnn_svm.fast_rcnn.model_file import FastRCNN
 from rcnn_svm.fast_rcnn.network import MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
-from rcnn_svm.fast_rcnn.samplers import DrawnRoIs
+from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.features.backbones import Trunk
 from rcnn_svm.proposals.store import ProposalSet
@@ -172,6 +172,8 @@ def test_every_image_comes_once_in_an_epoch(data):
     assert sorted(image for batch in draws[:5] for image, _ in batch) == sorted([*range(5)] * 2)
     assert sorted(image for batch in draws for image, _ in batch[:])[:2] == [0, 0]
     assert list(trainer(5)._draws(5, 3)) == draws[3:]
+    mirrored = [mirrored for batch in trainer(100)._draws(5, 0) for _, mirrored in batch]
+    assert 70 < sum(mirrored) < 130
 
 
 def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):
@@ -221,13 +223,14 @@ def test_an_image_that_cannot_be_read_is_one_sentence(devkit, tmp_path, capsys):
     assert "Traceback" not in error and ".jpg" in error
 
 
-def test_two_processes_train_one_network(devkit, tmp_path):
+@pytest.mark.parametrize("sampler", ["random", "ohem"])
+def test_two_processes_train_one_network(devkit, tmp_path, sampler):
     """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
     script = Path(__file__).with_name("train_in_processes.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     package = str(Path(rcnn_svm.__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
-    subprocess.run([*launch, str(devkit), str(tmp_path)], check=True, env=environment, timeout=200)
+    subprocess.run([*launch, str(devkit), str(tmp_path), sampler], check=True, env=environment, timeout=200)
     first, second = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2))
     images = sorted(first.pop("images") + second.pop("images"))
     assert len(set(images)) == 2
@@ -236,12 +239,13 @@ def test_two_processes_train_one_network(devkit, tmp_path):
     database = load_voc(devkit / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
     net = network()
     net.after.eval()
-    loss = MinibatchLoss(net, DrawnRoIs(16, 0.0))
+    loss = MinibatchLoss(net, make_sampler(sampler, 16))
     samples = image_training._Images(database, ProposalSet.load(devkit / "trainval.h5"))
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1)
     for index, mirrored, seed in images:
         image, targets = samples[index, mirrored]
         losses = loss([image], [targets], seed=seed)
+        assert losses[2] == 16
         (0.5 * (losses[0] + losses[1])).backward()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     optimizer.step()

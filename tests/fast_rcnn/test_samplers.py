@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -92,6 +93,9 @@ def test_ohem_trains_on_the_hardest_of_each_image(network, batch):
 
 def test_ratio_trains_on_objects_and_three_times_as_many_others(network, batch):
     features, images = batch
+    # Few objects, so that there are more others than three times as many.
+    few = [torch.where(torch.arange(len(image.boxes)) < 6, image.max_overlaps, 0.2) for image in images]
+    images = [dataclasses.replace(image, max_overlaps=overlaps) for image, overlaps in zip(images, few, strict=True)]
     losses = MinibatchLoss(network, make_sampler("ratio"))(features, images, seed=0)
     (losses[0] + losses[1]).backward()
     expected = []
@@ -99,6 +103,7 @@ def test_ratio_trains_on_objects_and_three_times_as_many_others(network, batch):
         foreground = (image.max_overlaps >= 0.5).numpy()
         loss = losses_of_rois(network, one.detach(), image).numpy()
         background = np.flatnonzero(~foreground)
+        assert 0 < 3 * foreground.sum() < len(background)
         hardest = background[np.argsort(-loss[background], kind="stable")[: 3 * foreground.sum()]]
         expected.append(sorted([*np.flatnonzero(foreground), *hardest]))
     assert rows_with_gradient(features) == expected
@@ -120,6 +125,8 @@ def test_drawn_rois_depend_on_the_seed_alone(network, batch, name, lowest):
             overlaps = image.max_overlaps[rows]
             assert ((overlaps >= 0.5).sum() == 2) and (overlaps >= lowest).all()
     assert drawn[0] == drawn[1] != drawn[2]
+    overlaps = torch.cat([image.max_overlaps[rows] for rows, image in zip(drawn[0], images, strict=True)])
+    assert ((overlaps < 0.1).sum() > 0) == (lowest == 0)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

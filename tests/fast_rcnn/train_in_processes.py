@@ -18,7 +18,7 @@ test_images = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_images)
 
 
-def main(root: Path, out: Path) -> None:
+def main(root: Path, out: Path, sampler: str) -> None:
     """Train for a step without dropout on the devkit below `root`."""
     roi_pool.load_trunk = test_images.small_trunk
     network = test_images.network()
@@ -28,7 +28,7 @@ def main(root: Path, out: Path) -> None:
     database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
     with process_group("cpu"):
         trainer = FastRCNNTrainer(
-            sampler="random",
+            sampler=sampler,
             schedule=Schedule(iterations=1, lr=0.01, weight_decay=0.0, step=9),
             images_per_batch=1,
             rois_per_image=16,
@@ -42,4 +42,4 @@ def main(root: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

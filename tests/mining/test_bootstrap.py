@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_blobs, make_classification
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -177,6 +179,60 @@ def test_the_easy_leave_but_never_a_whole_class():
     assert classifier.history_[0].evicted == 3 and set(classifier.indices_) == {2, 3, 5}
 
 
+class Given(ClassifierMixin, BaseEstimator):
+    """Its scores are the examples themselves: nothing is learnt, so that they can be chosen."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, X):
+        return X[:, 0] if X.shape[1] == 1 else X
+
+    def predict(self, X):
+        return self.classes_[predictions(self.decision_function(X))]
+
+
+NEGATIVES, POSITIVES = [-2.0, -1.0, -1.0, -0.99, 0.0, 0.5], [2.0, 1.0, 1.0, 0.99, 0.0, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("hard_margin", "added"),
+    # A tie counts for the first class, so that it is wrong for the other.
+    [(0.0, [0.5, 0.0, -0.5]), (1.0, [-0.99, 0.0, 0.5, 0.99, 0.0, -0.5])],
+)
+def test_hard_is_strictly_below_the_margin_or_wrong(hard_margin, added):
+    X, y = np.array([*NEGATIVES, *POSITIVES])[:, None], np.repeat([0, 1], 6)
+    classifier = BootstrapClassifier(Given(), mined="all", hard_margin=hard_margin, max_rounds=2)
+    classifier.fit(X, y, initial=[0, 1, 6, 7])
+    new = classifier.indices_[classifier.added_round_ == 1]
+    assert X[new, 0].tolist() == added
+    assert classifier.history_[0].hard == len(added)
+
+
+def test_evicted_is_strictly_above_the_margin():
+    X, y = np.array([*NEGATIVES, *POSITIVES])[:, None], np.repeat([0, 1], 6)
+    classifier = BootstrapClassifier(Given(), mined="all", hard_margin=1.0, evict_margin=1.0, max_rounds=2)
+    classifier.fit(X, y, initial=[0, 1, 2, 6, 7, 8])
+    assert classifier.indices_[classifier.added_round_ == 0].tolist() == [1, 2, 7, 8]
+    assert classifier.history_[0].evicted == 2
+
+
+def test_a_tie_of_several_classes_is_won_by_the_first():
+    scores = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3], [1, 1, 0], [1, 1, 0], [0, 1, 1]])
+    y = np.array(["a", "b", "c", "a", "b", "b"])
+    classifier = BootstrapClassifier(Given(), mined="all", max_rounds=2).fit(scores, y, initial=[0, 1, 2])
+    assert classifier.indices_.tolist() == [0, 1, 2, 4]
+
+
+def test_of_equal_validation_scores_the_first_round_is_kept():
+    X, y = np.array([*NEGATIVES, *POSITIVES])[:, None], np.repeat([0, 1], 6)
+    classifier = BootstrapClassifier(Given(), mined="all", hard_margin=1.0, max_added=1)
+    classifier.fit(X, y, initial=[0, 6], X_val=X, y_val=y)
+    assert classifier.stopped_by_ == "validation" and classifier.n_rounds_ == 2
+    assert classifier.indices_.tolist() == [0, 6]
+
+
 def test_the_ratio_of_losses_stops():
     X, y = few_faces()
     options = {"hard_margin": 1.0, "initial_size": 10, "random_state": 0, "max_rounds": 50, "max_added": 40}
@@ -308,6 +364,25 @@ def test_bad_parameters_are_told(options, told):
         BootstrapClassifier(**{"estimator": svm(), **options}).fit(X, y)
 
 
+def shuffled(X, y):
+    """Return batches that come in another order in every call, as those of many loaders do."""
+    rng = np.random.default_rng(0)
+
+    def batches():
+        order = rng.permutation(len(y))
+        return [(X[order], y[order])]
+
+    return batches
+
+
+def test_a_score_that_is_not_a_number_is_told():
+    X, y = few_faces(count=300)
+    classifier = BootstrapClassifier(svm(), scoring="roc_auc", random_state=0)
+    with pytest.raises(InputError, match="not a number with scoring = 'roc_auc'"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier.fit(X, y, X_val=X[y == 0], y_val=y[y == 0])
+
+
 def test_bad_data_are_told():
     X, y = few_faces(count=200)
     classifier = BootstrapClassifier(svm(), random_state=0)
@@ -315,7 +390,11 @@ def test_bad_data_are_told():
     calls = [
         (lambda: classifier.fit_batches(once), "a generator, expected a function"),
         (lambda: classifier.fit_batches(lambda: once), "brought 0 examples, the first one 200"),
-        (lambda: classifier.fit_batches(lambda: []), "0 class"),
+        (lambda: classifier.fit_batches(lambda: []), r"0 class\(es\) \(none\)"),
+        (lambda: classifier.fit_batches(lambda: [X]), "batch 0 is a ndarray, expected a pair"),
+        (lambda: classifier.fit_batches(lambda: [(X, y, y)]), "batch 0 is a tuple, expected a pair"),
+        (lambda: classifier.fit_batches(shuffled(X, y)), "0 to 199 are not those of the pass before"),
+        (lambda: classifier.fit_batches(shuffled(sparse.csr_matrix(X), y)), "are not those of the pass before"),
         (lambda: classifier.fit_batches(lambda: [(X, y), (X[:, :3], y)]), "batch 1 has examples of shape"),
         (lambda: classifier.fit_batches(in_batches(X, y), classes=[1, 2]), "label .*0.* is none of the classes 1, 2"),
         (lambda: classifier.fit_batches(in_batches(X, y), classes=[0, 1, 2]), "2: 0"),

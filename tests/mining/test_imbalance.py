@@ -76,6 +76,18 @@ def test_counts_and_losses_are_sums_over_the_examples(seed, gamma):
         assert found.negatives_share[k] == pytest.approx(of_negatives / found.loss[0, k])
 
 
+def test_what_lies_on_a_threshold():
+    """A negative at -1 is outside the margin; a score of 0 is on no side, so not easy."""
+    scores = np.array([[-1], [np.nextafter(np.float32(-1), np.float32(0))], [0], [0], [1e-6]], np.float32)
+    targets = np.array([[-1], [-1], [-1], [1], [1]], np.int8)
+    found = measure_scores(scores, targets, hard_thresh=-1.0)
+    assert found.num_hard_negatives[0] == 2
+    assert (found.num_easy[0], found.num_hard[0]) == (3, 2)
+    # Support vectors lie at -1 but for rounding, and are hard by default, as they are in mining.
+    on_margin = np.array([[-1.00001], [-1], [-0.99999], [-1.0002]], np.float32)
+    assert measure_scores(on_margin, np.full((4, 1), -1, np.int8)).num_hard_negatives[0] == 3
+
+
 @pytest.mark.parametrize("spread", [0.3, 1, 20])
 def test_the_share_of_the_hardest_is_that_of_sorted_losses(spread):
     rng = np.random.default_rng(0)

@@ -38,6 +38,15 @@ def test_label_at_the_thresholds():
     assert labels.tolist() == [IGNORED, BACKGROUND, BACKGROUND, BACKGROUND, 7, 7]
 
 
+def test_between_background_and_foreground_nothing_takes_part():
+    values = [np.nextafter(np.float32(0.3), np.float32(s)) for s in (0, 0.3, 1)] + [np.float32(0.59), np.float32(0.6)]
+    max_overlaps, classes = torch.tensor(np.array(values)), torch.full((5,), 7)
+    expected = [BACKGROUND, IGNORED, IGNORED, IGNORED, 7]
+    assert assign_labels(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3).tolist() == expected
+    rows, _ = RoISampler(fg_thresh=0.6, bg_thresh_hi=0.3)(max_overlaps, classes)
+    assert rows.tolist() == [4, 0]
+
+
 def test_without_a_lower_bound_all_the_rest_is_background():
     labels = assign_labels(torch.tensor([0.0, 0.05, 0.5]), torch.tensor([0, 0, 2]), bg_thresh_lo=0)
     assert labels.tolist() == [BACKGROUND, BACKGROUND, 2]

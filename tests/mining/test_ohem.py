@@ -197,6 +197,31 @@ def test_training_equals_that_with_two_networks(norm, within):
         assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in head.state_dict().items())
 
 
+def apart(count):
+    """Return boxes that do not overlap."""
+    corner = 20.0 * torch.arange(count)[:, None].expand(count, 2)
+    return torch.cat([corner, corner + 10], dim=1)
+
+
+def test_defaults_are_those_of_the_paper():
+    loss = torch.arange(100.0)
+    assert select_hard_rois(loss, apart(100)).tolist() == list(range(99, 35, -1))
+    # IoU 0.71, 0.69 and 0.21 with the first.
+    boxes = torch.tensor([[0.0, 0, 100, 100], [0, 0, 100, 71], [0, 0, 100, 69], [0, 65, 100, 165]])
+    everything = [boxes, apart(100)]
+    labels = [torch.arange(len(one)) for one in everything]  # all different, which would suppress nothing
+    losses = torch.cat([torch.tensor([9.0, 8, 7, 6]), loss])
+    starts = [0, 4]
+
+    def loss_per_roi(rows):
+        return losses[torch.cat([row + start for row, start in zip(rows, starts, strict=True)])]
+
+    mean, hard = OnlineHardExampleMiner()(nn.Identity(), loss_per_roi, everything, labels)
+    assert [row.tolist() for row in hard.rows] == [[0, 2, 3], list(range(99, 35, -1))]
+    # Few RoIs are not made up for by other images, and the mean is over those that there are.
+    assert float(mean) == pytest.approx((9 + 7 + 6 + sum(range(36, 100))) / 67)
+
+
 def read_only_and_trained_loss(mode):
     """Return the loss of the RoIs taken, in the first pass and in the second."""
     torch.manual_seed(0)

@@ -121,7 +121,8 @@ def test_nothing_to_learn_is_a_zero_with_gradient():
 def test_bad_input():
     with pytest.raises(InputError, match=r"\(2, 3\) and labels \(2, 4\)"):
         select_hard_negatives(torch.zeros(2, 3), torch.zeros(2, 4))
-    with pytest.raises(InputError, match="must not be negative"):
-        HardNegativeRatioLoss(ratio=-1)
+    for wrong in ({"ratio": -1}, {"ratio": float("inf")}, {"ratio": float("nan")}, {"min_negatives": -1}):
+        with pytest.raises(InputError, match="must be finite and not negative"):
+            HardNegativeRatioLoss(**wrong)
     with pytest.raises(InputError, match="anchors, classes"):
         HardNegativeRatioLoss()(torch.zeros(2, 3), torch.zeros(2, 3))
