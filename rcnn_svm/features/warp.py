@@ -208,44 +208,64 @@ def _sample(image, x_low, x_high, x_weight, x_valid, y_low, y_high, y_weight, y_
     count, size = x_low.shape
     pixels = image.reshape(len(image), -1)  # (H, W * 3)
     length = pixels.shape[1]
-    blended = np.empty(length, np.float32)
+    line = np.empty(length, np.float32)
     scales, shifts = np.empty(length, np.float32), np.empty(length, np.float32)
     for i in range(length):
         scales[i], shifts[i] = scale[i % 3], shift[i % 3]
     left, right = np.empty(size, np.uint32), np.empty(size, np.uint32)
-    one, two, three = np.uint32(1), np.uint32(2), np.uint32(3)
+    resized = np.empty((size, 3, size), np.float32)
     for n in range(count):
         columns = np.flatnonzero(x_valid[n])  # of the crop, that show the image: an interval
-        if len(columns) == 0:
+        rows = np.flatnonzero(y_valid[n])
+        if len(columns) == 0 or len(rows) == 0:
             out[n] = 0
             continue
         begin, end = columns[0], columns[-1] + 1
+        out[n, :, : rows[0]] = 0
+        out[n, :, rows[-1] + 1 :] = 0
         for column in range(size):
             left[column] = 3 * x_low[n, column]
             right[column] = 3 * x_high[n, column]
-        first, last = left[begin], right[end - 1] + three
-        u = x_weight[n]
-        for row in range(size):
-            if not y_valid[n, row]:
-                out[n, :, row] = 0
-                continue
-            # Rows first, and normalised: neighbouring values, many in one instruction.
-            upper = pixels[y_low[n, row], first:last]
-            lower = pixels[y_high[n, row], first:last]
-            between, factor, offset = blended[first:last], scales[first:last], shifts[first:last]
-            v = y_weight[n, row]
-            for i in range(len(between)):
-                top = np.float32(upper[i])
-                between[i] = (top + v * (np.float32(lower[i]) - top)) * factor[i] + offset[i]
-            red, green, blue = out[n, 0, row], out[n, 1, row], out[n, 2, row]
-            for line in (red, green, blue):
-                line[:begin] = 0
-                line[end:] = 0
-            for column in range(begin, end):
-                a, b, w = left[column], right[column], u[column]
-                red[column] = blended[a] + w * (blended[b] - blended[a])
-                green[column] = blended[a + one] + w * (blended[b + one] - blended[a + one])
-                blue[column] = blended[a + two] + w * (blended[b + two] - blended[a + two])
+        first, last = left[begin], right[end - 1] + np.uint32(3)
+        factor, offset = scales[first:last], shifts[first:last]
+        top, bottom = y_low[n, rows[0]], y_high[n, rows[-1]]
+        # Along the columns is the slow part: it is done for the rows of the image or of the crop, whichever are fewer.
+        if bottom - top + 1 < len(rows):
+            for y in range(top, bottom + 1):
+                source, between = pixels[y, first:last], line[first:last]
+                for i in range(len(between)):
+                    between[i] = np.float32(source[i]) * factor[i] + offset[i]
+                _resize_line(line, left, right, x_weight[n], begin, end, resized[y - top])
+            for row in rows:
+                v = y_weight[n, row]
+                for channel in range(3):
+                    upper, lower = resized[y_low[n, row] - top, channel], resized[y_high[n, row] - top, channel]
+                    target = out[n, channel, row]
+                    for column in range(size):
+                        target[column] = upper[column] + v * (lower[column] - upper[column])
+        else:
+            for row in rows:
+                upper, lower = pixels[y_low[n, row], first:last], pixels[y_high[n, row], first:last]
+                between, v = line[first:last], y_weight[n, row]
+                for i in range(len(between)):
+                    value = np.float32(upper[i])
+                    between[i] = (value + v * (np.float32(lower[i]) - value)) * factor[i] + offset[i]
+                _resize_line(line, left, right, x_weight[n], begin, end, out[n, :, row])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _resize_line(line, left, right, weight, begin, end, out):
+    """Sample columns `begin` to `end` of a line of (W * 3) pixels into (3, S), with zeros beyond them."""
+    one, two = np.uint32(1), np.uint32(2)
+    red, green, blue = out[0], out[1], out[2]
+    for channel in (red, green, blue):
+        channel[:begin] = 0
+        channel[end:] = 0
+    for column in range(begin, end):
+        a, b, w = left[column], right[column], weight[column]
+        red[column] = line[a] + w * (line[b] - line[a])
+        green[column] = line[a + one] + w * (line[b + one] - line[a + one])
+        blue[column] = line[a + two] + w * (line[b + two] - line[a + two])
 
 
 def sample_crops_torch(
