@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import queue
 import sys
 import tempfile
 import threading
@@ -38,7 +37,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.features import extract
 from rcnn_svm.features.backbones import LITE0, RANDOM, Backbone, load_backbone
 from rcnn_svm.features.extract import FeatureExtractor, extract_database
-from rcnn_svm.features.runtime import Runtime, cpu_batch_size, make_runtime, to_onnx
+from rcnn_svm.features.runtime import OpenVinoRuntime, Runtime, cpu_batch_size, make_runtime
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.proposals.store import ProposalSet
@@ -46,6 +45,7 @@ from rcnn_svm.reports.tables import text_table
 
 CROP_SIZES = {"lite0": 128, "alexnet": 227}
 REFERENCE = "torch eager, channels-last"
+PARTS = ("decode", "warp", "network", "write")
 Features = np.ndarray
 Network = Callable[[np.ndarray], Features]
 
@@ -127,30 +127,9 @@ def cpu_variants(backbone: Backbone, batch_size: int, compiled: bool) -> Iterato
         "onnxruntime",
         lambda: Variant.of_runtime(make_runtime(backbone, "onnxruntime", "cpu"), "onnxruntime", batch_size),
     )
-    yield "openvino", lambda: openvino_variant(backbone, "openvino", batch_size, "f32")
-    yield "openvino, bfloat16", lambda: openvino_variant(backbone, "openvino, bfloat16", batch_size, "bf16")
-
-
-def openvino_variant(backbone: Backbone, name: str, batch_size: int, precision: str) -> Variant:
-    """Return OpenVINO with a stream on each core, which it calculates in `f32` or `bf16`."""
-    import openvino
-
-    core, workers = openvino.Core(), cpu_count()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise InputError("this processor has no bfloat16 arithmetic")
-    options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers}
-    model = core.compile_model(core.read_model(to_onnx(backbone)), "CPU", options)
-    idle: queue.SimpleQueue = queue.SimpleQueue()
-    for _ in range(workers):
-        idle.put(model.create_infer_request())
-
-    def run(crops: np.ndarray) -> Features:
-        request = idle.get()
-        features = request.infer([crops], share_inputs=True)[0]
-        idle.put(request)
-        return features
-
-    return Variant(name, run, workers, batch_size)
+    yield "openvino", lambda: Variant.of_runtime(OpenVinoRuntime(backbone), "openvino", batch_size)
+    name = "openvino, bfloat16"
+    yield name, lambda: Variant.of_runtime(OpenVinoRuntime(backbone, precision="bf16"), name, batch_size)
 
 
 def gpu_variants(backbone: Backbone, batch_size: int, compiled: bool) -> Iterator[tuple[str, Callable[[], Variant]]]:
@@ -313,37 +292,56 @@ def stage_rate(
 def stage_tables(
     backbone: Backbone, device: str, database: ImageDatabase, proposals: ProposalSet, crops: np.ndarray, rounds: int
 ) -> str:
-    """Return the table of the whole stage over the bare network in every fast runtime, and that of the parts."""
-    runtime = make_runtime(backbone, device=device)
-    networks = [Variant.of_runtime(runtime, runtime.kind, runtime.batch_size)]
+    """Return the table of the whole stage over the bare network, in every fast runtime, and that of its parts."""
+    runtimes = [make_runtime(backbone, device=device)]
     if device == "cpu":
-        with suppress(ImportError):
-            networks.append(openvino_variant(backbone, "openvino", runtime.batch_size, "f32"))
+        with suppress(InputError):
+            runtimes.append(make_runtime(backbone, "openvino", device))
+    networks = [Variant.of_runtime(runtime, runtime.kind, runtime.batch_size) for runtime in runtimes]
     ready = torch.from_numpy(crops).to("cuda") if device == "cuda" else crops
-    clock, wall = Clock(), 0.0
-    stage, bare = [], {network.name: [] for network in networks}
-    stage_rate(backbone, runtime, Clock(), database.subset(database.image_ids[:1]), proposals)
+    clocks, wall = [Clock() for _ in runtimes], np.zeros(len(runtimes))
+    bare, stage = np.zeros((rounds, len(runtimes))), np.zeros((rounds, len(runtimes)))
+    for runtime in runtimes:
+        stage_rate(backbone, runtime, Clock(), database.subset(database.image_ids[:1]), proposals)
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        before = [bare_rate(network, ready) for network in networks]
-        rate, seconds = stage_rate(backbone, runtime, clock, database, proposals)
-        after = [bare_rate(network, ready) for network in networks]
-        stage.append(rate)
-        wall += seconds
-        for network, first, second in zip(networks, before, after, strict=True):
-            bare[network.name].append((first + second) / 2)
+        for r, (runtime, network, clock) in enumerate(zip(runtimes, networks, clocks, strict=True)):
+            before = bare_rate(network, ready)
+            stage[number, r], seconds = stage_rate(backbone, runtime, clock, database, proposals)
+            bare[number, r] = (before + bare_rate(network, ready)) / 2
+            wall[r] += seconds
+    fastest = bare[:, np.median(bare, axis=0).argmax(), None]
     rows = []
-    for name, rates in bare.items():
-        ratios = np.array(stage) / rates
-        figures = [f"{np.median(rates):.0f}", f"{np.median(stage):.0f}", f"{np.median(ratios):.3f}"]
-        rows.append([name, *figures, f"{ratios.min():.3f} to {ratios.max():.3f}"])
-    parts = [[part, f"{seconds / wall:.3f}"] for part, seconds in clock.seconds.items()]
+    for r, runtime in enumerate(runtimes):
+        own = stage[:, r] / bare[:, r]
+        rows.append(
+            [
+                runtime.kind,
+                f"{np.median(bare[:, r]):.0f}",
+                f"{np.median(stage[:, r]):.0f}",
+                f"{np.median(own):.3f}",
+                f"{own.min():.3f} to {own.max():.3f}",
+                f"{np.median(stage[:, r, None] / fastest):.3f}",
+                *(f"{clocks[r].seconds[part] / wall[r]:.3f}" for part in PARTS),
+            ]
+        )
+    header = (
+        "runtime",
+        "bare, crops/s",
+        "stage, crops/s",
+        "stage / bare",
+        "over the rounds",
+        "stage / fastest bare",
+        *PARTS,
+    )
+    notes = [
+        f"{runtime.kind}: {runtime.workers} workers, batches of {runtime.batch_size} crops" for runtime in runtimes
+    ]
     return "\n".join(
         [
-            text_table(("bare network", "its crops/s", "stage crops/s", "stage / bare", "over the rounds"), rows),
-            f"the stage runs {runtime.kind} with {runtime.workers} workers and batches of {runtime.batch_size} crops",
-            "",
-            text_table(("part", "seconds in it, of all threads, per second of the stage"), parts),
+            text_table(header, rows),
+            f"{', '.join(PARTS)}: seconds in it, of all threads, per second of the stage",
+            *notes,
         ]
     )
 

@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     network.add_argument(
         "--runtime",
-        choices=("auto", "torch", "onnxruntime"),
+        choices=("auto", "torch", "onnxruntime", "openvino"),
         default="auto",
-        help="default: torch on a GPU, onnxruntime on a CPU; the features are the same",
+        help="default: torch on a GPU, onnxruntime on a CPU; openvino is an extra; the features are the same",
     )
     network.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: one per core)")
     network.add_argument(

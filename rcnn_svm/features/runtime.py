@@ -1,6 +1,7 @@
 """What runs the network: a batch of crops in, features out.
 
-Torch is the reference and runs on a GPU; on a CPU, ONNX Runtime gives the same numbers several times sooner.
+Torch is the reference and runs on a GPU; on a CPU, ONNX Runtime and OpenVINO give the same numbers several times
+sooner; which of the two is faster depends on network and processor.
 `benchmarks/extraction.py` measures them and others side by side.
 
 On a CPU every thread runs a batch of its own from beginning to end: threads that share a batch wait for each other
@@ -10,6 +11,7 @@ at every layer, and the next crops would have to be warped by a thread that the 
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from typing import Protocol
 
@@ -21,7 +23,7 @@ from joblib import cpu_count
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone
 
-KINDS = ("auto", "torch", "onnxruntime")
+KINDS = ("auto", "torch", "onnxruntime", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
 # Enough work to hide what launching the kernels costs.
 GPU_BATCH_SIZE = 256
@@ -110,6 +112,54 @@ class OnnxRuntime:
         return self._session.run(None, {"crops": crops})[0]
 
 
+class OpenVinoRuntime:
+    """Run a backbone with OpenVINO on the CPU, which is an extra of the package.
+
+    Args:
+        backbone: the network, converted in memory.
+        threads: CPU threads; one per core where None.
+        precision: what it calculates in, `f32`, or `bf16` where the processor can.
+
+    Raises:
+        InputError: the package is not installed, or the processor cannot calculate so.
+    """
+
+    kind = "openvino"
+    device = torch.device("cpu")
+
+    def __init__(self, backbone: Backbone, threads: int | None = None, precision: str = "f32"):
+        try:
+            import openvino
+        except ImportError as error:
+            raise InputError(
+                "the openvino runtime needs the package of this name: pip install 'rcnn-svm[openvino]'"
+            ) from error
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("this processor has no bfloat16 arithmetic; use float32")
+        self.workers = threads or cpu_count()
+        self.batch_size = cpu_batch_size(backbone)
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": self.workers,
+            "INFERENCE_NUM_THREADS": self.workers,
+        }
+        self._model = core.compile_model(core.read_model(to_onnx(backbone)), "CPU", options)
+        self._local = threading.local()
+
+    def begin_worker(self) -> None:
+        """Do nothing: a thread gets its request with its first batch."""
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._model.create_infer_request()
+        return self._local.request.infer([crops], share_inputs=True)[0]
+
+
+CPU_RUNTIMES = {runtime.kind: runtime for runtime in (OnnxRuntime, OpenVinoRuntime)}
+
+
 def find_device(device: str = "auto") -> torch.device:
     """Return where to compute: `cpu`, `cuda`, or for `auto` a GPU where there is one.
 
@@ -129,20 +179,23 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
 
     Args:
         backbone: the network.
-        kind: `torch`, `onnxruntime`, or `auto`: torch on a GPU, ONNX Runtime on a CPU.
+        kind: `torch`, `onnxruntime`, `openvino`, or `auto`: torch on a GPU, ONNX Runtime on a CPU.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
         threads: CPU threads; one per core where None.
 
     Raises:
-        InputError: an unknown kind or device, no GPU here, or a network that cannot be converted.
+        InputError: an unknown kind or device, no GPU here, a network that cannot be converted, or OpenVINO is not
+            installed.
     """
     if kind not in KINDS:
         raise InputError(f"runtime {kind!r} is unknown; expected one of {', '.join(KINDS)}")
     found = find_device(device)
-    if kind == "onnxruntime" and device == "cuda":
-        raise InputError("the onnxruntime runtime is for the CPU; use --runtime torch with --device cuda")
-    if kind == "onnxruntime" or (kind == "auto" and found.type == "cpu"):
-        return OnnxRuntime(backbone, threads)
+    if kind in CPU_RUNTIMES and device == "cuda":
+        raise InputError(f"the {kind} runtime is for the CPU; use --runtime torch with --device cuda")
+    if kind == "auto" and found.type == "cpu":
+        kind = "onnxruntime"
+    if kind in CPU_RUNTIMES:
+        return CPU_RUNTIMES[kind](backbone, threads)
     return TorchRuntime(backbone, found, threads)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from rcnn_svm.cache.derived import DerivedFeatures
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
@@ -44,9 +45,9 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
     return mean
 
 
-def _norms(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the L2 norms, (n,) float64, of some rows of (N, D) float32 or float16, which are read where they lie."""
-    if features.dtype == np.float32:
+def _norms(features: np.ndarray | DerivedFeatures, rows: np.ndarray) -> np.ndarray:
+    """Return the L2 norms, (n,) float64, of some rows of (N, D) features, read where they lie if they are float32."""
+    if isinstance(features, np.ndarray) and features.dtype == np.float32:
         return _row_norms(features, rows)
     return _row_norms(as_float32(features[rows]), np.arange(len(rows)))
 

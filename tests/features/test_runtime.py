@@ -1,6 +1,8 @@
 """Every runtime gives torch eager's numbers."""
 
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,16 +14,19 @@ from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.runtime import make_runtime
 
 
+@pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("name", "layer", "weights", "crop_size"),
     [("lite0", None, None, 64), ("alexnet", "fc7", "random", 80), ("alexnet", "pool5", "random", 80)],
 )
-def test_onnxruntime_equals_torch(name, layer, weights, crop_size):
+def test_runtimes_of_the_cpu_equal_torch(name, layer, weights, crop_size, kind):
+    if kind == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is an extra")
     backbone = load_backbone(name, layer, weights, crop_size=crop_size)
     crops = np.random.default_rng(0).normal(size=(5, 3, crop_size, crop_size)).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the exporter's talk must not reach the user
-        fast = make_runtime(backbone, "onnxruntime", threads=1)
+        fast = make_runtime(backbone, kind, threads=1)
     with torch.inference_mode():
         expected = backbone.module(torch.from_numpy(crops)).numpy()
     assert np.abs(expected).mean() > 1e-3
@@ -29,6 +34,10 @@ def test_onnxruntime_equals_torch(name, layer, weights, crop_size):
         features = fast(crops[:count])
         assert features.dtype == np.float32
         np.testing.assert_allclose(features, expected[:count], rtol=1e-3, atol=2e-5)
+    with ThreadPoolExecutor(3) as pool:  # threads do not take each other's features
+        batches = [crops[i : i + 1] for i in range(5)] * 4
+        features = np.concatenate(list(pool.map(fast, batches)))
+    np.testing.assert_allclose(features, np.concatenate([expected] * 4), rtol=1e-3, atol=2e-5)
     np.testing.assert_allclose(make_runtime(backbone, "torch", "cpu")(crops), expected, rtol=1e-3, atol=2e-5)
 
 
@@ -51,6 +60,12 @@ def test_number_of_workers_is_the_number_of_threads():
 def test_refuses_the_unknown(options):
     with pytest.raises(InputError, match="unknown"):
         make_runtime(load_backbone("lite0", crop_size=32), **options)
+
+
+def test_openvino_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"pip install 'rcnn-svm\[openvino\]'"):
+        make_runtime(load_backbone("lite0", crop_size=32), "openvino")
 
 
 def test_onnxruntime_stays_on_the_cpu(monkeypatch):
