@@ -52,7 +52,7 @@ class CachePlan:
     settings: dict[str, Any]
     sources: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits that differ between any two caches whose shards must not be mixed."""
         return fingerprint(self._identity())

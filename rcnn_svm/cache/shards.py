@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
+import math
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +18,7 @@ import numpy as np
 
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, open_h5, read_settings
+from rcnn_svm.files import create_h5, open_h5, read_settings, reading
 
 KIND = "feature shard"
 SCHEMA = 1
@@ -152,31 +155,71 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
         MixedCacheError: it is another shard, or one of a cache made with other settings.
         InputError: the file is missing or damaged.
     """
-    with open_h5(path, KIND, SCHEMA) as handle:
-        owner = read_settings(handle)
-        if owner != identity:
-            raise MixedCacheError(
-                f"{path} is {_describe(owner)}, its folder and name say {_describe(identity)}; caches of different "
-                "backbones, settings or image sets cannot be mixed, so move it back where it belongs"
-            )
+    layout = _read_layout(path, _version(path))
+    owner = json.loads(layout.owner)
+    if owner != identity:
+        raise MixedCacheError(
+            f"{path} is {_describe(owner)}, its folder and name say {_describe(identity)}; caches of different "
+            "backbones, settings or image sets cannot be mixed, so move it back where it belongs"
+        )
+    with reading(path):
         with open(path, "rb") as stream:
             mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         mapped = np.frombuffer(mapping, np.uint8)
-        names = [field.name for field in fields(ShardArrays)]
-        arrays = ShardArrays(**{name: _view(handle[name], mapped) for name in names})
-        return Shard(arrays, str(handle.attrs["checksum"]), tuple(handle["sources"].asstr()[()]))
+        arrays = ShardArrays(**{name: place.view(mapped) for name, place in layout.places.items()})
+    return Shard(arrays, layout.checksum, layout.sources)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an array lies in a file; `offset` is None for an empty one, which has no storage."""
+
+    offset: int | None
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def view(self, mapped: np.ndarray) -> np.ndarray:
+        """Return the array as a view of the file's bytes."""
+        if self.offset is None:
+            return np.empty(self.shape, self.dtype)
+        count = math.prod(self.shape) * self.dtype.itemsize
+        return mapped[self.offset : self.offset + count].view(self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """All that HDF5 is needed for to map a shard; `owner` is JSON, the rest as in `Shard`."""
+
+    owner: str
+    checksum: str
+    sources: tuple[str, ...]
+    places: dict[str, _Place]
+
+
+@functools.lru_cache(maxsize=10_000)
+def _read_layout(path: Path, version: tuple[int, ...] | None) -> _Layout:
+    """Read a shard's layout, once for every version of the file: a training goes over all shards several times."""
+    with open_h5(path, KIND, SCHEMA) as handle:
+        places = {
+            field.name: _Place(dataset.id.get_offset(), dataset.dtype, dataset.shape)
+            for field in fields(ShardArrays)
+            for dataset in (handle[field.name],)
+        }
+        sources = tuple(handle["sources"].asstr()[()])
+        return _Layout(json.dumps(read_settings(handle)), str(handle.attrs["checksum"]), sources, places)
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with the file; None where there is none, for those who open it to tell."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _describe(identity: dict[str, Any]) -> str:
     return f"shard {identity.get('shard')} of the cache with fingerprint {identity.get('cache')}"
-
-
-def _view(dataset: h5py.Dataset, mapped: np.ndarray) -> np.ndarray:
-    """Return a contiguous dataset as a view of the mapped file."""
-    offset = dataset.id.get_offset()
-    if offset is None:  # an empty dataset has no storage
-        return dataset[...]
-    return mapped[offset : offset + dataset.nbytes].view(dataset.dtype).reshape(dataset.shape)
 
 
 def as_float32(features: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -5,9 +5,9 @@ w~ = sum_i alpha_i y_i x~_i. Between two trainings of the mining loop few exampl
 those that stay are carried over and the solver starts next to the new optimum.
 
 A round is: descend by coordinates (Hsieh et al., ICML 2008) over the examples that can move, then with those near
-the margin; then, since the bounds that hold at the optimum are known by now, solve for all free variables at once (a
-Newton step, which replaces the long linear tail of coordinate descent); then measure the duality gap over all
-examples. The solver stops on the gap, so what it returns is proven to be that close to the optimum.
+the margin; then, from the second round on, when the bounds that hold at the optimum are known, solve for all free
+variables at once (a Newton step, which replaces the long linear tail of coordinate descent); then measure the duality
+gap over all examples. The solver stops on the gap, so what it returns is proven to be that close to the optimum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import scipy.linalg
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
@@ -26,8 +26,8 @@ MAX_NEWTON = 1500
 RIDGE = 1e-6
 # An example without weight in the solution is set aside once its margin is exceeded by this.
 SLACK = 0.05
-# How far beyond the margin an example may lie to be looked at again before a round ends. New examples turn the
-# weights of a class by some thirty degrees, so that in the first round known scores tell little; later ones are exact.
+# How far beyond the margin an example may lie to be looked at again before the first round ends; a tenth in each that
+# follows. In the first, the weights of a class change by more than half their length, and known scores tell little.
 NEAR = 0.5
 
 
@@ -62,7 +62,7 @@ class DualCoordinateDescent:
         exact = scores is None
         if exact:
             scores = _score(rows, slots, weights, problem.bias_mult)
-        violation, near, rounds, passes = 0.3, NEAR, 0, 0
+        violation, near, rounds, passes = 0.05, NEAR, 0, 0
         while True:
             if exact:
                 loss = losses(problem, weights, scores)
@@ -86,7 +86,8 @@ class DualCoordinateDescent:
                 violation,
                 seed + passes,
             )
-            _newton(problem, alpha, weights)
+            if rounds:
+                _newton(problem, alpha, weights)
             scores, exact = _score(rows, slots, weights, problem.bias_mult), True
             violation, near = 0.1 * violation, 0.1 * near
             rounds += 1
@@ -112,11 +113,11 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
     residual = 1.0 - sign * _score(problem.rows, slots, weights, problem.bias_mult)
     start = alpha[free]
     while len(inside):
-        try:
-            factor = scipy.linalg.cho_factor(gram[np.ix_(inside, inside)], lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
+        # The bare routines: what is around them in SciPy takes as long for matrices this small.
+        factor, failed = dpotrf(gram[np.ix_(inside, inside)], lower=1, overwrite_a=1)
+        if failed:
             return
-        step = scipy.linalg.cho_solve(factor, residual[inside], check_finite=False)
+        step, _ = dpotrs(factor, residual[inside], lower=1)
         current, bound = alpha[free[inside]], upper[free[inside]]
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(step > 0, (bound - current) / step, np.where(step < 0, -current / step, np.inf))
