@@ -292,7 +292,7 @@ def stage_rate(
 def stage_tables(
     backbone: Backbone, device: str, database: ImageDatabase, proposals: ProposalSet, crops: np.ndarray, rounds: int
 ) -> str:
-    """Return the table of the whole stage over the bare network, in every fast runtime, and that of its parts."""
+    """Return the table of the whole stage and its parts over the bare network, in every fast runtime."""
     runtimes = [make_runtime(backbone, device=device)]
     if device == "cpu":
         with suppress(InputError):

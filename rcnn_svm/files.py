@@ -169,6 +169,16 @@ def create_h5(
         yield handle
 
 
+def require_file(path: Path) -> None:
+    """Check that an artefact is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run the stage that writes it or correct the path")
+
+
 @contextlib.contextmanager
 def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.File]:
     """Yield an artefact opened for reading after checking that it is one.
@@ -177,8 +187,7 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
         InputError: the file is missing, truncated, not HDF5, of another kind or of another schema.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the stage that writes it or correct the path")
+    require_file(path)
     try:
         handle = h5py.File(path, "r")
     except OSError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, open_h5, read_settings, reading
+from rcnn_svm.files import create_h5, open_h5, read_settings, reading, require_file
 
 KIND = "feature shard"
 SCHEMA = 1
@@ -155,16 +155,16 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
         MixedCacheError: it is another shard, or one of a cache made with other settings.
         InputError: the file is missing or damaged.
     """
-    layout = _read_layout(path, _version(path))
-    owner = json.loads(layout.owner)
-    if owner != identity:
-        raise MixedCacheError(
-            f"{path} is {_describe(owner)}, its folder and name say {_describe(identity)}; caches of different "
-            "backbones, settings or image sets cannot be mixed, so move it back where it belongs"
-        )
-    with reading(path):
-        with open(path, "rb") as stream:
-            mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    require_file(path)
+    with reading(path), open(path, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        layout = _read_layout(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+        if layout.owner != identity:
+            raise MixedCacheError(
+                f"{path} is {_describe(layout.owner)}, its folder and name say {_describe(identity)}; caches of "
+                "different backbones, settings or image sets cannot be mixed, so move it back where it belongs"
+            )
+        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         mapped = np.frombuffer(mapping, np.uint8)
         arrays = ShardArrays(**{name: place.view(mapped) for name, place in layout.places.items()})
     return Shard(arrays, layout.checksum, layout.sources)
@@ -188,34 +188,29 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Layout:
-    """All that HDF5 is needed for to map a shard; `owner` is JSON, the rest as in `Shard`."""
+    """All that HDF5 is needed for to map a shard; `owner` is its identity, the rest as in `Shard`."""
 
-    owner: str
+    owner: dict[str, Any]
     checksum: str
     sources: tuple[str, ...]
     places: dict[str, _Place]
 
 
 @functools.lru_cache(maxsize=10_000)
-def _read_layout(path: Path, version: tuple[int, ...] | None) -> _Layout:
+def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
     """Read a shard's layout, once for every version of the file: a training goes over all shards several times."""
     with open_h5(path, KIND, SCHEMA) as handle:
-        places = {
-            field.name: _Place(dataset.id.get_offset(), dataset.dtype, dataset.shape)
-            for field in fields(ShardArrays)
-            for dataset in (handle[field.name],)
-        }
+        places = {}
+        for field in fields(ShardArrays):
+            dataset = handle[field.name]
+            places[field.name] = _Place(dataset.id.get_offset(), dataset.dtype, dataset.shape)
+            if places[field.name].offset is None and dataset.size:
+                raise InputError(
+                    f"{path} does not hold its {field.name} in one piece, as it was written (was it compressed?); "
+                    "delete it and run the stage that writes it again"
+                )
         sources = tuple(handle["sources"].asstr()[()])
-        return _Layout(json.dumps(read_settings(handle)), str(handle.attrs["checksum"]), sources, places)
-
-
-def _version(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with the file; None where there is none, for those who open it to tell."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        return _Layout(read_settings(handle), str(handle.attrs["checksum"]), sources, places)
 
 
 def _describe(identity: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ at every layer, and the next crops would have to be warped by a thread that the 
 from __future__ import annotations
 
 import io
-import threading
+import queue
 import warnings
 from typing import Protocol
 
@@ -144,17 +144,21 @@ class OpenVinoRuntime:
             "NUM_STREAMS": self.workers,
             "INFERENCE_NUM_THREADS": self.workers,
         }
-        self._model = core.compile_model(core.read_model(to_onnx(backbone)), "CPU", options)
-        self._local = threading.local()
+        model = core.compile_model(core.read_model(to_onnx(backbone)), "CPU", options)
+        self._idle: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(self.workers):
+            self._idle.put(model.create_infer_request())
 
     def begin_worker(self) -> None:
-        """Do nothing: a thread gets its request with its first batch."""
+        """Do nothing: a thread takes an idle request for every batch."""
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
-        if not hasattr(self._local, "request"):
-            self._local.request = self._model.create_infer_request()
-        return self._local.request.infer([crops], share_inputs=True)[0]
+        request = self._idle.get()
+        try:
+            return request.infer([crops], share_inputs=True)[0]
+        finally:
+            self._idle.put(request)
 
 
 CPU_RUNTIMES = {runtime.kind: runtime for runtime in (OnnxRuntime, OpenVinoRuntime)}
@@ -234,7 +238,7 @@ def to_onnx(backbone: Backbone) -> bytes:
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             raise InputError(
-                f"backbone {backbone.settings['name']} cannot be converted for onnxruntime "
+                f"backbone {backbone.settings['name']} cannot be converted to ONNX "
                 f"({str(error).splitlines()[0]}); use --runtime torch"
             ) from error
     return stream.getvalue()

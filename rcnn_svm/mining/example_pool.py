@@ -116,9 +116,9 @@ def _copy_scaled(features, indices, scale, rows, norms, slots):
     """Copy rows times `scale` into places, with their squared norms."""
     for i in range(len(indices)):
         source, target = features[indices[i]], rows[slots[i]]
-        norm = 0.0
+        norm = np.float32(0)  # the solver's steps need no more precision
         for d in range(len(source)):
             value = source[d] * scale
             target[d] = value
-            norm += np.float64(value) * np.float64(value)
+            norm += value * value
         norms[slots[i]] = norm

@@ -1,7 +1,7 @@
 """Scores of many regions by few detectors: the product that reads every feature.
 
-A matrix product as libraries have it is made for square matrices; of this one, tall and 10 or 20 columns wide, they
-use a third to a half of what the processor can do (`benchmarks/mining.py` prints both). Here four regions and five
+A matrix product as libraries have it is made for square matrices, and slow for one this tall and 10 or 20 columns wide
+(`benchmarks/mining.py` prints both: a bare pass, which is numpy's, and the time for scores). Here four regions and five
 detectors are multiplied at once, so that every number read is used several times while it is in a register.
 """
 

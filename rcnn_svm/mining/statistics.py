@@ -12,6 +12,8 @@ from rcnn_svm.errors import InputError
 
 MAX_IMAGES = 200
 MAX_ROWS = 200
+# Beyond these, a factor that brings the features to a common length leaves single precision.
+SMALLEST, LARGEST = 1e-15, 1e15
 
 
 def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
@@ -37,10 +39,10 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
             if image in drawn:
                 norms.append(_norms(arrays.features, arrays.image_start[image - first_image] + drawn[image]))
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
-    if not 0 < mean < np.inf:
+    if not SMALLEST < mean < LARGEST:
         raise InputError(
             f"the features of {cache.name} have a mean norm of {mean} over {sum(map(len, norms))} sampled rows; "
-            "they must be finite and not all zero, so extract them again"
+            "it must be a number that single precision can scale, so extract them again"
         )
     return mean
 

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
 
 from rcnn_svm.files import atomic_path
 from rcnn_svm.reports.heads import interval_means, tidy_axis
@@ -96,6 +97,10 @@ def comparison_figure(histories: Mapping[str, Sequence[dict[str, np.ndarray]]]) 
             axis.fill_between(steps, loss.min(axis=0), loss.max(axis=0), color=color, alpha=0.2, linewidth=0)
     tidy_axis(left, "classification loss of the RoIs taken")
     tidy_axis(right, "classification loss of all RoIs of the same images")
+    # The untrained head's loss is thirty times that of the end, where the methods differ.
+    right.set(yscale="log", ylim=(None, None))
+    right.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
+    right.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     right.legend(frameon=False, fontsize=8)
     return figure
 

@@ -116,7 +116,7 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
         # The bare routines: what is around them in SciPy takes as long for matrices this small.
         factor, failed = dpotrf(gram[np.ix_(inside, inside)], lower=1, overwrite_a=1)
         if failed:
-            return
+            break
         step, _ = dpotrs(factor, residual[inside], lower=1)
         current, bound = alpha[free[inside]], upper[free[inside]]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -186,8 +186,9 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, r
 
     It goes over the examples in `movable` first, of which those that sit firmly at a bound are set aside, at the lower
     one sooner than in liblinear: most hard negatives are no support vectors after all. Once these are done, those in
-    `resting` join, and of those that were set aside the ones within `near` of the margin, as the weights have moved
-    since they were looked at. It saves most of the passes over every example that the caller would need to find them.
+    `resting` join, and those that were set aside at the upper bound or within `near` of the margin, as the weights
+    have moved since they were looked at. It saves most of the passes over every example that the caller would need to
+    find them.
     Returns the number of passes.
     """
     np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
@@ -197,7 +198,7 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, r
     aside = np.empty(len(active), np.int64)
     aside[: len(resting)] = resting
     num_aside = len(resting)
-    widened = False
+    widened, first_look = False, True
     ahead = np.empty(4)
     last_min = -np.inf
     for passes in range(1, 1001):
@@ -208,8 +209,8 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, r
         first = kept = 0
         steady = False
         while first < count:
-            # Most examples do not move at first: four are scored together until one does.
-            together = 4 if steady and first + 4 <= count else 1
+            # Four are scored together until one moves; all are at the first look, when memory is what takes the time.
+            together = 4 if (steady or first_look) and first + 4 <= count else 1
             if together == 4:
                 a, b, c, d = active[first], active[first + 1], active[first + 2], active[first + 3]
                 _dot_four(rows[slots[a]], rows[slots[b]], rows[slots[c]], rows[slots[d]], weights, bias_mult, ahead)
@@ -242,12 +243,12 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, r
                     alpha[i] = value
                     steady = False
             first += together
-        count = kept
+        count, first_look = kept, False
         last_min = smallest if smallest < 0 else -np.inf
         if largest - smallest <= violation:
             if widened:
                 return passes
-            widened, last_min = True, -np.inf
+            widened, first_look, last_min = True, True, -np.inf
             active[count : count + num_aside] = aside[:num_aside]
             count += num_aside
     return 1000

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 
@@ -149,6 +150,27 @@ def test_resume_writes_only_what_is_missing_or_damaged(tmp_path):
     write_all(tmp_path / "cache")
     assert plan.shard_path(1).read_bytes() == before[1]
     assert FeatureCache.open(tmp_path / "cache").verify() == []
+
+
+def test_a_shard_that_somebody_compressed_is_told_in_one_sentence(tmp_path):
+    write_all(tmp_path)
+    path = tmp_path / "shard-00001.h5"
+    FeatureCache.open(tmp_path)  # its layout is known from now on
+    with h5py.File(path, "r") as source, h5py.File(tmp_path / "packed", "w") as packed:
+        packed.attrs.update(source.attrs)
+        for name, dataset in source.items():
+            packed.create_dataset(name, data=dataset[()], compression="gzip", dtype=dataset.dtype)
+    os.replace(tmp_path / "packed", path)
+    with pytest.raises(InputError, match=r"shard-00001\.h5 does not hold its features in one piece"):
+        FeatureCache.open(tmp_path)
+
+
+def test_a_shard_with_other_settings_than_a_shard_has_is_damaged(tmp_path):
+    write_all(tmp_path)
+    with h5py.File(tmp_path / "shard-00000.h5", "r+") as handle:
+        handle.attrs["settings"] = "[]"
+    with pytest.raises(InputError, match=r"shard-00000\.h5 is damaged"):
+        FeatureCache.open(tmp_path)
 
 
 def test_truncated_shard_is_told_in_one_sentence(tmp_path):

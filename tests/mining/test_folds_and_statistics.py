@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.importers import write_cache
+from rcnn_svm.errors import InputError
 from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.statistics import mean_feature_norm
 
@@ -60,3 +62,16 @@ def test_the_draw_is_seeded():
     features = np.random.default_rng(0).standard_normal((5000, 3))
     cache = cache_of(features, [0, 2500, 5000])
     assert mean_feature_norm(cache, 1) == mean_feature_norm(cache, 1) != mean_feature_norm(cache, 2)
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf, 1e30, 1e-30])
+def test_features_that_cannot_be_scaled_are_refused(value):
+    with pytest.raises(InputError, match="mean norm"):
+        mean_feature_norm(cache_of(np.full((5, 8), value, np.float32), [0, 5]), 0)
+
+
+def test_norms_of_half_precision_are_those_of_single(tmp_path):
+    features = np.random.default_rng(0).random((50, 8)).astype(np.float16).astype(np.float32)
+    write_cache(cache_of(features, [0, 20, 50]), tmp_path, dtype="float16")
+    stored = mean_feature_norm(FeatureCache.open(tmp_path), 0)
+    assert stored == pytest.approx(np.linalg.norm(features.astype(float), axis=1).mean(), rel=1e-6)

@@ -30,8 +30,13 @@ def test_a_score_does_not_depend_on_the_other_regions():
             np.testing.assert_array_equal(score_regions(features[first:last], weights, biases), scores[first:last])
 
 
-def test_takes_every_layout_of_weights():
+def test_takes_every_layout():
     rng = np.random.default_rng(1)
     features, weights = rng.random((5, 8), np.float32), rng.random((8, 3), np.float32)
-    expected = score_regions(features, np.ascontiguousarray(weights.T), np.zeros(3, np.float32))
-    np.testing.assert_array_equal(score_regions(features, weights.T, np.zeros(3, np.float32)), expected)
+    biases = np.zeros(3, np.float32)
+    expected = score_regions(features, np.ascontiguousarray(weights.T), biases)
+    np.testing.assert_array_equal(score_regions(features, weights.T, biases), expected)
+    mapped = features.copy()
+    mapped.flags.writeable = False
+    np.testing.assert_array_equal(score_regions(mapped, weights.T, biases), expected)
+    np.testing.assert_allclose(score_regions(np.asfortranarray(features), weights.T, biases), expected, rtol=1e-5)
