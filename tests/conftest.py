@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,13 @@ def _reference(variable: str, default: Path, what: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"{what} not found at {path}; set {variable} to its folder to run this test")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Let Ctrl-C arrive here and in processes begun here: a shell ignores it for what it runs in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
