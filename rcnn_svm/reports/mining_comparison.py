@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from rcnn_svm.files import atomic_path
 from rcnn_svm.reports.heads import interval_means, tidy_axis
@@ -99,8 +99,9 @@ def comparison_figure(histories: Mapping[str, Sequence[dict[str, np.ndarray]]]) 
     tidy_axis(right, "classification loss of all RoIs of the same images")
     # The untrained head's loss is thirty times that of the end, where the methods differ.
     right.set(yscale="log", ylim=(None, None))
-    right.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
+    right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     right.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    right.yaxis.set_minor_formatter(NullFormatter())
     right.legend(frameon=False, fontsize=8)
     return figure
 
