@@ -220,9 +220,9 @@ class ClassGroup:
         """Return which rows of a block are negatives of a class, (N, k) bool."""
         return block.overlap[:, self.columns] < np.float32(self.miner.neg_overlap)
 
-    def _score(self, features: np.ndarray) -> np.ndarray:
-        """Return (N, k) float32 scores of unscaled features by the present detectors."""
-        return score_regions(features, self.W * self.pool.scale, self.B)
+    def _score(self, features: np.ndarray, classes: slice = slice(None)) -> np.ndarray:
+        """Return (N, k) float32 scores of unscaled features by the present detectors of some of the classes."""
+        return score_regions(features, self.W[classes] * self.pool.scale, self.B[classes])
 
     def _scan_class(
         self,
@@ -265,8 +265,7 @@ class ClassGroup:
             self.train(k, block.epoch, block.images[training])
             with phase(self.seconds, "score"):
                 rest = slice(start[position], None)
-                weights = self.W[k : k + 1] * self.pool.scale
-                scores[rest] = score_regions(block.features[rest], weights, self.B[k : k + 1])[:, 0]
+                scores[rest] = self._score(block.features[rest], slice(k, k + 1))[:, 0]
                 hard[rest] = eligible[rest] & (scores[rest] > np.float32(self.miner.hard_thresh))
                 num_hard[position:] = _per_image(hard, start)[position:]
 

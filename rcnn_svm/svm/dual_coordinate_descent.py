@@ -26,9 +26,10 @@ MAX_NEWTON = 1500
 RIDGE = 1e-6
 # An example without weight in the solution is set aside once its margin is exceeded by this.
 SLACK = 0.05
-# How far beyond the margin an example may lie to be looked at again before the first round ends; a tenth in each that
-# follows. In the first, the weights of a class change by more than half their length, and known scores tell little.
-NEAR = 0.5
+# An example within this many times the violation that a round allows beyond the margin is looked at again before the
+# round ends. That is far in the first: the weights of a class change by more than half their length, and known scores
+# tell little.
+NEAR = 10
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DualCoordinateDescent:
         exact = scores is None
         if exact:
             scores = _score(rows, slots, weights, problem.bias_mult)
-        violation, near, rounds, passes = 0.05, NEAR, 0, 0
+        violation, rounds, passes = 0.05, 0, 0
         while True:
             if exact:
                 loss = losses(problem, weights, scores)
@@ -70,7 +71,7 @@ class DualCoordinateDescent:
                 if loss[3] - dual <= self.tolerance * loss[3] or rounds == self.max_rounds:
                     return SvmSolution(weights, alpha, scores, loss, dual, passes)
             movable = (alpha > 0) | (y * scores < 1)
-            resting = np.flatnonzero(~movable & (y * scores < 1 + near))
+            resting = np.flatnonzero(~movable & (y * scores < 1 + NEAR * violation))
             passes += _descend(
                 rows,
                 slots,
@@ -82,14 +83,13 @@ class DualCoordinateDescent:
                 problem.bias_mult,
                 np.flatnonzero(movable),
                 resting,
-                near,
                 violation,
                 seed + passes,
             )
             if rounds:
                 _newton(problem, alpha, weights)
             scores, exact = _score(rows, slots, weights, problem.bias_mult), True
-            violation, near = 0.1 * violation, 0.1 * near
+            violation *= 0.1
             rounds += 1
 
 
@@ -181,13 +181,13 @@ def _combine(rows, slots, factors, bias_mult):
 
 
 @numba.njit(cache=True, nogil=True)
-def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, resting, near, violation, seed):
+def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, resting, violation, seed):
     """Coordinate descent until no margin is violated by more than `violation`; in place.
 
     It goes over the examples in `movable` first, of which those that sit firmly at a bound are set aside, at the lower
     one sooner than in liblinear: most hard negatives are no support vectors after all. Once these are done, those in
-    `resting` join, and those that were set aside at the upper bound or within `near` of the margin, as the weights
-    have moved since they were looked at. It saves most of the passes over every example that the caller would need to
+    `resting` join, and those that were set aside at the upper bound or near the margin, as the weights have moved since
+    they were looked at. It saves most of the passes over every example that the caller would need to
     find them.
     Returns the number of passes.
     """
@@ -229,7 +229,7 @@ def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, r
                     leaves = gradient < last_min
                     projected = max(gradient, 0.0)
                 if leaves:
-                    if not widened and gradient < near:
+                    if not widened and gradient < NEAR * violation:
                         aside[num_aside] = i
                         num_aside += 1
                     continue
