@@ -4,10 +4,12 @@ The dual of the problem in `problem.py` has one variable per example, 0 <= alpha
 w~ = sum_i alpha_i y_i x~_i. Between two trainings of the mining loop few examples change, so the variables of
 those that stay are carried over and the solver starts next to the new optimum.
 
-A round is: descend by coordinates (Hsieh et al., ICML 2008) over the examples that can move, then with those near
-the margin; then, from the second round on, when the bounds that hold at the optimum are known, solve for all free
-variables at once (a Newton step, which replaces the long linear tail of coordinate descent); then measure the duality
-gap over all examples. The solver stops on the gap, so what it returns is proven to be that close to the optimum.
+Training time is memory traffic: a cache has thousands of examples of kilobytes each, of which a hundred or two have
+weight in the solution. So a round is: choose the examples that matter by their scores; descend by coordinates (Hsieh et
+al., ICML 2008) over these only, while they stay in the processor's cache; from the third round on, when the bounds that
+hold at the optimum are known, solve for all free variables at once (a Newton step, which replaces the long linear tail
+of coordinate descent); then score all examples, which tells the duality gap and what matters in the next round. The
+solver stops on the gap, so what it returns is proven to be that close to the optimum.
 """
 
 from __future__ import annotations
@@ -20,16 +22,22 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
+# A warm start moves the weights by more than half their length, so known scores tell little: these many of the
+# examples that violate their margin most, beside those with weight, are enough to begin with, and a rough solution.
+HARDEST = 250
+FIRST_VIOLATION = 0.3
+# What a round that starts from exact scores leaves, divided by ten from one to the next.
+VIOLATION = 0.05
+# Examples this far outside the margin take part in a round, or 10 times the violation it leaves if that is less.
+NEAR = 0.05
 # Beyond this many free variables one factorisation costs more than the descent it replaces.
 MAX_NEWTON = 1500
 # Relative to the diagonal.
 RIDGE = 1e-6
 # An example without weight in the solution is set aside once its margin is exceeded by this.
-SLACK = 0.05
-# An example within this many times the violation that a round allows beyond the margin is looked at again before the
-# round ends. That is far in the first: the weights of a class change by more than half their length, and known scores
-# tell little.
-NEAR = 10
+SLACK = 0.02
+# Scores in single precision are good enough to leave this violation.
+MIN_SINGLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,34 +71,36 @@ class DualCoordinateDescent:
         exact = scores is None
         if exact:
             scores = _score(rows, slots, weights, problem.bias_mult)
-        violation, rounds, passes = 0.05, 0, 0
+        violation, rounds, passes = VIOLATION, 0, 0
         while True:
             if exact:
                 loss = losses(problem, weights, scores)
                 dual = float(alpha.sum()) - loss[2]
                 if loss[3] - dual <= self.tolerance * loss[3] or rounds == self.max_rounds:
                     return SvmSolution(weights, alpha, scores, loss, dual, passes)
-            movable = (alpha > 0) | (y * scores < 1)
-            resting = np.flatnonzero(~movable & (y * scores < 1 + NEAR * violation))
-            passes += _descend(
-                rows,
-                slots,
-                y,
-                upper,
-                norms,
-                alpha,
-                weights,
-                problem.bias_mult,
-                np.flatnonzero(movable),
-                resting,
-                violation,
-                seed + passes,
-            )
-            if rounds:
+                near = min(NEAR, 10 * violation)
+                working, allowed = np.flatnonzero((alpha > 0) | (y * scores < 1 + near)), violation
+                violation *= 0.1
+            else:
+                working, allowed = _hardest(alpha, y * scores), FIRST_VIOLATION
+            single = allowed > MIN_SINGLE
+            moving = weights.astype(np.float32) if single else weights
+            bias = moving.dtype.type(problem.bias_mult)
+            passes += _descend(rows, slots, y, upper, norms, alpha, moving, bias, working, allowed, seed + passes)
+            if single:
+                weights = _combine(rows, slots, alpha * y, problem.bias_mult)
+            if allowed < VIOLATION:
                 _newton(problem, alpha, weights)
             scores, exact = _score(rows, slots, weights, problem.bias_mult), True
-            violation *= 0.1
             rounds += 1
+
+
+def _hardest(alpha: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return the examples with weight, and those without that violate their margin most."""
+    violating = np.flatnonzero((alpha == 0) & (margins < 1))
+    if len(violating) > HARDEST:
+        violating = violating[np.argpartition(margins[violating], HARDEST)[:HARDEST]]
+    return np.concatenate([np.flatnonzero(alpha > 0), violating])
 
 
 def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None:
@@ -133,39 +143,46 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _dot(row, weights, bias_mult):
-    total = 0.0
+    total = bias_mult * weights[len(row)]
     for d in range(len(row)):
         total += row[d] * weights[d]
-    return total + bias_mult * weights[len(row)]
+    return total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _add(weights, row, factor, bias_mult):
+    factor = weights.dtype.type(factor)
     for d in range(len(row)):
         weights[d] += factor * row[d]
     weights[len(row)] += factor * bias_mult
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dot_four(a, b, c, d, weights, bias_mult, scores):
-    """Score four rows at once: their reads overlap, and the weights are read once for all of them."""
-    s = t = u = v = bias_mult * weights[len(a)]
+def _dot_eight(rows, slots, weights, bias_mult, scores):
+    """Score eight rows at once: their reads overlap, and the weights are read once for all of them."""
+    a, b, c, d = rows[slots[0]], rows[slots[1]], rows[slots[2]], rows[slots[3]]
+    e, f, g, h = rows[slots[4]], rows[slots[5]], rows[slots[6]], rows[slots[7]]
+    s = t = u = v = w = x = y = z = bias_mult * weights[len(a)]
     for k in range(len(a)):
         weight = weights[k]
         s += a[k] * weight
         t += b[k] * weight
         u += c[k] * weight
         v += d[k] * weight
+        w += e[k] * weight
+        x += f[k] * weight
+        y += g[k] * weight
+        z += h[k] * weight
     scores[0], scores[1], scores[2], scores[3] = s, t, u, v
+    scores[4], scores[5], scores[6], scores[7] = w, x, y, z
 
 
 @numba.njit(cache=True, nogil=True)
 def _score(rows, slots, weights, bias_mult):
     scores = np.empty(len(slots))
-    whole = len(slots) // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, d = slots[i], slots[i + 1], slots[i + 2], slots[i + 3]
-        _dot_four(rows[a], rows[b], rows[c], rows[d], weights, bias_mult, scores[i : i + 4])
+    whole = len(slots) // 8 * 8
+    for i in range(0, whole, 8):
+        _dot_eight(rows, slots[i : i + 8], weights, bias_mult, scores[i : i + 8])
     for i in range(whole, len(slots)):
         scores[i] = _dot(rows[slots[i]], weights, bias_mult)
     return scores
@@ -181,74 +198,50 @@ def _combine(rows, slots, factors, bias_mult):
 
 
 @numba.njit(cache=True, nogil=True)
-def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, movable, resting, violation, seed):
-    """Coordinate descent until no margin is violated by more than `violation`; in place.
+def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, working, violation, seed):
+    """Coordinate descent until no margin of the examples `working` is violated by more than `violation`; in place.
 
-    It goes over the examples in `movable` first, of which those that sit firmly at a bound are set aside, at the lower
-    one sooner than in liblinear: most hard negatives are no support vectors after all. Once these are done, those in
-    `resting` join, and those that were set aside at the upper bound or near the margin, as the weights have moved since
-    they were looked at. It saves most of the passes over every example that the caller would need to
-    find them.
+    Examples that sit firmly at a bound are set aside until the others are done, at the lower bound sooner than in
+    liblinear: most hard negatives are no support vectors after all.
     Returns the number of passes.
     """
     np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
-    active = np.empty(len(movable) + len(resting), np.int64)
-    active[: len(movable)] = movable
-    count = len(movable)
-    aside = np.empty(len(active), np.int64)
-    aside[: len(resting)] = resting
-    num_aside = len(resting)
-    widened, first_look = False, True
-    ahead = np.empty(4)
+    active = working.copy()
+    count = len(active)
     last_min = -np.inf
     for passes in range(1, 1001):
         for i in range(count - 1, 0, -1):
             j = np.random.randint(0, i + 1)  # noqa: NPY002
             active[i], active[j] = active[j], active[i]
         largest, smallest = -np.inf, np.inf
-        first = kept = 0
-        steady = False
-        while first < count:
-            # Four are scored together until one moves; all are at the first look, when memory is what takes the time.
-            together = 4 if (steady or first_look) and first + 4 <= count else 1
-            if together == 4:
-                a, b, c, d = active[first], active[first + 1], active[first + 2], active[first + 3]
-                _dot_four(rows[slots[a]], rows[slots[b]], rows[slots[c]], rows[slots[d]], weights, bias_mult, ahead)
-            steady = True
-            for j in range(together):
-                i = active[first + j]
-                row = rows[slots[i]]
-                score = ahead[j] if together == 4 and steady else _dot(row, weights, bias_mult)
-                gradient = y[i] * score - 1.0
-                projected = gradient
-                leaves = False
-                if alpha[i] == 0.0:
-                    leaves = gradient > SLACK
-                    projected = min(gradient, 0.0)
-                elif alpha[i] == upper[i]:
-                    leaves = gradient < last_min
-                    projected = max(gradient, 0.0)
-                if leaves:
-                    if not widened and gradient < NEAR * violation:
-                        aside[num_aside] = i
-                        num_aside += 1
-                    continue
-                active[kept] = i
-                kept += 1
-                largest = max(largest, projected)
-                smallest = min(smallest, projected)
-                if abs(projected) > 1e-14:
-                    value = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
-                    _add(weights, row, (value - alpha[i]) * y[i], bias_mult)
-                    alpha[i] = value
-                    steady = False
-            first += together
-        count, first_look = kept, False
+        kept = 0
+        for place in range(count):
+            i = active[place]
+            row = rows[slots[i]]
+            gradient = y[i] * np.float64(_dot(row, weights, bias_mult)) - 1.0
+            projected = gradient
+            leaves = False
+            if alpha[i] == 0.0:
+                leaves = gradient > SLACK
+                projected = min(gradient, 0.0)
+            elif alpha[i] == upper[i]:
+                leaves = gradient < last_min
+                projected = max(gradient, 0.0)
+            if leaves:
+                continue
+            active[place], active[kept] = active[kept], i
+            kept += 1
+            largest = max(largest, projected)
+            smallest = min(smallest, projected)
+            if abs(projected) > 1e-14:
+                value = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
+                _add(weights, row, (value - alpha[i]) * y[i], bias_mult)
+                alpha[i] = value
+        whole = count == len(active)
+        count = kept
         last_min = smallest if smallest < 0 else -np.inf
         if largest - smallest <= violation:
-            if widened:
+            if whole:
                 return passes
-            widened, first_look, last_min = True, True, -np.inf
-            active[count : count + num_aside] = aside[:num_aside]
-            count += num_aside
+            count, last_min = len(active), -np.inf
     return 1000
