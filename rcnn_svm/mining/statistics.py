@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 
@@ -16,7 +18,7 @@ MAX_ROWS = 200
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
-def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
+def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float:
     """Return the mean L2 norm over up to 200 regions of each of up to 200 images, drawn without replacement.
 
     Ground-truth rows take part in the draw.
@@ -24,6 +26,7 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
     Args:
         cache: the features.
         seed: of the draw.
+        threads: that read images at once.
 
     Raises:
         InputError: the cache has no rows, or features that are zero or not finite.
@@ -34,10 +37,11 @@ def mean_feature_norm(cache: FeatureCache, seed: int) -> float:
     counts = np.diff(cache.image_start)
     drawn = {int(i): np.sort(rng.permutation(counts[i])[:MAX_ROWS]) for i in rng.permutation(len(counts))[:MAX_IMAGES]}
     norms = []
-    for first_image, _, arrays in cache.shards():
-        for image in range(first_image, first_image + len(arrays.image_size)):
-            if image in drawn:
-                norms.append(_norms(arrays.features, arrays.image_start[image - first_image] + drawn[image]))
+    with ThreadPoolExecutor(threads, "norms") as executor:
+        for first_image, _, arrays in cache.shards():
+            mine = [image for image in range(first_image, first_image + len(arrays.image_size)) if image in drawn]
+            rows = [arrays.image_start[image - first_image] + drawn[image] for image in mine]
+            norms += executor.map(_norms, [arrays.features] * len(mine), rows)
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
     if not SMALLEST < mean < LARGEST:
         raise InputError(

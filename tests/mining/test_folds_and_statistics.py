@@ -45,6 +45,12 @@ def cache_of(features: np.ndarray, start: list[int]) -> FeatureCache:
     )
 
 
+def test_threads_do_not_change_the_mean():
+    features = np.random.default_rng(0).standard_normal((900, 8))
+    cache = cache_of(features, [0, 1, 400, 400, 650, 900])
+    assert mean_feature_norm(cache, 1, threads=3) == mean_feature_norm(cache, 1)
+
+
 def test_small_caches_are_measured_whole():
     features = np.random.default_rng(0).standard_normal((150, 8))
     cache = cache_of(features, [0, 60, 60, 150])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
+from rcnn_svm.svm.dual_coordinate_descent import HARDEST, DualCoordinateDescent, _hardest
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, losses
 
@@ -108,6 +108,39 @@ def test_warm_start_ends_where_a_cold_start_does():
     start[half] = TIGHT["dcd"].solve(part).alpha
     again = TIGHT["dcd"].solve(problem, start)
     np.testing.assert_allclose(again.weights, cold.weights, atol=1e-6 * np.abs(cold.weights).max())
+
+
+@pytest.mark.parametrize("known", ["exact", "wrong"])
+@pytest.mark.parametrize("negatives", [40, HARDEST + 50, 2000])
+def test_known_scores_save_work_but_do_not_decide(known, negatives):
+    """As in the mining loop: some examples were trained on, more come with their scores, more than fit in a round."""
+    problem = make_problem(8, 20, negatives, 15, 0.01)
+    cold = TIGHT["dcd"].solve(problem)
+    old = np.arange(len(problem.slots)) < 40
+    part = problem_of(problem.rows, problem.slots[old], problem.y[old], problem.upper[old])
+    before = TIGHT["dcd"].solve(part)
+    alpha = np.zeros(len(problem.slots))
+    alpha[old] = before.alpha
+    scores = problem.rows[problem.slots] @ before.weights[:-1] + problem.bias_mult * before.weights[-1]
+    if known == "wrong":
+        scores = np.random.default_rng(0).standard_normal(len(scores))
+    warm = TIGHT["dcd"].solve(problem, alpha, 0, scores.astype(np.float32))
+    assert warm.relative_gap <= 1e-11
+    np.testing.assert_allclose(warm.weights, cold.weights, atol=1e-6 * np.abs(cold.weights).max())
+    exact = problem.rows[problem.slots] @ warm.weights[:-1] + problem.bias_mult * warm.weights[-1]
+    np.testing.assert_allclose(warm.scores, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_hardest_are_those_with_weight_and_the_worst_violations():
+    rng = np.random.default_rng(0)
+    for violating in (HARDEST - 1, HARDEST, 3 * HARDEST):
+        margins = rng.permutation(np.concatenate([rng.uniform(-3, 0.99, violating), rng.uniform(1, 3, 500)]))
+        alpha = np.where(rng.random(len(margins)) < 0.1, 0.5, 0.0)
+        chosen = _hardest(alpha, margins)
+        assert len(set(chosen.tolist())) == len(chosen)
+        candidates = np.flatnonzero((alpha == 0) & (margins < 1))
+        worst = candidates[np.argsort(margins[candidates])[:HARDEST]]
+        assert set(chosen.tolist()) == set(np.flatnonzero(alpha).tolist()) | set(worst.tolist())
 
 
 def test_identical_rows_do_not_stop_the_solver():
