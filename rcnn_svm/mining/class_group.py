@@ -11,7 +11,6 @@ algorithm.
 from __future__ import annotations
 
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +18,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.mining.class_weights import AUTO, balanced_weight
 from rcnn_svm.mining.example_pool import ExamplePool
 from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.mining.region_scores import score_regions
-from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver
+from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, warn_of_gap
 
 if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
@@ -385,13 +383,7 @@ class ClassGroup:
         self.pool.release(state.slots[leaves])
         state.slots, state.alpha, state.scores = state.slots[~leaves], alpha[~leaves], scores[~leaves]
 
-        if solution.relative_gap > getattr(self.solver, "tolerance", np.inf):
-            warnings.warn(
-                f"class {self.names[k]!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, "
-                f"above the tolerance {self.solver.tolerance:g}",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        warn_of_gap(solution, self.solver.tolerance, self.names[k])
         counts = (state.num_positives, trained_on, state.num_negatives, state.num_added, solution.iterations)
         history.record("updates", [(self.numbers[k], epoch, image, *counts)])
         history.record("update_loss", [solution.loss])
@@ -410,7 +402,7 @@ class ClassGroup:
     def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights (k, D) and biases (k,) float32 trained on the caches without the examples of some images."""
         weights = []
-        for state in self.states:
+        for name, state in zip(self.names, self.states, strict=True):
             outside = ~np.isin(self._keys(state.slots)[:, 0], images)
             # A fold that holds all positives or all negatives of a class cannot be left out.
             for part in (state.positive, ~state.positive):
@@ -418,6 +410,7 @@ class ClassGroup:
                     outside |= part
             problem = self._problem(state, outside)
             solution = self.solver.solve(problem, state.alpha[outside], self.miner.seed, state.scores[outside])
+            warn_of_gap(solution, self.solver.tolerance, name)
             weights.append(solution.weights)
         joined = np.stack(weights)
         return joined[:, :-1].astype(np.float32), (joined[:, -1] * self.miner.bias_mult).astype(np.float32)

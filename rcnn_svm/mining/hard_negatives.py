@@ -275,7 +275,7 @@ class _Training:
         miner = self.miner
         with phase(self.seconds, "prepare"):
             norm = miner.feat_norm_mean
-            self.norm = mean_feature_norm(self.cache, miner.seed, self._threads) if norm is None else float(norm)
+            self.norm = mean_feature_norm(self.cache, miner.seed, self._num_threads) if norm is None else float(norm)
             positives = class_positives(self.cache, self.columns)
             self.groups = self._make_groups(positives)
             done = self._load(positives)
@@ -309,7 +309,7 @@ class _Training:
     def _make_groups(self, positives: list[np.ndarray]) -> list[ClassGroup]:
         """Share the classes out, neighbours to different groups."""
         count = len(self.columns)
-        number = min(self._threads, count)
+        number = min(self._num_threads, count)
         capacity = self._capacity(positives)
         groups = []
         for g in range(number):
@@ -333,7 +333,7 @@ class _Training:
         return groups
 
     @property
-    def _threads(self) -> int:
+    def _num_threads(self) -> int:
         jobs = self.miner.n_jobs
         return jobs if jobs > 0 else max(cpu_count() + 1 + jobs, 1)
 

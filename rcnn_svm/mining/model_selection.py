@@ -29,7 +29,7 @@ from rcnn_svm.mining.folds import split_folds
 from rcnn_svm.mining.positives import class_positives
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
-from rcnn_svm.svm.problem import SvmProblem
+from rcnn_svm.svm.problem import SvmProblem, warn_of_gap
 
 if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
@@ -49,6 +49,7 @@ class ClassExamples:
     """What one class is trained on.
 
     Attributes:
+        name: of the class.
         column: of the class among those of the cache.
         slots: (n,) int64, rows of the pool: the positives, then the negatives.
         image: (n,) int64, image of each.
@@ -56,6 +57,7 @@ class ClassExamples:
         pos_loss_weight: weight of a positive's loss.
     """
 
+    name: str
     column: int
     slots: np.ndarray
     image: np.ndarray
@@ -152,6 +154,7 @@ def _examples(trial: HardNegativeMiner, cache: FeatureCache) -> tuple[np.ndarray
     norms = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
     classes = [
         ClassExamples(
+            name=cache.classes[column],
             column=column,
             slots=np.searchsorted(needed, mine),
             image=np.searchsorted(cache.image_start, mine, side="right") - 1,
@@ -181,6 +184,7 @@ def _class_paths(
             start = time.perf_counter()
             problem = SvmProblem(rows, slots, np.where(positive, 1.0, -1.0), C * share, trial.bias_mult, norms)
             solution = solver.solve(problem, np.minimum(alpha * (C / before), problem.upper), trial.seed)
+            warn_of_gap(solution, TOLERANCE, examples.name)
             alpha, before = solution.alpha, C
             weights[f, step] = solution.weights
             weights[f, step, -1] *= trial.bias_mult

@@ -23,7 +23,7 @@ from rcnn_svm.mining.history import MiningHistory
 from rcnn_svm.mining.positives import class_columns, class_positives
 from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
-from rcnn_svm.svm.problem import SvmProblem, SvmSolution
+from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
 
 
 class RandomNegativeTrainer(BaseEstimator):
@@ -111,7 +111,10 @@ class RandomNegativeTrainer(BaseEstimator):
                 bias_mult=self.bias_mult,
                 norms=norms,
             )
-            return miner._make_solver().solve(problem, None, self.seed + c, None)
+            solver = miner._make_solver()
+            solution = solver.solve(problem, None, self.seed + c, None)
+            warn_of_gap(solution, solver.tolerance, cache.classes[columns[c]])
+            return solution
 
         # Every class has a thread of its own; those of the matrix library would come on top.
         with (

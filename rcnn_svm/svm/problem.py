@@ -10,10 +10,12 @@ that is liblinear's `-s 3`: hinge loss, the bias regularised like the weights.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,21 @@ class SvmSolution:
         return (self.loss[3] - self.dual) / self.loss[3]
 
 
+def warn_of_gap(solution: SvmSolution, tolerance: float, name: str) -> None:
+    """Warn, in the name of a class, of a solution above the gap to reach, if its solver tells the gap."""
+    if solution.alpha is not None and not solution.relative_gap <= tolerance:
+        warnings.warn(
+            f"class {name!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, above the tolerance "
+            f"{tolerance:g}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
 class SvmSolver(Protocol):
-    """Solves the problems of the mining loop."""
+    """Solves the problems of the mining loop; `tolerance` says how well, in the solver's own measure."""
+
+    tolerance: float
 
     def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int, scores: np.ndarray | None) -> SvmSolution:
         """Solve `problem`, starting from dual variables `alpha` (or from zero).

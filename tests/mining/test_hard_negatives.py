@@ -18,6 +18,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.class_group import ClassGroup
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.statistics import mean_feature_norm
 
 
 def make_cache(
@@ -461,6 +462,13 @@ def test_an_unreachable_tolerance_and_an_untrained_class_are_told(monkeypatch):
         fit(make_cache(0), tolerance=1e-25)
     with pytest.warns(UserWarning, match="class 'class0' never had a negative"):
         fit(make_cache(0), neg_overlap=0.0)
+
+
+def test_threads_do_not_change_the_scale():
+    cache = make_cache(0, num_images=6, num_boxes=250)  # more regions an image than are drawn
+    assert mean_feature_norm(cache, 7) != mean_feature_norm(cache, 8)
+    norms = [fit(cache, feat_norm_mean=None, n_jobs=n_jobs, seed=7).detector_.feat_norm_mean for n_jobs in (1, 2)]
+    assert norms == [mean_feature_norm(cache, 7)] * 2
 
 
 def test_fold_detectors_have_not_seen_their_fold():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
-from rcnn_svm.svm.dual_coordinate_descent import HARDEST, DualCoordinateDescent, _hardest
+from rcnn_svm.svm.dual_coordinate_descent import HARDEST, DualCoordinateDescent, _descend, _hardest, _score
 from rcnn_svm.svm.liblinear import Liblinear
-from rcnn_svm.svm.problem import SvmProblem, losses
+from rcnn_svm.svm.problem import SvmProblem, losses, warn_of_gap
 
 TIGHT = {"dcd": DualCoordinateDescent(tolerance=1e-11), "liblinear": Liblinear(tolerance=1e-8)}
 
@@ -110,7 +114,7 @@ def test_warm_start_ends_where_a_cold_start_does():
     np.testing.assert_allclose(again.weights, cold.weights, atol=1e-6 * np.abs(cold.weights).max())
 
 
-@pytest.mark.parametrize("known", ["exact", "wrong"])
+@pytest.mark.parametrize("known", ["exact", "random", "flattering"])
 @pytest.mark.parametrize("negatives", [40, HARDEST + 50, 2000])
 def test_known_scores_save_work_but_do_not_decide(known, negatives):
     """As in the mining loop: some examples were trained on, more come with their scores, more than fit in a round."""
@@ -122,13 +126,70 @@ def test_known_scores_save_work_but_do_not_decide(known, negatives):
     alpha = np.zeros(len(problem.slots))
     alpha[old] = before.alpha
     scores = problem.rows[problem.slots] @ before.weights[:-1] + problem.bias_mult * before.weights[-1]
-    if known == "wrong":
+    if known == "random":
         scores = np.random.default_rng(0).standard_normal(len(scores))
+    if known == "flattering":  # no example is violated at all
+        scores = 100 * problem.y
+    start = alpha.copy()
     warm = TIGHT["dcd"].solve(problem, alpha, 0, scores.astype(np.float32))
+    np.testing.assert_array_equal(alpha, start, "the caller's variables are left alone")
     assert warm.relative_gap <= 1e-11
     np.testing.assert_allclose(warm.weights, cold.weights, atol=1e-6 * np.abs(cold.weights).max())
     exact = problem.rows[problem.slots] @ warm.weights[:-1] + problem.bias_mult * warm.weights[-1]
     np.testing.assert_allclose(warm.scores, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("violation", [0.3, 0.01])
+def test_descent_leaves_no_larger_violation_among_its_examples(violation, dtype):
+    problem = make_problem(9, 30, 500, 12, 0.01)
+    alpha, weights = np.zeros(len(problem.slots)), np.zeros(13, dtype)
+    working = np.random.default_rng(0).permutation(len(alpha))[:300]
+    norms = problem.norms[problem.slots] + problem.bias_mult**2
+    arrays = problem.rows, problem.slots, problem.y, problem.upper, norms, alpha, weights
+    assert 1 < _descend(*arrays, dtype(problem.bias_mult), working, violation, 0) < 300
+    gradient = problem.y * _score(problem.rows, problem.slots, weights.astype(float), problem.bias_mult) - 1
+    projected = np.where(alpha == 0, np.minimum(gradient, 0), gradient)
+    projected = np.where(alpha == problem.upper, np.maximum(gradient, 0), projected)[working]
+    # The last pass found no larger one, but moved the weights a little.
+    assert projected.max() - projected.min() <= 2 * violation
+    assert not alpha[np.setdiff1d(np.arange(len(alpha)), working)].any()
+    rows = np.append(problem.rows[problem.slots], np.full((len(alpha), 1), problem.bias_mult), axis=1)
+    np.testing.assert_allclose(weights, (alpha * problem.y) @ rows, atol=1e-5)
+
+
+def test_rows_beyond_single_precision_do_not_hold_the_solver_up():
+    """Rounding alone exceeds the violation that a round in single precision is to leave."""
+    problem = make_problem(10, 20, 280, 20, 1e-3)
+    problem.rows[::37] *= 1e9
+    problem = problem_of(problem.rows, problem.slots, problem.y, problem.upper)
+    solution = DualCoordinateDescent(1e-9).solve(problem, None, 0, np.zeros(300, np.float32))
+    assert solution.relative_gap <= 1e-9
+    assert solution.iterations < 1000
+
+
+@pytest.mark.parametrize("scores", [None, "known"])
+def test_rounds_are_limited_and_the_gap_is_told(scores):
+    problem = make_problem(11, 30, 400, 20, 0.1)
+    known = None if scores is None else np.zeros(430, np.float32)
+    for rounds in (0, 1):
+        if rounds == 0 and scores is None:
+            continue  # zero weights: nothing to certify
+        solution = DualCoordinateDescent(1e-13, max_rounds=rounds).solve(problem, None, 0, known)
+        assert solution.relative_gap > 1e-13
+        with pytest.warns(ConvergenceWarning, match="class 'cat': .* above the tolerance 1e-13"):
+            warn_of_gap(solution, 1e-13, "cat")
+
+
+def test_only_what_is_known_of_a_gap_is_told():
+    problem = make_problem(12, 10, 40, 5, 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for solver in TIGHT.values():
+            warn_of_gap(solver.solve(problem, None, 0), 1e-11, "cat")
+    lost = replace(TIGHT["dcd"].solve(problem), dual=np.nan)
+    with pytest.warns(ConvergenceWarning, match="gap of nan"):
+        warn_of_gap(lost, 1e-11, "cat")
 
 
 def test_hardest_are_those_with_weight_and_the_worst_violations():
