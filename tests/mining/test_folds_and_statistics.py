@@ -51,10 +51,11 @@ def test_threads_do_not_change_the_mean():
     assert mean_feature_norm(cache, 1, threads=3) == mean_feature_norm(cache, 1)
 
 
-def test_every_shard_counts(tmp_path):
+@pytest.mark.parametrize("shard_images", [1, 2, 3])
+def test_every_shard_counts(tmp_path, shard_images):
     features = np.random.default_rng(0).random((90, 8)) * np.arange(1, 91)[:, None]
     cache = cache_of(features, [0, 10, 30, 60, 90])
-    write_cache(cache, tmp_path, shard_images=1)
+    write_cache(cache, tmp_path, shard_images=shard_images)
     expected = np.linalg.norm(features, axis=1).mean()
     assert mean_feature_norm(FeatureCache.open(tmp_path), 0) == pytest.approx(expected, rel=1e-6)
 

@@ -160,8 +160,8 @@ def test_descent_leaves_no_larger_violation_among_its_examples(violation, dtype)
 
 def test_rows_beyond_single_precision_do_not_hold_the_solver_up():
     """Rounding alone exceeds the violation that a round in single precision is to leave."""
-    problem = make_problem(10, 20, 280, 20, 1e-3)
-    problem.rows[::37] *= 1e9
+    problem = make_problem(12, 20, 280, 20, 0.01)
+    problem.rows[::97] *= 1e9
     problem = problem_of(problem.rows, problem.slots, problem.y, problem.upper)
     solution = DualCoordinateDescent(1e-9).solve(problem, None, 0, np.zeros(300, np.float32))
     assert solution.relative_gap <= 1e-9
