@@ -158,31 +158,25 @@ def _add(weights, row, factor, bias_mult):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dot_eight(rows, slots, weights, bias_mult, scores):
-    """Score eight rows at once: their reads overlap, and the weights are read once for all of them."""
-    a, b, c, d = rows[slots[0]], rows[slots[1]], rows[slots[2]], rows[slots[3]]
-    e, f, g, h = rows[slots[4]], rows[slots[5]], rows[slots[6]], rows[slots[7]]
-    s = t = u = v = w = x = y = z = bias_mult * weights[len(a)]
+def _dot_four(a, b, c, d, weights, bias_mult, scores):
+    """Score four rows at once: their reads overlap, and the weights are read once for all of them."""
+    s = t = u = v = bias_mult * weights[len(a)]
     for k in range(len(a)):
         weight = weights[k]
         s += a[k] * weight
         t += b[k] * weight
         u += c[k] * weight
         v += d[k] * weight
-        w += e[k] * weight
-        x += f[k] * weight
-        y += g[k] * weight
-        z += h[k] * weight
     scores[0], scores[1], scores[2], scores[3] = s, t, u, v
-    scores[4], scores[5], scores[6], scores[7] = w, x, y, z
 
 
 @numba.njit(cache=True, nogil=True)
 def _score(rows, slots, weights, bias_mult):
     scores = np.empty(len(slots))
-    whole = len(slots) // 8 * 8
-    for i in range(0, whole, 8):
-        _dot_eight(rows, slots[i : i + 8], weights, bias_mult, scores[i : i + 8])
+    whole = len(slots) // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = slots[i], slots[i + 1], slots[i + 2], slots[i + 3]
+        _dot_four(rows[a], rows[b], rows[c], rows[d], weights, bias_mult, scores[i : i + 4])
     for i in range(whole, len(slots)):
         scores[i] = _dot(rows[slots[i]], weights, bias_mult)
     return scores
