@@ -31,7 +31,7 @@ import torch._inductor.config
 from joblib import cpu_count
 from proposals import test_images
 
-from rcnn_svm.cache.feature_cache import CachePlan
+from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.features import extract

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from rcnn_svm.artefacts.files import atomic_path, fingerprint, write_text
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.detection.image_set import test_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_detections
-from rcnn_svm.files import atomic_path, fingerprint, write_text
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.tables import text_table
 

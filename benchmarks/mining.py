@@ -26,9 +26,9 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.mining.hard_negatives import SOLVERS, HardNegativeMiner
-from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.reports.tables import text_table
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear

@@ -24,7 +24,7 @@ import torch
 import torchvision
 
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
-from rcnn_svm.mining.ohem_roi_heads import add_ohem
+from rcnn_svm.mining.ohem_torchvision import add_ohem
 from rcnn_svm.reports.tables import text_table
 
 NUM_CLASSES = 21

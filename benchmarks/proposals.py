@@ -22,11 +22,11 @@ from PIL import Image
 from rcnn_svm.cli.arguments import positive_int, read_ids
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.images import load_image
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.proposals.propose import propose_database
 from rcnn_svm.proposals.selective_search import SelectiveSearch
 from rcnn_svm.reports.tables import text_table
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 SUBSET = Path(__file__).parent / "voc2007_subset" / "test.txt"
 

@@ -19,13 +19,13 @@ import h5py
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.detection.image_set import test_cache
 from rcnn_svm.evaluation.voc import evaluate_detections
-from rcnn_svm.files import atomic_path
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.tables import text_table
 

@@ -25,17 +25,17 @@ from pathlib import Path
 import numpy as np
 from joblib import cpu_count
 
+from rcnn_svm.artefacts.files import write_text
 from rcnn_svm.cache import FeatureCache, RegionSet
 from rcnn_svm.cli.arguments import read_ids
 from rcnn_svm.cli.main import run_arguments
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.detection.image_set import test_cache
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.extract import FeatureExtractor
 from rcnn_svm.features.runtime import make_runtime
-from rcnn_svm.files import write_text
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.proposals.propose import propose_database

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from rcnn_svm.data.synthetic import write_synthetic_voc
+from rcnn_svm.cache import FeatureCache
+from rcnn_svm.toy_world.voc_folder import write_synthetic_voc
+from tests.toys import few_objects
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -42,6 +44,18 @@ def golden_dir() -> Path:
 def voc_root() -> Path:
     """A VOCdevkit folder that holds VOC2007."""
     return _reference("RCNN_SVM_VOC", SHARED / "VOCdevkit", "PASCAL VOC 2007 images")
+
+
+@pytest.fixture(scope="session")
+def few() -> FeatureCache:
+    """25 images of few objects to train on."""
+    return few_objects(1, 25)
+
+
+@pytest.fixture(scope="session")
+def unseen() -> FeatureCache:
+    """60 more images of the same kind."""
+    return few_objects(2, 60)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import Shard
-from rcnn_svm.files import fingerprint
 
 
 class DerivedFeatures:

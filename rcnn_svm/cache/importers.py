@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.cache.feature_cache import FeatureCache, plan_cache
+from rcnn_svm.artefacts.files import file_digest
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.plan import plan_cache
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import file_digest
 from rcnn_svm.matlab import read_mat_arrays
 from rcnn_svm.progress import progress_bar
 

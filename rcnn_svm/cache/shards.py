@@ -16,9 +16,9 @@ import h5py
 import numba
 import numpy as np
 
+from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings, reading, require_file
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, open_h5, read_settings, reading, require_file
 
 KIND = "feature shard"
 SCHEMA = 1

@@ -13,7 +13,7 @@ from joblib import cpu_count
 
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.class_weights import AUTO
+from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache

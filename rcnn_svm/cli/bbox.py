@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
-    from rcnn_svm.files import check_writable
     from rcnn_svm.reports.bbox import bbox_table
 
     cache = open_features(args.features, args.layer, args.weights)

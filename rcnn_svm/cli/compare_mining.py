@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and test what is not done, and write the report."""
+    from rcnn_svm.artefacts.files import check_writable, write_text
     from rcnn_svm.cache import FeatureCache
-    from rcnn_svm.evaluation.mining_comparison import METHODS, MiningComparison
+    from rcnn_svm.experiments.compare_mining.comparison import METHODS, MiningComparison
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED
-    from rcnn_svm.files import check_writable, write_text
     from rcnn_svm.reports import mining_comparison as report
 
     comparison = MiningComparison(

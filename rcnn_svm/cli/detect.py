@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> None:
     """Detect, print and draw, one image after the other."""
     import numpy as np
 
+    from rcnn_svm.artefacts.files import check_writable, write_text
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.errors import InputError
-    from rcnn_svm.files import check_writable, write_text
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.reports.pictures import draw_detections, save_picture
     from rcnn_svm.reports.tables import text_table

@@ -69,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table and write the report."""
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.evaluation.voc import align, evaluate_detections
-    from rcnn_svm.files import check_writable
     from rcnn_svm.reports.tables import voc_text
 
     database = load_database(args)
@@ -102,8 +102,8 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
 
 def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -> None:
     """Print the table of COCO's protocol and write it."""
+    from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.coco import evaluate_coco
-    from rcnn_svm.files import provenance, write_text
     from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_markdown, coco_text
 
     result = evaluate_coco(detections, database, nms_threshold=None)
@@ -118,8 +118,8 @@ def _write_report(
 ) -> None:
     import numpy as np
 
+    from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
-    from rcnn_svm.files import provenance, write_text
     from rcnn_svm.reports.curves import save_precision_recall
     from rcnn_svm.reports.pictures import save_detection_pictures
     from rcnn_svm.reports.tables import voc_csv, voc_json, voc_markdown

@@ -84,12 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fine-tune and write the weights, or find it done."""
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.data.checks import require_ground_truth
-    from rcnn_svm.files import check_writable
     from rcnn_svm.finetune.network import build_network
     from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record, save_finetuned
-    from rcnn_svm.finetune.training import FineTuner
+    from rcnn_svm.finetune.tuner import FineTuner
     from rcnn_svm.proposals.store import ProposalSet
     from rcnn_svm.reports.finetuning import save_finetuning
 

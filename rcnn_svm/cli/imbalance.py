@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the tables and write the report."""
+    from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, write_text
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.testing import check_features, run_settings
-    from rcnn_svm.files import check_writable, fingerprint, provenance, write_text
+    from rcnn_svm.detection.image_set import check_features, run_settings
     from rcnn_svm.mining.imbalance import HARD_THRESH, measure_cache
     from rcnn_svm.reports.imbalance import (
         imbalance_csv,

@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from rcnn_svm.files import atomic_path
-    from rcnn_svm.mining.parity import case_cache, case_miner, compare, result_arrays
+    from rcnn_svm.artefacts.files import atomic_path
+    from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
 
     inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
     inputs = _load_npz(inputs_path)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    from rcnn_svm.files import check_writable
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.precomputed import import_proposals
     from rcnn_svm.proposals.propose import existing_proposals, propose_database

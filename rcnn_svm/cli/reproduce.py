@@ -25,8 +25,8 @@ from rcnn_svm.proposals.methods import METHODS
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
-    from rcnn_svm.reproduce.pipeline import Setup
-    from rcnn_svm.reproduce.rows import Row
+    from rcnn_svm.experiments.reproduce.pipeline import Setup
+    from rcnn_svm.experiments.reproduce.rows import Row
 
 HELP = "reproduce the paper's tables on VOC 2007"
 
@@ -69,12 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the rows; return 1 if one that was asked for could not be made."""
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.cli.main import run_arguments
+    from rcnn_svm.experiments.reproduce.pipeline import Pipeline
+    from rcnn_svm.experiments.reproduce.rows import choose_rows
+    from rcnn_svm.experiments.reproduce.stages import StageRunner
     from rcnn_svm.features.backbones import check_backbone
-    from rcnn_svm.files import check_writable
-    from rcnn_svm.reproduce.pipeline import Pipeline
-    from rcnn_svm.reproduce.rows import choose_rows
-    from rcnn_svm.reproduce.stages import StageRunner
 
     backbones = _names(args.backbone)
     for name in backbones:
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _make(pipeline: Any, row: Row, path: Path, failed: dict[str, dict[str, Any]]) -> None:
     """Make a row and write its result, or note why not."""
-    from rcnn_svm.files import write_text
+    from rcnn_svm.artefacts.files import write_text
 
     print(f"\n== {row.title} ({row.id})", flush=True)
     try:
@@ -111,10 +111,10 @@ def _make(pipeline: Any, row: Row, path: Path, failed: dict[str, dict[str, Any]]
 
 def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
     """Return what all rows have in common, and see to it that OUT holds nothing made otherwise."""
+    from rcnn_svm.artefacts.files import fingerprint, write_text
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.data.voc import load_voc
-    from rcnn_svm.files import fingerprint, write_text
-    from rcnn_svm.reproduce.pipeline import SPLITS, YEAR, Setup
+    from rcnn_svm.experiments.reproduce.pipeline import SPLITS, YEAR, Setup
 
     databases: dict[str, ImageDatabase] = {}
     images, ids = {}, {}
@@ -164,8 +164,8 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of OUT, or check that they are these."""
-    from rcnn_svm.cache.feature_cache import first_difference
-    from rcnn_svm.files import reading, write_text
+    from rcnn_svm.artefacts.files import reading, write_text
+    from rcnn_svm.artefacts.identity import first_difference
 
     if not path.exists():
         write_text(path, json.dumps(settings, indent=1) + "\n")
@@ -181,9 +181,9 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 def _write_tables(setup: Setup, known: list[Row], failed: dict[str, dict[str, Any]]) -> None:
     """Write every row there is a result of, now or before, and those that failed; print the means."""
-    from rcnn_svm.files import provenance, write_text
-    from rcnn_svm.reproduce.published import published_figures
-    from rcnn_svm.reproduce.table import summary_text, table_csv, table_markdown
+    from rcnn_svm.artefacts.files import provenance, write_text
+    from rcnn_svm.experiments.reproduce.published import published_figures
+    from rcnn_svm.experiments.reproduce.table import summary_text, table_csv, table_markdown
 
     paths = [_result_path(setup.out, row) for row in known]
     # Those of other networks, made with the same --out, follow.
@@ -209,7 +209,7 @@ def _result_path(out: Path, row: Row) -> Path:
 
 
 def _read_result(path: Path) -> dict[str, Any]:
-    from rcnn_svm.files import reading
+    from rcnn_svm.artefacts.files import reading
 
     with reading(path):
         result = json.loads(path.read_text(encoding="utf-8"))

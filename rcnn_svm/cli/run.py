@@ -28,8 +28,8 @@ from rcnn_svm.cli.arguments import (
     read_ids,
 )
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 from rcnn_svm.proposals.methods import METHODS
+from rcnn_svm.svm.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -215,7 +215,7 @@ def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
 def _record(train: Side, test: Side, out: Path) -> None:
     """Print how many images are on each side, and write which."""
     from rcnn_svm import __version__
-    from rcnn_svm.files import fingerprint, write_text
+    from rcnn_svm.artefacts.files import fingerprint, write_text
 
     sides = {"train": train, "test": test}
     for name, side in sides.items():

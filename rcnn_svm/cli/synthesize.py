@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the image set."""
-    from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+    from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
     if args.names:
         print(",".join(SYNTHETIC_CLASSES))

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.roi_head import RoIHead
     from rcnn_svm.detection.softmax import SoftmaxClassifier
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
 HELP = "score a feature cache with a model and keep the best boxes"
 
@@ -91,12 +91,12 @@ def run(args: argparse.Namespace) -> None:
             "--features is missing; or give --voc (--coco, --xml, --csv) and --proposals for a network of "
             "train-head --end-to-end"
         )
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.roi_head import RoIHead
+    from rcnn_svm.detection.image_set import check_features, run_settings, test_cache
     from rcnn_svm.detection.softmax import SoftmaxClassifier
-    from rcnn_svm.detection.testing import check_features, run_settings, test_cache
-    from rcnn_svm.files import check_writable
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     detector = _load_model(args)
     cache = open_features(args.features, args.layer or _layer_to_compute(detector, args.features), args.weights)
@@ -123,9 +123,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _test_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.fast_rcnn.model_file import FastRCNN
-    from rcnn_svm.files import check_writable
+    from rcnn_svm.fast_rcnn.model import FastRCNN
     from rcnn_svm.proposals.store import ProposalSet
 
     if not (names_images(args) and args.proposals):
@@ -151,10 +151,10 @@ def _test_images(args: argparse.Namespace) -> None:
 
 def _load_model(args: argparse.Namespace) -> Detector | SoftmaxClassifier | RoIHead:
     """Return the model, of the kind that --scores or its file says it is."""
+    from rcnn_svm.artefacts.files import h5_kind
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.roi_head import KIND, RoIHead
     from rcnn_svm.detection.softmax import SoftmaxClassifier
-    from rcnn_svm.files import h5_kind
+    from rcnn_svm.fast_rcnn.roi_head import KIND, RoIHead
     from rcnn_svm.finetune.record import WEIGHTS
 
     if args.scores == "softmax":
@@ -170,8 +170,8 @@ def _correction(
     """Return what corrects boxes and the features it is applied to, or None where nothing does."""
     from rcnn_svm.detection.bbox_correction import check_same_regions
     from rcnn_svm.detection.bbox_regression import BoxRegressor
-    from rcnn_svm.detection.roi_head import RoIHead
-    from rcnn_svm.detection.testing import check_features
+    from rcnn_svm.detection.image_set import check_features
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     if isinstance(detector, RoIHead):
         if args.bbox or args.bbox_features:

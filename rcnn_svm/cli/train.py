@@ -118,15 +118,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
+    from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.files import check_writable
-    from rcnn_svm.mining.calibration import FOLDS, calibrate_model, check_folds
-    from rcnn_svm.mining.folds import split_folds
+    from rcnn_svm.mining.examples import class_columns
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-    from rcnn_svm.mining.positives import class_columns
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.reports.mining import mining_table
+    from rcnn_svm.tuning.calibration import FOLDS, calibrate_model, check_folds
 
     cache = open_features(args.features, args.layer, args.weights)
     suffix = f".{args.layer}" if args.layer else ""

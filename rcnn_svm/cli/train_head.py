@@ -106,11 +106,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train_on_features(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cli.trained import check_same_training
-    from rcnn_svm.detection.roi_head import RoIHead, load_head_history
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED, RoIHeadTrainer
-    from rcnn_svm.files import check_writable
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead, load_head_history
 
     if names_images(args) or args.proposals or args.weights:
         raise InputError(
@@ -137,13 +137,13 @@ def _train_on_features(args: argparse.Namespace) -> None:
 
 
 def _train_on_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.data.checks import require_ground_truth
-    from rcnn_svm.fast_rcnn.descent import Schedule
+    from rcnn_svm.descent import Schedule
     from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, rank
-    from rcnn_svm.fast_rcnn.model_file import FastRCNN, load_network_history
+    from rcnn_svm.fast_rcnn.model import FastRCNN, load_network_history
     from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
-    from rcnn_svm.files import check_writable
     from rcnn_svm.proposals.store import ProposalSet
 
     trainer = FastRCNNTrainer(

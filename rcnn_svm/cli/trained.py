@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rcnn_svm.cache.feature_cache import first_difference
+from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.errors import InputError
 
 

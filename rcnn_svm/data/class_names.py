@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rcnn_svm.data.characters import unwritable_character
 from rcnn_svm.errors import InputError
 
+# Control characters (line feed, tab, NUL), and halves of characters, which JSON can spell and no file can hold.
+_UNWRITABLE = ("Cc", "Cs")
 # They separate names in --classes, and folders in the names of the files that results are written to.
 _FORBIDDEN = (",", "/", "\\")
 
@@ -44,3 +46,8 @@ def choose_classes(
         if forbidden:
             raise InputError(f"{source}: class name {name!r} holds {forbidden!r}; rename the class")
     return tuple(classes)
+
+
+def unwritable_character(name: str) -> str | None:
+    """Return the first character of a name that cannot be written, or None."""
+    return next((character for character in name if unicodedata.category(character) in _UNWRITABLE), None)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
 from rcnn_svm.data.images import load_image
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import array_digest, file_digest, fingerprint
 
 
 @dataclass(frozen=True)

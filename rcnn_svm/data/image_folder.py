@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from rcnn_svm.data.characters import unwritable_character
+from rcnn_svm.data.class_names import unwritable_character
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn_svm.data.box_table import TOLERANCE
-from rcnn_svm.data.characters import unwritable_character
-from rcnn_svm.data.class_names import choose_classes
+from rcnn_svm.data.class_names import choose_classes, unwritable_character
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
 from rcnn_svm.data.voc_xml import object_names, read_voc_xml

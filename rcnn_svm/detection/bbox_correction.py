@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.cache.feature_cache import FeatureCache, first_difference
+from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.detection.roi_head import RoIHead
-from rcnn_svm.detection.testing import check_feature_settings, check_features, feature_part
+from rcnn_svm.detection.image_set import check_feature_settings, check_features, feature_part
 from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.features.layers import follows_from_pool5, layer_settings
 from rcnn_svm.progress import progress_bar
 

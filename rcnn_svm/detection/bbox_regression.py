@@ -12,10 +12,10 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
+from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.boxes import apply_box_deltas, box_deltas, clip_boxes, iou_matrix
-from rcnn_svm.detection.detector import feature_scale
+from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import array_digest, create_h5, fingerprint, open_h5, read_settings
 
 KIND = "box regressor"
 SCHEMA = 1

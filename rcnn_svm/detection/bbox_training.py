@@ -15,15 +15,14 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
+from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
+from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxExamples, BoxRegressor, NormalEquations, box_examples
-from rcnn_svm.detection.detector import feature_scale
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.checkpoint import Checkpoint
-from rcnn_svm.mining.folds import split_folds
-from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
 
 # A fifth of the images is held out to see what corrections do to boxes that no fit has seen.

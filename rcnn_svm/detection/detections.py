@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import nms
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, open_h5, read_settings
 
 KIND = "detections"
 SCHEMA = 1

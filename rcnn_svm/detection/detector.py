@@ -13,25 +13,17 @@ import h5py
 import numpy as np
 import scipy.special
 
+from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import nms
+from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, open_h5, read_settings
 
 if TYPE_CHECKING:
     from rcnn_svm.detection.bbox_regression import BoxRegressor
 
 KIND = "detector"
 SCHEMA = 1
-TARGET_NORM = 20.0
-
-
-def feature_scale(feat_norm_mean: float) -> np.float32:
-    """Return the factor that brings features to a mean L2 norm of 20, so that one C serves every layer.
-
-    Source: `rcnn_scale_features.m`.
-    """
-    return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
 
 
 def best_detections(

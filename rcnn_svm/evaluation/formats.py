@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import atomic_path, write_text
 from rcnn_svm.data.database import CocoIds
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import atomic_path, write_text
 
 
 def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -> list[Path]:

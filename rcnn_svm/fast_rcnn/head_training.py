@@ -14,14 +14,13 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.detection.detector import feature_scale
-from rcnn_svm.detection.roi_head import RoIHead
+from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
+from rcnn_svm.descent import Descent, Schedule
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.descent import Descent, Schedule
 from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import AllRoIs, make_sampler
 from rcnn_svm.fast_rcnn.targets import BOX_STDS, RoITargets, region_targets
-from rcnn_svm.mining.statistics import mean_feature_norm
 
 # Images are drawn from all over the cache; so many shards of it stay mapped.
 SHARDS_MAPPED = 64

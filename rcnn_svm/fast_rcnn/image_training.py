@@ -18,17 +18,17 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.regions import build_regions
 from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.descent import Descent, Schedule
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.descent import Descent, Schedule
 from rcnn_svm.fast_rcnn.network import MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
 from rcnn_svm.features.extract import check_proposals
 from rcnn_svm.features.runtime import find_device
-from rcnn_svm.files import fingerprint
 from rcnn_svm.proposals.store import ProposalSet
 
 Sample = tuple[Tensor, RoITargets]

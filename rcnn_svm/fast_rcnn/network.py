@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from rcnn_svm.fast_rcnn.samplers import Sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets
-from rcnn_svm.mining.minibatch import BACKGROUND, assign_labels
-from rcnn_svm.mining.ohem import fast_rcnn_loss_per_roi
+from rcnn_svm.mining.fast_rcnn import BACKGROUND, assign_labels, fast_rcnn_loss_per_roi
 
 CLASS_STD, BOX_STD = 0.01, 0.001
 

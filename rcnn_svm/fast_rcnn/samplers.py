@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.targets import RoITargets
-from rcnn_svm.mining.minibatch import BACKGROUND, RoISampler
+from rcnn_svm.mining.fast_rcnn import BACKGROUND, RoISampler
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
-from rcnn_svm.mining.ratio import select_hard_negatives
 from rcnn_svm.mining.read_only import read_only
+from rcnn_svm.mining.ssd import select_hard_negatives
 
 # Rows of every image, (S,) int64 each -> (S, P), the parts of their losses, image by image.
 LossPerRoI = Callable[[list[Tensor]], Tensor]

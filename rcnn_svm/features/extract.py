@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from rcnn_svm.cache.feature_cache import MANIFEST, CachePlan, plan_cache
+from rcnn_svm.artefacts.files import array_digest, fingerprint
+from rcnn_svm.cache.plan import MANIFEST, CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -23,7 +24,6 @@ from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.warp import CropPlan, plan_crops, sample_crops, sample_crops_torch
-from rcnn_svm.files import array_digest, fingerprint
 from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from rcnn_svm.cache.feature_cache import first_difference
+from rcnn_svm.artefacts.files import READ_ERRORS, atomic_path, provenance
+from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import READ_ERRORS, atomic_path, provenance
 
 KIND = "fine-tuning checkpoint"
 SCHEMA = 1

@@ -14,8 +14,8 @@ from joblib import cpu_count
 from rcnn_svm.features.prefetch import prefetch
 from rcnn_svm.features.warp import plan_crops, sample_crops
 from rcnn_svm.finetune.image_cache import ImageCache
-from rcnn_svm.finetune.minibatch import Minibatch, MinibatchSampler
 from rcnn_svm.finetune.network import FineTuneNetwork
+from rcnn_svm.finetune.windows import Minibatch, MinibatchSampler
 
 BATCHES_AHEAD = 2
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rcnn_svm.artefacts.files import atomic_path, file_digest, fingerprint, provenance, reading, write_text
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import atomic_path, file_digest, fingerprint, provenance, reading, write_text
 from rcnn_svm.finetune.network import FineTuneNetwork
 
 KIND = "fine-tuned network"

@@ -21,24 +21,24 @@ from sklearn.base import BaseEstimator, clone
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
+from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
+from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.cache.shards import as_float32
-from rcnn_svm.detection.detector import Detector, feature_scale
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.checkpoint import Checkpoint
-from rcnn_svm.mining.class_group import Block, ClassGroup, phase
-from rcnn_svm.mining.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
-from rcnn_svm.mining.example_pool import ExamplePool
-from rcnn_svm.mining.folds import split_folds
-from rcnn_svm.mining.group_threads import BLOCKS_AHEAD, GroupThreads
-from rcnn_svm.mining.history import MiningHistory
-from rcnn_svm.mining.model_selection import best_C, cross_validate_C, selection_folds
-from rcnn_svm.mining.positives import class_columns, class_positives
-from rcnn_svm.mining.statistics import mean_feature_norm
+from rcnn_svm.mining.engine.class_miner import Block, ClassGroup, phase
+from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
+from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.progress import progress_bar
+from rcnn_svm.svm.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmSolver
+from rcnn_svm.tuning.svm_C import best_C, cross_validate_C, selection_folds
 
 # Beyond this, products with features leave the range of single precision.
 LARGEST = 1e9

@@ -19,7 +19,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.cache_batches import class_column, one_vs_rest_targets
+from rcnn_svm.mining.examples import class_columns, one_vs_rest_targets
 from rcnn_svm.progress import progress_bar
 
 LOSSES = ("hinge", "cross-entropy", "focal")
@@ -218,7 +218,7 @@ def measure_cache(
     Raises:
         InputError: the cache lacks a class of the detector, has no regions or other features, or a score is not finite.
     """
-    columns = [class_column(cache, name) for name in detector.classes]
+    columns = class_columns(cache, detector.classes)
     if not cache.num_rows:
         raise InputError(f"the cache of {cache.name} has no regions; nothing can be measured on it")
     total = None

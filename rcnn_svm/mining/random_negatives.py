@@ -12,17 +12,17 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from threadpoolctl import ThreadpoolController
 
+from rcnn_svm.artefacts.files import reading
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.shards import as_float32
-from rcnn_svm.detection.detector import Detector, feature_scale, load_history
+from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import reading
-from rcnn_svm.mining.class_weights import AUTO
+from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.mining.history import MiningHistory
-from rcnn_svm.mining.positives import class_columns, class_positives
-from rcnn_svm.mining.statistics import mean_feature_norm
 from rcnn_svm.progress import progress_bar
+from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
 
 

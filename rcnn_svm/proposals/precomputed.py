@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import scipy.io
 
+from rcnn_svm.artefacts.files import READ_ERRORS, file_digest
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import READ_ERRORS, file_digest
 from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
 

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
+from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import fingerprint
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
 

@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rcnn_svm.artefacts.files import create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings
 
 KIND = "proposals"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.bbox_regression import BoxRegressor
-from rcnn_svm.files import reading
 from rcnn_svm.reports.tables import text_table
 
 HEADER = ("class", "examples", "proposals", "IoU", "corrected", "held out", "IoU", "corrected")

@@ -8,8 +8,8 @@ import os
 import numpy as np
 from matplotlib.figure import Figure
 
+from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.evaluation.voc import PrecisionRecall, VocResult
-from rcnn_svm.files import atomic_path
 
 COLUMNS = 5
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from rcnn_svm.files import atomic_path
+from rcnn_svm.artefacts.files import atomic_path
 
 
 def finetuning_figure(log: Sequence[dict[str, float]]) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rcnn_svm.files import atomic_path
+from rcnn_svm.artefacts.files import atomic_path
 
 POINTS = 200
 CLASS_COLOR, BOX_COLOR = "#08519c", "#d94801"

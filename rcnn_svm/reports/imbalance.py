@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rcnn_svm.files import atomic_path
+from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.mining.imbalance import HARDEST, LOSSES, Imbalance, bin_centres, cross_entropy
 from rcnn_svm.reports.tables import text_table
 

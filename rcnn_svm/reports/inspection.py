@@ -8,10 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from rcnn_svm.cache.feature_cache import CachePlan, FeatureCache
+from rcnn_svm.artefacts.files import READ_ERRORS, open_h5, read_settings, reading
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
-from rcnn_svm.files import READ_ERRORS, open_h5, read_settings, reading
 from rcnn_svm.reports.tables import text_table
 
 

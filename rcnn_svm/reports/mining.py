@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.detector import Detector, load_history
-from rcnn_svm.files import reading
-from rcnn_svm.mining.class_weights import AUTO
-from rcnn_svm.mining.model_selection import best_C
 from rcnn_svm.reports.tables import text_table
+from rcnn_svm.svm.class_weights import AUTO
+from rcnn_svm.tuning.svm_C import best_C
 
 HEADER = ("class", "positives", "hard negatives", "evicted", "in cache", "updates", "loss", "gap")
 

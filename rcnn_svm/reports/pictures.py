@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.evaluation.voc import align
-from rcnn_svm.files import atomic_path
 
 # Smaller images are enlarged to this longer side, so that labels stay readable beside the objects.
 MIN_SIDE = 480

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from rcnn_svm.cli.main import main
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detector import Detector, load_history
-from rcnn_svm.mining import calibration
-from rcnn_svm.mining.folds import split_folds
-from rcnn_svm.mining.model_selection import C_PATH
+from rcnn_svm.tuning import calibration
+from rcnn_svm.tuning.svm_C import C_PATH
 
 
 def words(features, out, *more):

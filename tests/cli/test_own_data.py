@@ -17,12 +17,12 @@ import pytest
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
 from rcnn_svm.cli.run import _constants
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.proposals.store import ProposalSet
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 QUICK = ["--method", "sliding", "--max-boxes", "30", "--crop-size", "32", "--svm-C", "0.01", "--pictures", "0"]

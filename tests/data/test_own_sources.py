@@ -7,8 +7,8 @@ import pytest
 
 from rcnn_svm.data import load_coco, load_csv, load_voc, load_xml_folder
 from rcnn_svm.data.image_folder import unused_images
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
 from rcnn_svm.errors import InputError
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 
 LOADERS = {
     "coco": lambda data, **options: load_coco(data.coco, data.images, **options),

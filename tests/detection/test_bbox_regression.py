@@ -11,7 +11,7 @@ from rcnn_svm.detection import bbox_regression
 from rcnn_svm.detection.bbox_regression import BoxRegressor, NormalEquations, box_examples
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.parity import case_cache
+from rcnn_svm.evaluation.parity import case_cache
 
 
 def golden_case(golden_dir, layer):

@@ -12,7 +12,7 @@ from rcnn_svm.detection import bbox_training
 from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_examples
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.parity import case_cache
+from rcnn_svm.evaluation.parity import case_cache
 
 CLASSES = ("cat", "cow", "dog")
 IMAGE_SIZE = (90, 120)

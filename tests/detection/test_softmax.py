@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import expit, logsumexp
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.detection.image_set import run_settings, test_cache
 from rcnn_svm.detection.softmax import SoftmaxClassifier, log_odds
-from rcnn_svm.detection.testing import run_settings, test_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.extract import FeatureExtractor

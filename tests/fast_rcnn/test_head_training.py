@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.descent import Descent
 from rcnn_svm.detection.bbox_correction import correct_detections
-from rcnn_svm.detection.roi_head import RoIHead
-from rcnn_svm.detection.testing import test_cache
+from rcnn_svm.detection.image_set import test_cache
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.descent import Descent
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS
 
 test_cache.__test__ = False

@@ -15,20 +15,20 @@ from torch import nn
 
 import rcnn_svm
 from rcnn_svm.cli.main import main
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
 from rcnn_svm.data.voc import load_voc
+from rcnn_svm.descent import Descent, Schedule
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn import image_training, roi_pool
-from rcnn_svm.fast_rcnn.descent import Descent, Schedule
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer
-from rcnn_svm.fast_rcnn.model_file import FastRCNN
+from rcnn_svm.fast_rcnn.model import FastRCNN
 from rcnn_svm.fast_rcnn.network import MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.features.backbones import Trunk
 from rcnn_svm.proposals.store import ProposalSet
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 

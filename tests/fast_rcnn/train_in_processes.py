@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES
 from rcnn_svm.data.voc import load_voc
+from rcnn_svm.descent import Schedule
 from rcnn_svm.fast_rcnn import roi_pool
-from rcnn_svm.fast_rcnn.descent import Schedule
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, process_group, rank, step_seed
 from rcnn_svm.proposals.store import ProposalSet
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 
 spec = importlib.util.spec_from_file_location("test_images", Path(__file__).with_name("test_images.py"))
 test_images = importlib.util.module_from_spec(spec)

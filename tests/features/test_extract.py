@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.feature_cache import CachePlan
+from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone, load_backbone

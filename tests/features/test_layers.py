@@ -12,16 +12,16 @@ from torch import nn
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.derived import DerivedCache
+from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cli.main import main
-from rcnn_svm.data.synthetic import SYNTHETIC_CLASSES, write_synthetic_voc
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
+from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
 from rcnn_svm.features import backbones, layers
 from rcnn_svm.features.layers import FullyConnected, layer_cache
-from rcnn_svm.mining.parity import case_cache, case_miner, compare, result_arrays
-from rcnn_svm.mining.statistics import mean_feature_norm
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 CROP = 64
 

@@ -10,7 +10,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.finetune.crops import crop_batches, load_crops
 from rcnn_svm.finetune.image_cache import ImageCache
-from rcnn_svm.finetune.minibatch import MinibatchSampler, Windows
+from rcnn_svm.finetune.windows import MinibatchSampler, Windows
 
 
 @pytest.fixture

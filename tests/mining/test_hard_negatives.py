@@ -12,13 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector, load_history
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
-from rcnn_svm.mining.class_group import ClassGroup
+from rcnn_svm.mining.engine.class_miner import ClassGroup
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.mining.statistics import mean_feature_norm
 
 
 def make_cache(

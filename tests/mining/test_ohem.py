@@ -13,7 +13,8 @@ from torch import nn
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.ohem import READ_ONLY_MODES, OnlineHardExampleMiner, fast_rcnn_loss_per_roi, select_hard_rois
+from rcnn_svm.mining.fast_rcnn import fast_rcnn_loss_per_roi
+from rcnn_svm.mining.ohem import READ_ONLY_MODES, OnlineHardExampleMiner, select_hard_rois
 
 NUM_CLASSES = 3
 

@@ -1,0 +1,78 @@
+"""The mean length of a feature vector, by which features are scaled before training."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+
+from rcnn_svm.cache.derived import DerivedFeatures
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.errors import InputError
+
+TARGET_NORM = 20.0
+MAX_IMAGES = 200
+MAX_ROWS = 200
+# Beyond these, a factor that brings the features to a common length leaves single precision.
+SMALLEST, LARGEST = 1e-15, 1e15
+
+
+def feature_scale(feat_norm_mean: float) -> np.float32:
+    """Return the factor that brings features to a mean L2 norm of 20, so that one C serves every layer.
+
+    Source: `rcnn_scale_features.m`.
+    """
+    return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
+
+
+def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float:
+    """Return the mean L2 norm over up to 200 regions of each of up to 200 images, drawn without replacement.
+
+    Ground-truth rows take part in the draw.
+
+    Args:
+        cache: the features.
+        seed: of the draw.
+        threads: that read images at once.
+
+    Raises:
+        InputError: the cache has no rows, or features that are zero or not finite.
+
+    Source: `rcnn_feature_stats.m`; the draw itself cannot be MATLAB's.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.diff(cache.image_start)
+    drawn = {int(i): np.sort(rng.permutation(counts[i])[:MAX_ROWS]) for i in rng.permutation(len(counts))[:MAX_IMAGES]}
+    norms = []
+    with ThreadPoolExecutor(threads, "norms") as executor:
+        for first_image, _, arrays in cache.shards():
+            mine = [image for image in range(first_image, first_image + len(arrays.image_size)) if image in drawn]
+            rows = [arrays.image_start[image - first_image] + drawn[image] for image in mine]
+            norms += executor.map(_norms, [arrays.features] * len(mine), rows)
+    mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
+    if not SMALLEST < mean < LARGEST:
+        raise InputError(
+            f"the features of {cache.name} have a mean norm of {mean} over {sum(map(len, norms))} sampled rows; "
+            "it must be a number that single precision can scale, so extract them again"
+        )
+    return mean
+
+
+def _norms(features: np.ndarray | DerivedFeatures, rows: np.ndarray) -> np.ndarray:
+    """Return the L2 norms, (n,) float64, of some rows of (N, D) features, read where they lie if they are float32."""
+    if isinstance(features, np.ndarray) and features.dtype == np.float32:
+        return _row_norms(features, rows)
+    return _row_norms(as_float32(features[rows]), np.arange(len(rows)))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _row_norms(features, rows):
+    norms = np.empty(len(rows))
+    for i in range(len(rows)):
+        row, total = features[rows[i]], 0.0
+        for d in range(len(row)):
+            total += np.float64(row[d]) * np.float64(row[d])
+        norms[i] = np.sqrt(total)
+    return norms

@@ -1,0 +1,244 @@
+"""What a feature cache will hold: its manifest, and which of its shards are still to be written."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.artefacts.files import fingerprint, provenance, write_text
+from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.cache.regions import RegionSet
+from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
+from rcnn_svm.errors import InputError
+
+MANIFEST = "cache.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a feature cache will hold, known before the first feature is computed.
+
+    Written as `cache.json` when the cache is begun; the shards follow in any order, from any process or
+    machine that sees the folder.
+
+    Attributes:
+        folder: where the cache lies.
+        name: name of the image set.
+        classes: class names.
+        image_ids: one per image.
+        rows: number of regions of every image.
+        dim: D, the length of a feature vector.
+        dtype: how features are stored, `float32` or `float16`.
+        shard_images: images per shard.
+        settings: everything that decides the features' values (backbone, weights, crop, proposals).
+        sources: per image, a digest of what its rows are made from (pixels, ground truth); a shard made from
+            anything else is made again. Empty when a cache is only read.
+    """
+
+    folder: Path
+    name: str
+    classes: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    rows: tuple[int, ...]
+    dim: int
+    dtype: str
+    shard_images: int
+    settings: dict[str, Any]
+    sources: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ between any two caches whose shards must not be mixed."""
+        return fingerprint(self._identity())
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards, written or not."""
+        return -(-len(self.image_ids) // self.shard_images)
+
+    def images_of(self, shard: int) -> range:
+        """Return the indices of the images in a shard."""
+        first = shard * self.shard_images
+        return range(first, min(first + self.shard_images, len(self.image_ids)))
+
+    def shard_path(self, shard: int) -> Path:
+        """Return where a shard lies, written or not."""
+        return self.folder / f"shard-{shard:05d}.h5"
+
+    def pending(self) -> list[int]:
+        """Return the shards still to be written; those damaged or made from other images are to be written again.
+
+        Raises:
+            InputError: a shard belongs to another cache.
+        """
+        return [shard for shard in range(self.num_shards) if not self._is_complete(shard)]
+
+    def write_shard(self, shard: int, regions: Sequence[RegionSet]) -> None:
+        """Write the regions of all images of a shard, in image order, with features.
+
+        Raises:
+            InputError: the disk is full; the shards written before are intact.
+            ValueError: the regions are not those that were planned.
+        """
+        expected = [(self.image_ids[i], self.rows[i]) for i in self.images_of(shard)]
+        found = [(region.image_id, len(region)) for region in regions]
+        if found != expected:
+            raise ValueError(f"shard {shard} was planned with (image, rows) {expected}, got {found}")
+        arrays = ShardArrays.from_regions(regions, self.dtype)
+        write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
+
+    def read_shard(self, shard: int) -> Shard:
+        """Map a shard.
+
+        Raises:
+            InputError: it is missing, damaged or not this one.
+        """
+        found = read_shard(self.shard_path(shard), self._shard_identity(shard))
+        if np.diff(found.arrays.image_start).tolist() != [self.rows[i] for i in self.images_of(shard)]:
+            raise InputError(
+                f"{self.shard_path(shard)} does not hold the regions that {MANIFEST} lists; "
+                "delete it and run the stage that writes it again"
+            )
+        label = found.arrays.label
+        if len(label) and not 0 <= label.min() <= label.max() <= len(self.classes):
+            raise InputError(f"{self.shard_path(shard)} has labels of classes that do not exist; make it again")
+        return found
+
+    def _is_complete(self, shard: int) -> bool:
+        if not self.shard_path(shard).exists():
+            return False
+        try:
+            found = self.read_shard(shard)
+        except MixedCacheError:
+            raise
+        except InputError:
+            return False
+        return not self.sources or found.sources == self._sources_of(shard)
+
+    def _sources_of(self, shard: int) -> tuple[str, ...]:
+        return tuple(self.sources[i] for i in self.images_of(shard))
+
+    def _shard_identity(self, shard: int) -> dict[str, Any]:
+        return {"cache": self.fingerprint, "shard": shard}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "classes": list(self.classes),
+            "image_ids": list(self.image_ids),
+            "rows": list(self.rows),
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "shard_images": self.shard_images,
+            "settings": self.settings,
+        }
+
+    def begin(self) -> None:
+        """Write the manifest, or check that the folder already holds this very plan.
+
+        Raises:
+            InputError: the folder holds a cache made with other settings, naming the first that differs.
+        """
+        manifest = self.folder / MANIFEST
+        if not manifest.exists():
+            content = {
+                "kind": "feature cache",
+                "fingerprint": self.fingerprint,
+                **self._identity(),
+                "provenance": provenance(),
+            }
+            write_text(manifest, json.dumps(content, indent=1))
+            return
+        found = read_plan(self.folder)
+        if found.fingerprint != self.fingerprint:
+            difference = first_difference(found._identity(), self._identity())
+            raise InputError(
+                f"{self.folder} holds a feature cache made with other settings ({difference}); "
+                "give another --out, or delete the folder to make it again"
+            )
+
+
+def read_plan(folder: str | Path) -> CachePlan:
+    """Return the plan recorded in a cache folder.
+
+    Raises:
+        InputError: the folder is not a feature cache, or one of another schema.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise InputError(f"{folder} is not a feature cache: it has no {MANIFEST}; run the extract stage first")
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise InputError(f"{manifest} has schema {schema}, this version of rcnn-svm reads {SCHEMA}")
+        return CachePlan(
+            folder=folder,
+            name=content["name"],
+            classes=tuple(content["classes"]),
+            image_ids=tuple(content["image_ids"]),
+            rows=tuple(content["rows"]),
+            dim=content["dim"],
+            dtype=content["dtype"],
+            shard_images=content["shard_images"],
+            settings=content["settings"],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{manifest} is damaged ({error}); delete the folder and run the extract stage again"
+        ) from error
+
+
+def plan_cache(
+    folder: str | Path,
+    *,
+    name: str,
+    classes: Sequence[str],
+    image_ids: Sequence[str],
+    rows: Sequence[int],
+    settings: dict[str, Any],
+    dim: int,
+    sources: Sequence[str],
+    dtype: str = "float32",
+    shard_images: int = 20,
+) -> CachePlan:
+    """Begin a feature cache, or go on with one begun before.
+
+    Args:
+        folder: where it shall lie; made if needed.
+        name: name of the image set.
+        classes: K class names.
+        image_ids: one per image.
+        rows: number of regions of every image, ground truth included.
+        settings: JSON-able, everything that decides the features' values.
+        dim: D.
+        sources: per image, a digest of what its rows are made from.
+        dtype: `float32` or `float16`.
+        shard_images: images per shard; a shard is what an interruption can lose.
+
+    Raises:
+        InputError: the folder holds a cache made with other settings.
+    """
+    plan = CachePlan(
+        folder=Path(folder),
+        name=name,
+        classes=tuple(classes),
+        image_ids=tuple(image_ids),
+        rows=tuple(int(n) for n in rows),
+        dim=int(dim),
+        dtype=dtype,
+        shard_images=int(shard_images),
+        settings=json.loads(json.dumps(settings)),
+        sources=tuple(sources),
+    )
+    plan.begin()
+    return plan

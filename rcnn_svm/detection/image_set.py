@@ -1,0 +1,276 @@
+"""Testing a whole image set: every cached region scored, the best boxes of every class kept.
+
+Two limits keep the result small, both the original's: at most `max_per_image` boxes per class and image, and
+at most `max_per_set` per class over all images, by a score threshold that rises as images stream by.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.softmax import SoftmaxClassifier
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
+from rcnn_svm.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
+
+MAX_PER_IMAGE = 100
+# 100,000 boxes for the 2,500 images that the original was tuned on.
+BOXES_PER_IMAGE_OF_SET = 40
+
+
+class BestBoxes:
+    """Chooses the boxes worth keeping, image by image, with a threshold per class that rises.
+
+    Args:
+        num_classes: K.
+        max_per_set: boxes of a class to keep over all images; once more have passed, the score of the
+            `max_per_set`-th best so far is the threshold for the next images.
+        max_per_image: boxes of a class to keep in one image.
+
+    Attributes:
+        thresh: (K,) float32, -inf until `max_per_set` binds. What was selected earlier and scores below the
+            final threshold is to be dropped at the end.
+        box_counts: (K,) int64, boxes selected so far.
+
+    Source: `rcnn_test.m`.
+    """
+
+    def __init__(self, num_classes: int, max_per_set: int, max_per_image: int = MAX_PER_IMAGE):
+        self.thresh = np.full(num_classes, -np.inf, np.float32)
+        self.box_counts = np.zeros(num_classes, np.int64)
+        self._max_per_set = max_per_set
+        self._max_per_image = max_per_image
+        self._top: list[list[float]] = [[] for _ in range(num_classes)]
+
+    def select(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the boxes of the next image.
+
+        Args:
+            scores: (n, K) float32, scores of its regions.
+
+        Returns:
+            Class indices (m,) int32 and region rows (m,) int64, by class and descending score.
+        """
+        classes, rows = [], []
+        for index in range(scores.shape[1]):
+            chosen = self._select_class(index, scores[:, index])
+            classes.append(np.full(len(chosen), index, np.int32))
+            rows.append(chosen)
+        return np.concatenate(classes), np.concatenate(rows)
+
+    def _select_class(self, index: int, scores: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(scores > self.thresh[index])
+        rows = rows[np.argsort(-scores[rows], kind="stable")[: self._max_per_image]]
+        self.box_counts[index] += len(rows)
+        top = self._top[index]
+        for score in scores[rows].tolist():
+            if len(top) < self._max_per_set:
+                heapq.heappush(top, score)
+            else:
+                heapq.heappushpop(top, score)
+        if self.box_counts[index] > self._max_per_set:
+            self.thresh[index] = top[0]
+        return rows
+
+
+def check_features(
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
+    cache: FeatureCache,
+    model: str = "the detector",
+    where: str | None = None,
+) -> None:
+    """Check that a detector may score a cache: same kind of features.
+
+    The proposals may differ, and so may the classes that the cache has ground truth of.
+
+    Args:
+        detector: the detector.
+        cache: the features.
+        model: what to call the detector in the message.
+        where: what to call the cache in the message; its name where not given.
+
+    Raises:
+        InputError: they do not belong together, saying how they differ.
+    """
+    check_feature_settings(detector, cache.dim, cache.settings, model, where or f"the cache of {cache.name}")
+
+
+def check_feature_settings(
+    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
+    dim: int,
+    settings: dict[str, Any],
+    model: str,
+    where: str,
+) -> None:
+    """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
+
+    Args:
+        detector: the detector.
+        dim: length of a feature vector.
+        settings: settings of the cache that holds the features.
+        model: what to call the detector in the message.
+        where: what to call the cache in the message.
+
+    Raises:
+        InputError: they do not belong together, saying how they differ.
+    """
+    if detector.dim != dim:
+        raise InputError(
+            f"{model} expects {_describe(detector.dim, detector.feature_settings)} features, "
+            f"{where} holds {_describe(dim, settings)}; "
+            "extract the features with the model's backbone and layer"
+        )
+    trained, found = feature_part(detector.feature_settings), feature_part(settings)
+    if trained != found:
+        raise InputError(
+            f"{model} was trained on features made with other settings than {where} "
+            f"({first_difference(found, trained)}); extract the features with the model's settings"
+        )
+
+
+def feature_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a cache that decide what its features mean: all but those of the proposals."""
+    return {key: value for key, value in settings.items() if not key.startswith("proposals")}
+
+
+def _describe(dim: int, settings: dict) -> str:
+    backbone = settings.get("backbone") or {}
+    return " ".join([f"{dim}-d", *(str(backbone[key]) for key in ("name", "layer") if backbone.get(key))])
+
+
+def run_settings(
+    cache: FeatureCache,
+    detector: Detector | SoftmaxClassifier | RoIHead,
+    *,
+    max_per_image: int = MAX_PER_IMAGE,
+    max_per_set: int | None = None,
+) -> dict[str, Any]:
+    """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
+    return {
+        "image_set": cache.name,
+        "features": cache.fingerprint,
+        "detector": {"digest": detector.digest, "training": detector.training},
+        **limits(cache.num_images, max_per_image, max_per_set),
+    }
+
+
+def limits(num_images: int, max_per_image: int = MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:
+    """Return how many boxes of a class to keep, in an image and over all of them, as recorded in settings."""
+    total = BOXES_PER_IMAGE_OF_SET * num_images if max_per_set is None else max_per_set
+    return {"max_per_image": max_per_image, "max_per_set": total}
+
+
+def test_cache(
+    cache: FeatureCache,
+    detector: Detector | SoftmaxClassifier | RoIHead,
+    *,
+    max_per_image: int = MAX_PER_IMAGE,
+    max_per_set: int | None = None,
+) -> Detections:
+    """Score every proposal of an image set and keep the best.
+
+    Ground-truth rows are never detections. Memory holds one image's features and the boxes kept.
+
+    Args:
+        cache: regions and features of the image set.
+        detector: the detector.
+        max_per_image: boxes of a class to keep in one image.
+        max_per_set: boxes of a class to keep over all images; 40 times the number of images by default.
+
+    Returns:
+        The detections, before non-maximum suppression.
+
+    Raises:
+        InputError: detector and cache do not belong together, or a score is not finite.
+
+    Source: `rcnn_test.m`. The original drops a score that is NaN without a word; here it is an error.
+    """
+    check_features(detector, cache)
+    settings = run_settings(cache, detector, max_per_image=max_per_image, max_per_set=max_per_set)
+    return keep_best(_scored(cache, detector), cache.image_ids, detector.classes, settings)
+
+
+def _scored(cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead) -> Iterator[ScoredImage]:
+    with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
+        for number in range(cache.num_images):
+            regions = cache.regions(number)
+            num_gt = int(regions.gt.sum())  # ground truth comes first
+            boxes = regions.boxes[num_gt:]
+            z = detector.scores(regions.features[num_gt:])
+            yield ScoredImage(regions.image_id, z, lambda rows, cls, boxes=boxes: boxes[rows], num_gt)
+            bar.update()
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """The proposals of an image with their scores.
+
+    Attributes:
+        image_id: identifier of the image.
+        scores: (n, K) float32.
+        boxes_of: returns the boxes of some proposals for a class each: (m,) rows and (m,) class indices in,
+            (m, 4) float32 out.
+        first_row: row of the first proposal within its image: the number of ground-truth rows before it.
+    """
+
+    image_id: str
+    scores: np.ndarray
+    boxes_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    first_row: int
+
+
+def keep_best(
+    scored: Iterable[ScoredImage], image_ids: Sequence[str], classes: Sequence[str], settings: dict[str, Any]
+) -> Detections:
+    """Keep the best proposals of an image set; memory holds one image's scores and the boxes kept.
+
+    Args:
+        scored: every image, in order.
+        image_ids: I identifiers.
+        classes: K class names.
+        settings: recorded with the result; `max_per_image` and `max_per_set` decide how many are kept.
+
+    Raises:
+        InputError: a score is not finite.
+    """
+    best = BestBoxes(len(classes), settings["max_per_set"], settings["max_per_image"])
+    images, found, rows, boxes, scores = [], [], [], [], []
+    for number, image in enumerate(scored):
+        z = image.scores
+        if not np.isfinite(z).all():
+            raise InputError(
+                f"image {image.image_id} has scores that are not finite numbers; its features or the "
+                "detector are damaged (the inspect stage verifies a cache)"
+            )
+        chosen_classes, chosen = best.select(z)
+        images.append(np.full(len(chosen), number, np.int32))
+        found.append(chosen_classes)
+        rows.append(image.first_row + chosen)
+        boxes.append(image.boxes_of(chosen, chosen_classes))
+        scores.append(z[chosen, chosen_classes])
+    cls, score = np.concatenate(found), np.concatenate(scores)
+    keep = score >= best.thresh[cls]
+    return Detections(
+        image_ids=tuple(image_ids),
+        classes=tuple(classes),
+        image=np.concatenate(images)[keep],
+        cls=cls[keep],
+        box=np.concatenate(boxes)[keep],
+        score=score[keep],
+        row=np.concatenate(rows)[keep],
+        thresh=best.thresh,
+        box_counts=best.box_counts,
+        settings=settings,
+    )

@@ -1,0 +1,79 @@
+"""Stages run one after the other in this process, each command once, with their times on disk."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rcnn_svm.artefacts.files import fingerprint, provenance, reading, write_text
+from rcnn_svm.errors import InputError
+
+
+class StageRunner:
+    """Prints, runs and times stages.
+
+    A command that was done, or failed, in this process is not run again. One that was done by an earlier process is:
+    the stage finds its result and checks it; its time remains what it took to make.
+
+    Args:
+        run: stage and arguments -> exit code; raises InputError.
+        folder: where the times are kept.
+    """
+
+    def __init__(self, run: Callable[[str, Sequence[str]], int], folder: Path):
+        self._run = run
+        self._folder = folder
+        self._outcomes: dict[str, InputError | None] = {}
+
+    def __call__(self, stage: str, *words: object) -> float:
+        """Run a stage, and return the seconds it took, interrupted attempts included.
+
+        Raises:
+            InputError: it failed, now or before.
+        """
+        argv = [str(word) for word in words]
+        key = fingerprint([stage, argv])
+        path = self._folder / f"{stage}-{key}.json"
+        if key not in self._outcomes:
+            print(f"\n$ rcnn-svm {stage} {shlex.join(argv)}", flush=True)
+            self._outcomes[key] = self._attempt(stage, argv, path)
+        failure = self._outcomes[key]
+        if failure is not None:
+            raise failure
+        return _read(path)["seconds"]
+
+    def _attempt(self, stage: str, argv: list[str], path: Path) -> InputError | None:
+        """Run a stage and write down its time; return what made it fail."""
+        before = _read(path)
+        start, done = time.perf_counter(), False
+        try:
+            code = self._run(stage, argv)
+            if code:
+                return InputError(f"the {stage} stage ended with exit code {code}; see what it printed")
+            done = True
+            return None
+        except InputError as error:
+            return error
+        finally:
+            now = time.perf_counter() - start
+            print(f"{stage}: {now:.1f} s", flush=True)
+            if not before["done"]:
+                content = {
+                    "stage": stage,
+                    "arguments": argv,
+                    "seconds": before["seconds"] + now,
+                    "done": done,
+                    "provenance": provenance(),
+                }
+                write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict:
+    if not path.exists():
+        return {"seconds": 0.0, "done": False}
+    with reading(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"seconds": float(content["seconds"]), "done": bool(content["done"])}

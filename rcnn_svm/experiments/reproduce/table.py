@@ -1,0 +1,126 @@
+"""The rows beside the published ones, as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rcnn_svm.experiments.reproduce.published import Published
+from rcnn_svm.reports.tables import markdown_table, text_table
+
+STAGES = ("propose", "finetune", "extract", "train", "bbox", "test", "evaluate")
+SUMMARY = ("row", "mAP", "published", "difference", "mAP area")
+
+
+def summary_text(results: Sequence[dict[str, Any]], published: dict[str, Published]) -> str:
+    """Return the mean APs as fixed-width text, and a line for every row that could not be made.
+
+    Args:
+        results: of the rows: what `Pipeline.make` returned, or their `row`, `title` and `error`.
+        published: by title.
+    """
+    done = [result for result in results if "error" not in result]
+    lines = [text_table(SUMMARY, [_summary(result, published) for result in done])] if done else []
+    return "\n".join([*lines, *(f"{r['row']}: not run: {r['error']}" for r in results if "error" in r)])
+
+
+def table_markdown(results: Sequence[dict[str, Any]], published: dict[str, Published], about: str) -> str:
+    """Return the whole report: means and times, AP by class, deviations; `about` says what was run on what."""
+    done = [result for result in results if "error" not in result]
+    failed = [result for result in results if "error" in result]
+    parts = ["# R-CNN on PASCAL VOC 2007", about]
+    if done:
+        stages = [stage for stage in STAGES if any(stage in result["seconds"] for result in done)]
+        header = [*SUMMARY, *stages]
+        rows = [
+            [*_summary(result, published), *(_duration(result["seconds"].get(stage)) for stage in stages)]
+            for result in done
+        ]
+        parts += ["## Mean average precision and time", markdown_table(header, rows), _LEGEND]
+        parts += ["## Average precision by class", *_class_tables(done, published)]
+        parts += ["## What explains a difference", *_deviations(done)]
+    if failed:
+        parts += ["## Not run", "\n".join(f"- **{r['title']}** (`{r['row']}`): not run: {r['error']}" for r in failed)]
+    return "\n\n".join(parts) + "\n"
+
+
+_LEGEND = (
+    "mAP and published: mean AP in percent at 11 recall levels (VOC2007); mAP area: area under the curve (VOC2010 and "
+    "later). A stage that several rows share is counted in each of them."
+)
+
+
+def table_csv(results: Sequence[dict[str, Any]], published: dict[str, Published]) -> str:
+    """Return the figures as CSV: a line with ours, and one with the published ones where there are any; percent."""
+    names = _class_names(results)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["row", "title", "source", "mAP", "mAP_area", *names, *(f"{stage}_s" for stage in STAGES), "error"])
+    for result in results:
+        head = [result["row"], result["title"]]
+        if "error" in result:
+            writer.writerow([*head, "ours", *[""] * (2 + len(names) + len(STAGES)), result["error"]])
+        else:
+            figures = [result["map_voc07"], result["map_area"], *(result["classes"].get(name) for name in names)]
+            seconds = [result["seconds"].get(stage) for stage in STAGES]
+            cells = ["" if value is None else f"{100 * value:.4f}" for value in figures]
+            times = ["" if value is None else f"{value:.1f}" for value in seconds]
+            writer.writerow([*head, "ours", *cells, *times, ""])
+        if result["title"] in published:
+            known = published[result["title"]]
+            cells = [known.mean_ap, "", *(known.classes.get(name, "") for name in names)]
+            writer.writerow([*head, "published", *cells, *[""] * (len(STAGES) + 1)])
+    return stream.getvalue()
+
+
+def _summary(result: dict[str, Any], published: dict[str, Published]) -> list[str]:
+    known = published.get(result["title"])
+    ours = result["map_voc07"]
+    difference = "" if known is None or ours is None else f"{100 * ours - known.mean_ap:+.1f}"
+    figure = "" if known is None else f"{known.mean_ap:.1f}"
+    return [result["title"], _percent(ours), figure, difference, _percent(result["map_area"])]
+
+
+def _class_tables(done: list[dict[str, Any]], published: dict[str, Published]) -> list[str]:
+    names = _class_names(done)
+    rows = []
+    for result in done:
+        mine = [_percent(result["classes"].get(name)) for name in names]
+        rows.append([result["title"], "ours", *mine, _percent(result["map_voc07"])])
+        known = published.get(result["title"])
+        if known and known.classes:
+            theirs = [f"{known.classes[name]:.1f}" if name in known.classes else "" for name in names]
+            rows.append([result["title"], "published", *theirs, f"{known.mean_ap:.1f}"])
+    return [markdown_table(["row", "figures", *names, "mAP"], rows)]
+
+
+def _deviations(done: list[dict[str, Any]]) -> list[str]:
+    """Return what all rows have in common, and what each has besides."""
+    common = [text for text in done[0]["deviations"] if all(text in result["deviations"] for result in done)]
+    lines = [f"- all rows: {'; '.join(common)}"] if common else []
+    for result in done:
+        own = [text for text in result["deviations"] if text not in common]
+        if result["note"]:
+            own.append(result["note"])
+        if own:
+            lines.append(f"- **{result['title']}**: {'; '.join(own)}")
+    return ["\n".join(lines)]
+
+
+def _class_names(results: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for result in results for name in result.get("classes", ())))
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

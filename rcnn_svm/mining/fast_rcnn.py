@@ -1,0 +1,172 @@
+"""The mini-batch of Fast R-CNN: a few foreground and background RoIs of an image, drawn at random.
+
+Labels of RoIs, here and in `ohem` and `ssd`: 1, 2, … are object classes, 0 is background, -1 takes no part.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rcnn_svm.errors import InputError
+
+BACKGROUND = 0
+IGNORED = -1
+
+
+def assign_labels(
+    max_overlaps: Tensor,
+    max_classes: Tensor,
+    *,
+    fg_thresh: float = 0.5,
+    bg_thresh_hi: float = 0.5,
+    bg_thresh_lo: float = 0.1,
+) -> Tensor:
+    """Return the label that every RoI is trained with.
+
+    Args:
+        max_overlaps: (R,) float, the largest IoU of the RoI with an object, in [0, 1].
+        max_classes: (R,) int64, the class of that object, from 1; anything where the RoI is no foreground.
+        fg_thresh: foreground from this IoU on.
+        bg_thresh_hi: background below this IoU.
+        bg_thresh_lo: background from this IoU on: the paper's guess at which RoIs are hard. OHEM, which looks at
+            the loss instead, takes 0.
+
+    Returns:
+        (R,) int64: the class where foreground, `BACKGROUND` or `IGNORED`.
+
+    Raises:
+        InputError: arrays of different lengths, an overlap outside [0, 1] or NaN, foreground without a class,
+            thresholds out of order.
+
+    Source: Fast R-CNN section 2.3, "Mini-batch sampling"; `_sample_rois` of its code.
+    """
+    _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
+    if max_overlaps.ndim != 1 or max_overlaps.shape != max_classes.shape:
+        raise InputError(
+            f"max_overlaps has shape {tuple(max_overlaps.shape)} and max_classes {tuple(max_classes.shape)}, "
+            "expected one of each per RoI"
+        )
+    if not ((max_overlaps >= 0) & (max_overlaps <= 1)).all():
+        raise InputError("max_overlaps holds values outside [0, 1] or NaN; look for RoIs that are no boxes")
+    foreground = max_overlaps >= fg_thresh
+    if (max_classes[foreground] <= BACKGROUND).any():
+        raise InputError(f"RoIs of IoU {fg_thresh} or more have class 0 or less; object classes count from 1")
+    background = (max_overlaps >= bg_thresh_lo) & (max_overlaps < bg_thresh_hi)
+    labels = torch.full_like(max_classes, IGNORED, dtype=torch.int64)
+    labels[background] = BACKGROUND
+    labels[foreground] = max_classes[foreground].to(torch.int64)
+    return labels
+
+
+class RoISampler:
+    """Draw the RoIs of an image that a training step uses.
+
+    At most `fg_fraction` of them are foreground; where an image has less, background fills up. Where it has less
+    background, there are fewer RoIs: neither more foreground nor any RoI twice, as in the original.
+
+    Args:
+        rois_per_image: R / N, 128 RoIs of 2 images in the paper.
+        fg_fraction: the largest part that may be foreground; the count is rounded half to even.
+        fg_thresh: foreground from this IoU on.
+        bg_thresh_hi: background below this IoU.
+        bg_thresh_lo: background from this IoU on.
+        seed: of the draws. They are made on the CPU, so that they are the same for tensors on any device.
+
+    Raises:
+        InputError: a count or fraction that means nothing, thresholds out of order.
+
+    Source: Fast R-CNN section 2.3 and `_sample_rois` of its code. Ours: an image without any usable RoI gives an
+    empty draw; the original leaves such images out of the training.
+    """
+
+    def __init__(
+        self,
+        *,
+        rois_per_image: int = 64,
+        fg_fraction: float = 0.25,
+        fg_thresh: float = 0.5,
+        bg_thresh_hi: float = 0.5,
+        bg_thresh_lo: float = 0.1,
+        seed: int = 3,
+    ):
+        if rois_per_image < 1:
+            raise InputError(f"rois_per_image = {rois_per_image} must be at least 1")
+        if not 0 <= fg_fraction <= 1:
+            raise InputError(f"fg_fraction = {fg_fraction} must be between 0 and 1")
+        _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
+        self.rois_per_image = rois_per_image
+        self.fg_fraction = fg_fraction
+        self.fg_thresh = fg_thresh
+        self.bg_thresh_hi = bg_thresh_hi
+        self.bg_thresh_lo = bg_thresh_lo
+        self.seed = seed
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, max_overlaps: Tensor, max_classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw without replacement.
+
+        Args:
+            max_overlaps: (R,) float, the largest IoU of the RoI with an object, in [0, 1]. The objects' own boxes
+                are RoIs too.
+            max_classes: (R,) int64, the class of that object, from 1.
+
+        Returns:
+            (S,) int64, the rows drawn, foreground first, S <= `rois_per_image`; (S,) int64, their labels, the
+            class or `BACKGROUND`.
+
+        Raises:
+            InputError: from `assign_labels`.
+        """
+        labels = assign_labels(
+            max_overlaps,
+            max_classes,
+            fg_thresh=self.fg_thresh,
+            bg_thresh_hi=self.bg_thresh_hi,
+            bg_thresh_lo=self.bg_thresh_lo,
+        )
+        foreground = self._draw(labels > BACKGROUND, round(self.fg_fraction * self.rois_per_image))
+        background = self._draw(labels == BACKGROUND, self.rois_per_image - len(foreground))
+        rows = torch.cat([foreground, background])
+        return rows, labels[rows]
+
+    def _draw(self, eligible: Tensor, count: int) -> Tensor:
+        """Return up to `count` of the rows that are eligible."""
+        rows = eligible.nonzero()[:, 0]
+        drawn = torch.randperm(len(rows), generator=self._generator)[:count]
+        return rows[drawn.to(rows.device)]
+
+
+def _check_thresholds(fg_thresh: float, bg_thresh_hi: float, bg_thresh_lo: float) -> None:
+    if not 0 <= bg_thresh_lo <= bg_thresh_hi <= fg_thresh <= 1:
+        raise InputError(
+            f"bg_thresh_lo = {bg_thresh_lo}, bg_thresh_hi = {bg_thresh_hi} and fg_thresh = {fg_thresh} must be "
+            "IoUs in rising order, or a RoI could be foreground and background at once"
+        )
+
+
+def fast_rcnn_loss_per_roi(
+    class_logits: Tensor, box_regression: Tensor, labels: Tensor, regression_targets: Tensor, *, beta: float = 1.0
+) -> Tensor:
+    """Return the two parts of Fast R-CNN's loss for every RoI.
+
+    Args:
+        class_logits: (R, K + 1) float, scores of background and K classes before the softmax.
+        box_regression: (R, 4 (K + 1)) float, the predicted targets of every class.
+        labels: (R,) int64, a class from 1 or `BACKGROUND`.
+        regression_targets: (R, 4) float; those of background are not used.
+        beta: where the smooth L1 loss turns from a square into a line; torchvision's detectors take 1 / 9.
+
+    Returns:
+        (R, 2) float: cross entropy; smooth L1 loss, summed over the four targets, 0 for background. Its mean over
+        the RoIs is the loss of a mini-batch.
+
+    Source: Fast R-CNN section 2.3, equation 1, lambda = 1.
+    """
+    classification = nn.functional.cross_entropy(class_logits, labels, reduction="none")
+    # By index, not by a product or `where`: the unused targets may be anything, and a NaN would enter the gradient.
+    foreground = (labels > BACKGROUND).nonzero()[:, 0]
+    own = box_regression.unflatten(1, (-1, 4))[foreground, labels[foreground]]  # (F, 4)
+    smooth_l1 = nn.functional.smooth_l1_loss(own, regression_targets[foreground], beta=beta, reduction="none").sum(1)
+    box = smooth_l1.new_zeros(len(labels)).index_put((foreground,), smooth_l1)
+    return torch.stack([classification, box], dim=1)

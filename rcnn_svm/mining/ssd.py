@@ -1,0 +1,95 @@
+"""The hard negatives of SSD: those of highest loss, a few per positive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED
+
+
+def select_hard_negatives(loss: Tensor, labels: Tensor, *, ratio: float = 3, min_negatives: int = 0) -> Tensor:
+    """Mark the negatives of highest loss in every image, at most `ratio` for each positive of that image.
+
+    Of equal losses the first anchor goes first. A loss that is NaN counts as the highest, so that it shows in what
+    is trained rather than vanish.
+
+    Args:
+        loss: (N, A) float, the confidence loss of A anchors in N images.
+        labels: (N, A) int64: a class from 1, `BACKGROUND` for a negative, `IGNORED`.
+        ratio: negatives per positive; a fraction of a negative is cut off.
+        min_negatives: mark at least so many in every image, positives or not. In SSD an image without positives
+            has no negatives either.
+
+    Returns:
+        (N, A) bool, True for the negatives that are marked.
+
+    Raises:
+        InputError: shapes that differ, a ratio or minimum that is negative or endless.
+
+    Source: SSD section 2.2, "Hard negative mining". torchvision's SSD differs where an image has fewer negatives
+    than that: there the rest of the number is filled with positives, whose loss then counts twice.
+    """
+    _check_limits(ratio, min_negatives)
+    if loss.ndim != 2 or loss.shape != labels.shape:
+        raise InputError(
+            f"loss has shape {tuple(loss.shape)} and labels {tuple(labels.shape)}, expected (images, anchors) for both"
+        )
+    negative = labels == BACKGROUND
+    quota = ((labels > BACKGROUND).sum(1, keepdim=True) * ratio).long().clamp(min=min_negatives)  # (N, 1)
+    hardness = loss.detach().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(~negative, -torch.inf)
+    rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return negative & (rank < quota)
+
+
+class HardNegativeRatioLoss(nn.Module):
+    """The confidence loss of SSD: cross entropy of all positives and of the hard negatives.
+
+    It is divided by the number of positives of all images, as SSD divides its box loss, or by 1 where there is none.
+
+    Args:
+        ratio: negatives per positive.
+        min_negatives: at least so many negatives in every image. With SSD's 0, images without positives teach
+            nothing.
+
+    Raises:
+        InputError: a ratio or minimum that is negative or endless.
+
+    Source: SSD section 2.2, equations 1 and 3.
+    """
+
+    def __init__(self, *, ratio: float = 3, min_negatives: int = 0):
+        super().__init__()
+        _check_limits(ratio, min_negatives)
+        self.ratio = ratio
+        self.min_negatives = min_negatives
+
+    def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and what it was taken over.
+
+        Args:
+            logits: (N, A, K + 1) float, the scores of background and K classes before the softmax.
+            labels: (N, A) int64: a class from 1, `BACKGROUND` or `IGNORED`.
+
+        Returns:
+            () float, the loss; (N, A) bool, the negatives that are in it.
+
+        Raises:
+            InputError: shapes that do not fit.
+        """
+        if logits.ndim != 3 or logits.shape[:2] != labels.shape:
+            raise InputError(
+                f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}, "
+                "expected (images, anchors, classes) and (images, anchors)"
+            )
+        loss = nn.functional.cross_entropy(logits.mT, labels, ignore_index=IGNORED, reduction="none")  # (N, A)
+        positive = labels > BACKGROUND
+        hard = select_hard_negatives(loss, labels, ratio=self.ratio, min_negatives=self.min_negatives)
+        return loss[positive | hard].sum() / positive.sum().clamp(min=1), hard
+
+
+def _check_limits(ratio: float, min_negatives: int) -> None:
+    # An endless ratio would be cut to a whole number of negatives that is none.
+    if not 0 <= ratio < float("inf") or min_negatives < 0:
+        raise InputError(f"ratio = {ratio} and min_negatives = {min_negatives} must be finite and not negative")

@@ -1,0 +1,105 @@
+"""Artefacts appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rcnn_svm.artefacts.files import atomic_path, create_h5, fingerprint, open_h5, read_settings, write_text
+from rcnn_svm.errors import InputError
+
+
+def test_settings_come_back(tmp_path):
+    settings = {"b": [1, 2.5, None], "a": {"nested": True}}
+    with create_h5(tmp_path / "x.h5", "toy", 3, settings) as handle:
+        handle["data"] = np.arange(5)
+    with open_h5(tmp_path / "x.h5", "toy", 3) as handle:
+        assert read_settings(handle) == settings
+        assert handle.attrs["fingerprint"] == fingerprint(settings)
+        assert handle["data"][...].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_fingerprint_ignores_order_and_sees_every_value():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert len({fingerprint(x) for x in ({"a": 1}, {"a": 2}, {"a": "1"}, {"a": [1]}, {"b": 1})}) == 5
+
+
+def test_an_error_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text("new")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "x"), OSError("Can't write data (error message = 'No space left on device')")],
+)
+def test_a_full_disk_is_one_sentence(tmp_path, error):
+    write_text(tmp_path / "x", "old")
+    with pytest.raises(InputError, match=r"cannot write .*x: No space left on device; everything completed"):  # noqa: SIM117
+        with atomic_path(tmp_path / "x") as temporary:
+            temporary.write_text("half")
+            raise error
+    assert (tmp_path / "x").read_text() == "old"
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from rcnn_svm.errors import InputError
+from rcnn_svm.artefacts.files import create_h5
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+try:
+    with create_h5(sys.argv[1], "toy", 1, {}) as handle:
+        handle.create_dataset("data", data=np.ones((4 << 20,), np.uint8))
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+def test_a_write_the_system_refuses_leaves_the_old_file(tmp_path):
+    """A real failing write inside HDF5, by a limit on the size of files."""
+    path = tmp_path / "x.h5"
+    with create_h5(path, "toy", 1, {"old": True}):
+        pass
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stdout and os.strerror(errno.EFBIG) in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
+    with open_h5(path, "toy", 1) as handle:
+        assert read_settings(handle) == {"old": True}
+
+
+def test_wrong_files_are_named(tmp_path):
+    path = tmp_path / "x.h5"
+    with pytest.raises(InputError, match="does not exist"), open_h5(path, "toy", 1):
+        pass
+    with create_h5(path, "toy", 1, {}) as handle:
+        handle["data"] = np.arange(1000)
+    with pytest.raises(InputError, match="holds toy, expected other"), open_h5(path, "other", 1):
+        pass
+    with pytest.raises(InputError, match="schema 1, this version of rcnn-svm reads 2"), open_h5(path, "toy", 2):
+        pass
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="truncated or damaged"), open_h5(path, "toy", 1):
+        pass
+    path.write_text("hello")
+    with (
+        pytest.raises(InputError, match=r"x\.h5 is no HDF5 file but something else, expected toy"),
+        open_h5(path, "toy", 1),
+    ):
+        pass
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="truncated or damaged"), open_h5(path, "toy", 1):
+        pass

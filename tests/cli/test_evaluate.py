@@ -1,0 +1,138 @@
+"""The evaluate stage on a small devkit: perfect detections there and back through every format."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rcnn_svm.cli.main import run_stage
+from rcnn_svm.data.coco import load_coco
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+
+
+@pytest.fixture(scope="module")
+def devkit(tmp_path_factory):
+    root = tmp_path_factory.mktemp("devkit")
+    write_synthetic_voc(root, num_train=1, num_test=4)
+    return root
+
+
+def perfect_detections(root):
+    """Every object found where it is, twice."""
+    database = load_voc(root, "2007", "test", classes=SYNTHETIC_CLASSES)
+    annotations = [database.annotation(index) for index in range(len(database))]
+    boxes = np.concatenate([annotation.boxes for annotation in annotations])
+    image = np.repeat(np.arange(len(annotations)), [len(annotation.boxes) for annotation in annotations])
+    cls = np.concatenate([annotation.classes for annotation in annotations])
+    return Detections(
+        database.image_ids,
+        database.classes,
+        np.tile(image, 2),
+        np.tile(cls, 2),
+        np.tile(boxes, (2, 1)),
+        np.repeat([1.0, 0.5], len(boxes)),
+    )
+
+
+def evaluate(*words):
+    return run_stage("evaluate", [*map(str, words), "--classes", ",".join(SYNTHETIC_CLASSES)])
+
+
+def test_report_of_perfect_detections(devkit, tmp_path, capsys):
+    detections = perfect_detections(devkit)
+    detections.save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    assert evaluate("--detections", tmp_path / "found.h5", "--voc", devkit, "--pictures", 2, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == f"wrote {out}"
+    mean = next(line.split() for line in printed.splitlines() if line.startswith("mean"))
+    assert mean[-2:] == ["100.0", "100.0"]
+
+    content = json.loads((out / "results.json").read_text())
+    assert content["map_voc07"] == pytest.approx(1)
+    assert len(json.loads((out / "coco_results.json").read_text())) == len(detections) // 2
+    assert (out / "ap.csv").read_text().count("\n") == 1 + len(SYNTHETIC_CLASSES)
+    assert (out / "ap.md").exists()
+    for picture in (out / "precision_recall.png", out / "pictures" / "contact_sheet.jpg"):
+        Image.open(picture).load()
+
+    # The files it wrote, read back as somebody else's results, say the same.
+    comp4 = ("--comp4", out / "comp4", "--pictures", 0, "--out", tmp_path / "again")
+    assert evaluate(*comp4, "--voc", devkit) == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again["classes"] == content["classes"]
+    assert again["nms"] is None
+    assert not (tmp_path / "again" / "pictures").exists()
+
+
+def test_coco_results_fit_the_coco_file(own_data, tmp_path):
+    """Its image and category numbers have gaps and its first category no objects; pycocotools agrees with us."""
+    content = json.loads(own_data.coco.read_text())
+    for image in content["images"]:
+        image["id"] = 1000 - 3 * image["id"]
+    for entry in content["annotations"]:
+        entry["image_id"] = 1000 - 3 * entry["image_id"]
+        entry["area"] = entry["bbox"][2] * entry["bbox"][3]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    database = load_coco(tmp_path / "boxes.json", own_data.images)
+    random = np.random.default_rng(0)
+    annotations = [database.annotation(index) for index in range(len(database))]
+    boxes = np.concatenate([annotation.boxes for annotation in annotations])
+    image = np.repeat(np.arange(len(annotations)), [len(annotation.boxes) for annotation in annotations])
+    cls = np.concatenate([annotation.classes for annotation in annotations])
+    # Objects shifted by up to 12 pixels, some of them taken for another class.
+    boxes = boxes + np.tile(random.integers(-12, 13, (len(boxes), 2)), 2)
+    cls = np.where(random.random(len(cls)) < 0.2, random.permutation(cls), cls)
+    score = random.permutation(len(cls)) / 1024
+    Detections(database.image_ids, database.classes, image, cls, boxes, score).save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    words = ["--detections", tmp_path / "found.h5", "--coco", tmp_path / "boxes.json", "--images", own_data.images]
+    words += ["--nms", "1", "--pictures", "0", "--out", out]
+    assert run_stage("evaluate", [str(word) for word in words]) == 0
+
+    entries = json.loads((out / "coco_results.json").read_text())
+    file_names = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    written = [(file_names[e["image_id"]], names[e["category_id"]], e["score"]) for e in entries]
+    found = zip(image.tolist(), cls.tolist(), score.round(6).tolist(), strict=True)
+    assert sorted(written) == sorted((f"{database.image_ids[i]}.jpg", database.classes[c], s) for i, c, s in found)
+
+    pytest.importorskip("pycocotools", reason="it comes with the extra rcnn-svm[coco]")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(tmp_path / "boxes.json"))
+    official = COCOeval(truth, truth.loadRes(str(out / "coco_results.json")), "bbox")
+    official.evaluate()
+    official.accumulate()
+    official.summarize()
+    assert run_stage("evaluate", [str(word) for word in [*words, "--protocol", "coco"]]) == 0
+    ours = json.loads((out / "coco_ap.json").read_text())["means"]
+    assert 0.1 < ours["ap50"] < 0.95
+    assert ours["ap50"] == pytest.approx(official.stats[1], abs=1e-6)
+    assert ours["ap"] == pytest.approx(official.stats[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "trainval"), "is not in voc_2007_trainval|was not tested"),
+        (("--iou", "1.5"), r"\(0, 1\], not 1.5"),
+        (("--nms", "-1"), r"\[0, 1\], not -1"),
+    ],
+)
+def test_bad_input_is_one_sentence(devkit, tmp_path, capsys, options, message):
+    perfect_detections(devkit).save(tmp_path / "found.h5")
+    out = tmp_path / "report"
+    assert evaluate("--detections", tmp_path / "found.h5", "--voc", devkit, "--out", out, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("rcnn-svm evaluate: error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not out.exists()

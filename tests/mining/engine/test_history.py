@@ -1,0 +1,68 @@
+"""Joining the records of groups of classes, against sorting by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rcnn_svm.mining.engine.history import TABLES, MiningHistory
+
+NUM_CLASSES, NUM_IMAGES = 5, 4
+
+
+def record_class(rng: np.random.Generator, histories: list[MiningHistory], number: int, epoch: int) -> None:
+    """Record one pass of a class into several histories; the last columns tell all rows apart."""
+    for image in range(NUM_IMAGES):
+        counts = rng.integers(0, 3, 4)
+        tag = int(rng.integers(1 << 30))
+        for history in histories:
+            history.record("scan", [(number, epoch, image, tag, counts[0])])
+            history.record("added", [(number, epoch, image, tag + i) for i in range(counts[0])])
+            history.record("budget", [(number, epoch, image, tag + i, 0) for i in range(counts[1])])
+            for u in range(counts[2]):
+                update = history.num_updates
+                history.record("evicted", [(update, image, tag + 10 * u + i) for i in range(counts[3])])
+                history.record("updates", [(number, epoch, image, tag + u, 0, 0, 0, 0)])
+                history.record("update_loss", [(tag + u, 0, 0, 0)])
+                history.record("update_gap", [tag + u])
+    for history in histories:
+        history.record("convergence", [(number, epoch, tag, 0)])
+
+
+def in_order(rows: list[list]) -> list[list]:
+    """Return rows that begin with class, epoch, image by epoch, image and class."""
+    return sorted(rows, key=lambda row: (row[1], row[2], row[0]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), num_groups=st.integers(1, NUM_CLASSES), times=st.integers(1, 3))
+def test_records_of_groups_become_one_in_the_order_of_events(seed, num_groups, times):
+    rng = np.random.default_rng(seed)
+    whole = MiningHistory()
+    groups = [MiningHistory() for _ in range(num_groups)]
+    alone = [MiningHistory() for _ in range(NUM_CLASSES)]
+    for epoch in range(times):
+        for number in rng.permutation(NUM_CLASSES).tolist():
+            record_class(rng, [groups[number % num_groups], alone[number]], number, epoch)
+        whole.take_over(groups)
+        assert [len(table) for group in groups for table in group.tables().values()] == [0] * len(TABLES) * num_groups
+
+    tables = [history.tables() for history in alone]
+    for name in ("added", "scan", "budget"):
+        assert whole.table(name).tolist() == in_order([row for table in tables for row in table[name].tolist()])
+    convergence = sorted((row for table in tables for row in table["convergence"].tolist()), key=lambda r: (r[1], r[0]))
+    assert whole.table("convergence").tolist() == convergence
+
+    updates = []
+    for table in tables:
+        for u, row in enumerate(table["updates"].tolist()):
+            evicted = table["evicted"]
+            rest = (table["update_loss"][u].tolist(), table["update_gap"][u], evicted[evicted[:, 0] == u, 1:].tolist())
+            updates.append([*row, *rest])
+    updates = in_order(updates)
+    assert whole.table("updates").tolist() == [row[:8] for row in updates]
+    assert whole.table("update_loss").tolist() == [row[8] for row in updates]
+    assert whole.table("update_gap").tolist() == [row[9].tolist() for row in updates]
+    assert whole.table("evicted").tolist() == [[u, *key] for u, row in enumerate(updates) for key in row[10]]
+    assert whole.num_updates == len(updates) and whole.num_added == len(whole.table("added"))

@@ -1,0 +1,125 @@
+"""Fast R-CNN's sampler against its definition, one RoI at a time, and the laws of random draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from rcnn_svm.errors import InputError
+from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED, RoISampler, assign_labels
+
+# The thresholds themselves and their neighbours in single precision.
+EDGES = [np.nextafter(np.float32(t), np.float32(s)) for t in (0.1, 0.5) for s in (0, t, 1)]
+overlaps = st.lists(st.sampled_from([0.0, *map(float, EDGES), 0.3, 0.7, 1.0]), max_size=60)
+
+
+def as_rois(values):
+    """Return overlaps, and classes that tell the RoIs apart."""
+    return torch.tensor(values, dtype=torch.float32), torch.arange(1, len(values) + 1)
+
+
+@given(overlaps)
+def test_label_follows_the_definition(values):
+    max_overlaps, classes = as_rois(values)
+    low, high = np.float32(0.1), np.float32(0.5)
+    expected = [
+        number if value >= high else BACKGROUND if value >= low else IGNORED
+        for number, value in enumerate(max_overlaps.numpy(), 1)
+    ]
+    assert assign_labels(max_overlaps, classes).tolist() == expected
+
+
+def test_label_at_the_thresholds():
+    labels = assign_labels(torch.tensor(np.array(EDGES)), torch.full((6,), 7))
+    assert labels.tolist() == [IGNORED, BACKGROUND, BACKGROUND, BACKGROUND, 7, 7]
+
+
+def test_between_background_and_foreground_nothing_takes_part():
+    values = [np.nextafter(np.float32(0.3), np.float32(s)) for s in (0, 0.3, 1)] + [np.float32(0.59), np.float32(0.6)]
+    max_overlaps, classes = torch.tensor(np.array(values)), torch.full((5,), 7)
+    expected = [BACKGROUND, IGNORED, IGNORED, IGNORED, 7]
+    assert assign_labels(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3).tolist() == expected
+    rows, _ = RoISampler(fg_thresh=0.6, bg_thresh_hi=0.3)(max_overlaps, classes)
+    assert rows.tolist() == [4, 0]
+
+
+def test_without_a_lower_bound_all_the_rest_is_background():
+    labels = assign_labels(torch.tensor([0.0, 0.05, 0.5]), torch.tensor([0, 0, 2]), bg_thresh_lo=0)
+    assert labels.tolist() == [BACKGROUND, BACKGROUND, 2]
+
+
+@settings(deadline=None)
+@given(overlaps, st.integers(1, 40), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(0, 99))
+def test_draw_has_the_counts_of_the_paper(values, size, fraction, seed):
+    max_overlaps, classes = as_rois(values)
+    labels = assign_labels(max_overlaps, classes)
+    rows, drawn = RoISampler(rois_per_image=size, fg_fraction=fraction, seed=seed)(max_overlaps, classes)
+    assert len(set(rows.tolist())) == len(rows)
+    assert torch.equal(labels[rows], drawn)
+    assert (drawn != IGNORED).all()
+    num_fg = min(int(np.round(fraction * size)), int((labels > 0).sum()))
+    assert int((drawn > 0).sum()) == num_fg
+    assert int((drawn == BACKGROUND).sum()) == min(size - num_fg, int((labels == BACKGROUND).sum()))
+    assert (drawn[:num_fg] > 0).all()
+
+
+def test_defaults_are_16_of_64():
+    max_overlaps = torch.cat([torch.full((300,), 0.8), torch.full((300,), 0.2), torch.full((300,), 0.05)])
+    _, labels = RoISampler()(max_overlaps, torch.full((900,), 5))
+    assert labels.tolist() == [5] * 16 + [BACKGROUND] * 48
+
+
+def test_every_roi_is_drawn_equally_often():
+    num_fg, num_bg, size, times = 30, 50, 24, 3000
+    max_overlaps = torch.cat([torch.full((num_fg,), 0.8), torch.full((num_bg,), 0.2)])
+    classes = torch.ones(num_fg + num_bg, dtype=torch.int64)
+    sampler = RoISampler(rois_per_image=size)
+    counts = sum(torch.bincount(sampler(max_overlaps, classes)[0], minlength=80) for _ in range(times)).numpy()
+    for part, drawn in ((counts[:num_fg], size // 4), (counts[num_fg:], size - size // 4)):
+        number = len(part)
+        p = drawn / number
+        # Variance of a count is times p (1 - p); the counts of a draw sum to `drawn`.
+        statistic = ((part - times * p) ** 2).sum() / (times * p * (1 - p)) * (number - 1) / number
+        assert 0.001 < chi2.sf(statistic, number - 1) < 0.999
+
+
+def test_the_seed_decides_the_draws():
+    max_overlaps, classes = torch.full((200,), 0.2), torch.zeros(200, dtype=torch.int64)
+
+    def draws(seed):
+        sampler = RoISampler(seed=seed)
+        return [sampler(max_overlaps, classes)[0].tolist() for _ in range(2)]
+
+    assert draws(1) == draws(1)
+    assert draws(1) != draws(2)
+    first, second = draws(1)
+    assert first != second
+
+
+def test_image_without_rois():
+    rows, labels = RoISampler()(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    assert rows.shape == labels.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "label", "message"),
+    [(0.7, 0, "class 0"), (float("nan"), 1, "NaN"), (1.5, 1, "outside")],
+)
+def test_bad_rois(overlap, label, message):
+    with pytest.raises(InputError, match=message):
+        RoISampler()(torch.tensor([overlap]), torch.tensor([label]))
+
+
+def test_lengths_must_fit():
+    with pytest.raises(InputError, match="one of each per RoI"):
+        RoISampler()(torch.zeros(3), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("options", [{"rois_per_image": 0}, {"fg_fraction": 1.1}, {"fg_thresh": 0.4}])
+def test_bad_settings(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        RoISampler(**options)

@@ -1,0 +1,49 @@
+"""Toy feature caches, which several rooms' tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rcnn_svm.cache import FeatureCache
+
+CLASSES = ("rare", "middling", "common")
+
+
+def few_objects(
+    seed: int, num_images: int, num_boxes: int = 80, dim: int = 24, noise: float = 1.0, objects=(0.4, 0.7, 1.5)
+) -> FeatureCache:
+    """A cache whose classes have about `objects` objects an image, and look like them by how far they overlap."""
+    rng = np.random.default_rng(seed)
+    prototypes = np.random.default_rng(0).random((len(CLASSES), dim)) * 2
+    parts = {name: [] for name in ("features", "boxes", "gt", "label", "overlap")}
+    for _ in range(num_images):
+        classes = np.repeat(np.arange(len(CLASSES)), rng.poisson(objects))
+        corners = rng.integers(0, 150, (len(classes), 2))
+        own = np.concatenate([corners, corners + rng.integers(30, 60, (len(classes), 2))], axis=1)
+        corners = rng.integers(0, 150, (num_boxes, 2))
+        other = np.concatenate([corners, corners + rng.integers(20, 60, (num_boxes, 2))], axis=1)
+        near = rng.random(num_boxes) < 0.3
+        if len(own):
+            other[near] = own[rng.integers(0, len(own), near.sum())] + rng.integers(-12, 13, (near.sum(), 4))
+        boxes = np.concatenate([own, other]).astype(np.float32)
+        overlap = np.zeros((len(boxes), len(CLASSES)), np.float32)
+        for box, c in zip(own, classes, strict=True):
+            overlap[:, c] = np.maximum(overlap[:, c], iou_with(boxes, box))
+        features = overlap**2 @ prototypes + noise * rng.standard_normal((len(boxes), dim)) + 0.5
+        label = np.concatenate([classes + 1, np.zeros(num_boxes, int)])
+        parts["features"].append(np.maximum(0, features).astype(np.float32))
+        parts["boxes"].append(boxes)
+        parts["gt"].append(label > 0)
+        parts["label"].append(label)
+        parts["overlap"].append(overlap)
+    start = np.cumsum([0, *map(len, parts["label"])])
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return FeatureCache.from_arrays(**joined, image_start=start, classes=CLASSES, name="few")
+
+
+def iou_with(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the IoU of boxes (N, 4) with one box, inclusive pixels."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2]) + 1
+    inside = np.prod(np.maximum(sides, 0), axis=1)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1) + np.prod(box[2:] - box[:2] + 1)
+    return inside / (area - inside)
