@@ -15,7 +15,7 @@ import pytest
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.toy_world.voc_folder import write_synthetic_voc
-from tests.toys import few_objects
+from tests.toys import few_objects, make_scene
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -56,6 +56,12 @@ def few() -> FeatureCache:
 def unseen() -> FeatureCache:
     """60 more images of the same kind."""
     return few_objects(2, 60)
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """The function that draws a picture: scene(height, width, seed=0)."""
+    return make_scene
 
 
 @pytest.fixture(scope="session")

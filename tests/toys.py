@@ -1,4 +1,4 @@
-"""Toy feature caches, which several rooms' tests share."""
+"""Toy feature caches and pictures, which several rooms' tests share."""
 
 from __future__ import annotations
 
@@ -47,3 +47,14 @@ def iou_with(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     inside = np.prod(np.maximum(sides, 0), axis=1)
     area = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1) + np.prod(box[2:] - box[:2] + 1)
     return inside / (area - inside)
+
+
+def make_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Return overlapping rectangles of noisy colour, (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 120.0)
+    for _ in range(25):
+        x, y = rng.integers(0, width), rng.integers(0, height)
+        w, h = rng.integers(width // 12 + 1, width // 3 + 2), rng.integers(height // 12 + 1, height // 3 + 2)
+        image[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
+    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A small image set on disk and a picture worth segmenting."""
+"""A small image set on disk."""
 
 from __future__ import annotations
 
@@ -7,23 +7,7 @@ import pytest
 from PIL import Image
 
 from rcnn_svm.data import Annotation, ImageDatabase
-
-
-def make_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Return overlapping rectangles of noisy colour, (H, W, 3) uint8."""
-    rng = np.random.default_rng(seed)
-    image = np.full((height, width, 3), 120.0)
-    for _ in range(25):
-        x, y = rng.integers(0, width), rng.integers(0, height)
-        w, h = rng.integers(width // 12 + 1, width // 3 + 2), rng.integers(height // 12 + 1, height // 3 + 2)
-        image[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
-    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="session")
-def scene():
-    """The function that draws a picture: scene(height, width, seed=0)."""
-    return make_scene
+from tests.toys import make_scene
 
 
 @pytest.fixture
