@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
 
-LR_DECAY = 0.1
-BIAS_LR = 2.0
 # Reading the loss waits for a GPU, so it is not done at every step.
 STEPS_SHOWN = 20
 PROBES = 20
@@ -42,10 +41,10 @@ class Schedule:
     after it: they differ for some ten steps after each fall of the rate.
     """
 
-    iterations: int = 40_000
-    lr: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    iterations: int = paper.FAST_RCNN_ITERATIONS
+    lr: float = paper.LR
+    momentum: float = paper.MOMENTUM
+    weight_decay: float = paper.WEIGHT_DECAY
     step: int | None = None
 
     def __post_init__(self):
@@ -62,7 +61,7 @@ class Schedule:
 
     def lr_at(self, iteration: int) -> float:
         """Return the learning rate of weights at an iteration, counted from 0."""
-        return self.lr * LR_DECAY ** (iteration // (self.step or max(3 * self.iterations // 4, 1)))
+        return self.lr * paper.LR_DECAY ** (iteration // (self.step or max(3 * self.iterations // 4, 1)))
 
 
 class Descent:
@@ -159,7 +158,7 @@ class Descent:
         for is_bias in (False, True):
             mine = [p for name, p in self._parameters.items() if name.endswith("bias") == is_bias]
             decay = 0.0 if is_bias else self._schedule.weight_decay
-            groups.append({"params": mine, "lr_factor": BIAS_LR if is_bias else 1.0, "weight_decay": decay})
+            groups.append({"params": mine, "lr_factor": paper.BIAS_LR if is_bias else 1.0, "weight_decay": decay})
         return groups
 
     def _step(self) -> None:

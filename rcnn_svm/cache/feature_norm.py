@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.cache.derived import DerivedFeatures
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
 
-TARGET_NORM = 20.0
-MAX_IMAGES = 200
-MAX_ROWS = 200
 # Beyond these, a factor that brings the features to a common length leaves single precision.
 SMALLEST, LARGEST = 1e-15, 1e15
 
@@ -24,7 +22,7 @@ def feature_scale(feat_norm_mean: float) -> np.float32:
 
     Source: `rcnn_scale_features.m`.
     """
-    return np.float32(TARGET_NORM) / np.float32(feat_norm_mean)
+    return np.float32(paper.TARGET_NORM) / np.float32(feat_norm_mean)
 
 
 def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float:
@@ -44,7 +42,8 @@ def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float
     """
     rng = np.random.default_rng(seed)
     counts = np.diff(cache.image_start)
-    drawn = {int(i): np.sort(rng.permutation(counts[i])[:MAX_ROWS]) for i in rng.permutation(len(counts))[:MAX_IMAGES]}
+    images = rng.permutation(len(counts))[: paper.NORM_IMAGES]
+    drawn = {int(i): np.sort(rng.permutation(counts[i])[: paper.NORM_ROWS]) for i in images}
     norms = []
     with ThreadPoolExecutor(threads, "norms") as executor:
         for first_image, _, arrays in cache.shards():

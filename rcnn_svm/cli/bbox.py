@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_float
 
 HELP = "train bounding-box regression on cached features"
@@ -29,18 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="ridge_lambda",
         metavar="X",
         type=positive_float,
-        default=1000.0,
+        default=paper.BBOX_RIDGE_LAMBDA,
         help="weight of the squared weights in the ridge regression (default: %(default)s)",
     )
     parser.add_argument(
         "--min-overlap",
         metavar="IOU",
         type=float,
-        default=0.6,
+        default=paper.BBOX_MIN_OVERLAP,
         help="learn from boxes that overlap an object by more than this (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=3, help="of the sample of norms and the held-out images (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=paper.SEED,
+        help="of the sample of norms and the held-out images (default: %(default)s)",
     )
 
 

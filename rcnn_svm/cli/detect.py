@@ -16,13 +16,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import positive_int
 from rcnn_svm.proposals.methods import METHODS
 
 HELP = "find objects in image files"
-
-# The margin of the training's negatives, and the threshold of `rcnn_detect.m`.
-NEGATIVE_MARGIN = -1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nms",
         metavar="IOU",
         type=float,
-        default=0.3,
+        default=paper.NMS_THRESHOLD,
         help="drop a box that overlaps a better one of its class by more than this (default: %(default)s)",
     )
     parser.add_argument(
@@ -99,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
             f"--thresh {thresh:g} must be between 0 and 1: {args.model} is calibrated, it has probabilities"
         )
     # Of every class for itself: a flat sigmoid has its threshold far below the scores of all regions.
-    floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, NEGATIVE_MARGIN)
+    floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, paper.DETECT_THRESH)
     entries = []
     try:
         for path, name in zip(args.images, picture_names(args.images), strict=True):

@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, split_name
 
 if TYPE_CHECKING:
@@ -44,14 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the table to print; coco is computed besides voc (default: %(default)s)",
     )
     parser.add_argument(
-        "--iou", metavar="IOU", type=float, default=0.5, help="smallest IoU of a VOC hit (default: %(default)s)"
+        "--iou",
+        metavar="IOU",
+        type=float,
+        default=paper.HIT_IOU,
+        help="smallest IoU of a VOC hit (default: %(default)s)",
     )
     parser.add_argument(
         "--nms",
         metavar="IOU",
         type=float,
         help="first drop boxes that overlap a better one of their class by more than this "
-        "(default: 0.3 with --detections, nothing is dropped with --comp4)",
+        f"(default: {paper.NMS_THRESHOLD} with --detections, nothing is dropped with --comp4)",
     )
     parser.add_argument(
         "--pictures", metavar="N", type=int, default=12, help="images to draw; 0 for none (default: %(default)s)"
@@ -96,7 +101,8 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
     from rcnn_svm.evaluation.formats import read_comp4
 
     if args.detections:
-        return Detections.load(args.detections), args.detections.stem, 0.3 if args.nms is None else args.nms
+        threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
+        return Detections.load(args.detections), args.detections.stem, threshold
     return read_comp4(args.comp4, database.classes, database.image_ids), f"{database.name}.comp4", args.nms
 
 

@@ -15,6 +15,7 @@ import argparse
 import re
 from pathlib import Path
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_float, positive_int
 
 HELP = "fine-tune a network on the windows of an image set"
@@ -55,29 +56,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     descent = parser.add_argument_group("descent")
     descent.add_argument(
-        "--iterations", metavar="N", type=positive_int, default=70_000, help="steps (default: %(default)s)"
+        "--iterations",
+        metavar="N",
+        type=positive_int,
+        default=paper.FINETUNE_ITERATIONS,
+        help="steps (default: %(default)s)",
     )
     descent.add_argument(
-        "--batch-size", metavar="N", type=positive_int, default=128, help="windows of a step (default: %(default)s)"
+        "--batch-size",
+        metavar="N",
+        type=positive_int,
+        default=paper.FINETUNE_BATCH_SIZE,
+        help="windows of a step (default: %(default)s)",
     )
     descent.add_argument(
-        "--foreground", metavar="N", type=positive_int, default=32, help="of these on objects (default: %(default)s)"
+        "--foreground",
+        metavar="N",
+        type=positive_int,
+        default=paper.FINETUNE_FOREGROUND,
+        help="of these on objects (default: %(default)s)",
     )
     descent.add_argument(
         "--lr",
         type=positive_float,
-        default=1e-3,
+        default=paper.LR,
         help="learning rate; the new layer's is 10 times that (default: %(default)s)",
     )
     descent.add_argument(
         "--step",
         metavar="N",
         type=positive_int,
-        default=20_000,
+        default=paper.FINETUNE_STEP,
         help="steps after which the learning rate falls to a tenth, again and again (default: %(default)s)",
     )
     descent.add_argument(
-        "--seed", type=int, default=3, help="of the new layer, the windows and dropout (default: %(default)s)"
+        "--seed", type=int, default=paper.SEED, help="of the new layer, the windows and dropout (default: %(default)s)"
     )
     descent.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
 

@@ -13,6 +13,7 @@ import argparse
 import math
 from pathlib import Path
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import positive_float
 from rcnn_svm.errors import InputError
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to measure on")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     parser.add_argument(
-        "--neg-overlap", type=float, default=0.3, help="negatives have IoU below (default: %(default)s)"
+        "--neg-overlap", type=float, default=paper.NEG_OVERLAP, help="negatives have IoU below (default: %(default)s)"
     )
     parser.add_argument(
         "--easy-loss",
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=math.log(2),
         help="an example is easy when its cross-entropy is below (default: log 2, a score on the right side of 0)",
     )
-    parser.add_argument("--gamma", type=positive_float, default=2.0, help="of the focal loss (default: %(default)s)")
+    parser.add_argument(
+        "--gamma", type=positive_float, default=paper.FOCAL_GAMMA, help="of the focal loss (default: %(default)s)"
+    )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="where to write (default: cache/reports/<name of the model>/)"
     )
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_set import check_features, run_settings
-    from rcnn_svm.mining.imbalance import HARD_THRESH, measure_cache
+    from rcnn_svm.mining.imbalance import measure_cache
     from rcnn_svm.reports.imbalance import (
         imbalance_csv,
         imbalance_json,
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out / "imbalance.json")
     thresholds = {
         "neg_overlap": args.neg_overlap,
-        "hard_thresh": HARD_THRESH,
+        "hard_thresh": paper.HARD_THRESH,
         "easy_loss": args.easy_loss,
         "gamma": args.gamma,
     }

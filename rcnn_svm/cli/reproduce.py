@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_int, read_ids
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS
@@ -56,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages.add_argument("--max-boxes", metavar="N", type=positive_int, help="proposals per image (default: all)")
     stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
     stages.add_argument(
-        "--iterations", metavar="N", type=positive_int, default=70_000, help="of fine-tuning (default: %(default)s)"
+        "--iterations",
+        metavar="N",
+        type=positive_int,
+        default=paper.FINETUNE_ITERATIONS,
+        help="of fine-tuning (default: %(default)s)",
     )
     stages.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the features (default: %(default)s)"

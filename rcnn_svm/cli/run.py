@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_jobs_argument,
@@ -29,7 +30,7 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS
-from rcnn_svm.svm.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
+from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -90,7 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages.add_argument("--layer", help="of the network (default: the last before the classifier)")
     stages.add_argument("--weights", metavar="FILE", help="state dict of the network (default: the published one)")
     stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
-    stages.add_argument("--epochs", type=positive_int, default=1, help="of mining (default: %(default)s)")
+    stages.add_argument(
+        "--epochs", type=positive_int, default=paper.MAX_EPOCHS, help="of mining (default: %(default)s)"
+    )
     stages.add_argument("--solver", choices=("dcd", "liblinear"), default="dcd", help="SVM (default: %(default)s)")
     stages.add_argument(
         "--svm-C",
@@ -171,11 +174,11 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
     C is not cross-validated by itself: that costs several trainings, and on few images it gained less than the
     weights alone (README, "Few images").
     """
-    svm_C = PAPER_C if args.svm_C is None else args.svm_C
+    svm_C = paper.SVM_C if args.svm_C is None else args.svm_C
     if args.pos_loss_weight is not None:
         return svm_C, args.pos_loss_weight
     if args.voc:
-        return svm_C, PAPER_WEIGHT
+        return svm_C, paper.POS_LOSS_WEIGHT
     import numpy as np
 
     names = np.concatenate([train.annotation(i).classes for i in range(len(train))])
@@ -183,8 +186,8 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
     kept = "" if args.svm_C is not None else f"; C is the paper's, as --svm-C {AUTO} takes several trainings"
     print(
         f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
-        f"paper's weight of {PAPER_WEIGHT:g} for every class is for thousands of them, which {AUTO} then comes down to"
-        f"{kept}"
+        f"paper's weight of {paper.POS_LOSS_WEIGHT:g} for every class is for thousands of them, which {AUTO} "
+        f"then comes down to{kept}"
     )
     return svm_C, AUTO
 

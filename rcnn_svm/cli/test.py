@@ -21,6 +21,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_layer_arguments,
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-per-image",
         metavar="N",
         type=positive_int,
-        default=100,
+        default=paper.MAX_PER_IMAGE,
         help="boxes of a class to keep in one image (default: %(default)s)",
     )
     parser.add_argument("--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the bbox stage")

@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
     add_layer_arguments,
@@ -22,8 +23,6 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.errors import InputError
-
-HARD_THRESH, EVICT_THRESH, RETRAIN_LIMIT = -1.0001, -1.2, 2000
 
 HELP = "train one SVM per class on cached features by hard negative mining"
 
@@ -43,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="epochs",
         metavar="N",
         type=positive_int,
-        default=1,
-        help="passes over the images, at most (default: 1)",
+        default=paper.MAX_EPOCHS,
+        help="passes over the images, at most (default: %(default)s)",
     )
     mining.add_argument(
         "--stop-ratio",
         metavar="R",
         type=float,
         help="stop after a pass when every class's objective over all data is below R times that on its cache, such as "
-        "1.05 (default: no such test)",
+        f"{paper.STOP_RATIO} (default: no such test)",
     )
     mining.add_argument(
         "--memory-budget",
@@ -60,18 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for the examples of all classes; easy ones leave earlier where it binds (default: no limit)",
     )
     mining.add_argument(
-        "--hard-thresh", type=float, default=HARD_THRESH, help="negatives above are hard (default: %(default)s)"
+        "--hard-thresh", type=float, default=paper.HARD_THRESH, help="negatives above are hard (default: %(default)s)"
     )
     mining.add_argument(
-        "--evict-thresh", type=float, default=EVICT_THRESH, help="cached negatives below leave (default: %(default)s)"
+        "--evict-thresh",
+        type=float,
+        default=paper.EVICT_THRESH,
+        help="cached negatives below leave (default: %(default)s)",
     )
     mining.add_argument(
-        "--neg-overlap", type=float, default=0.3, help="negatives have IoU below (default: %(default)s)"
+        "--neg-overlap", type=float, default=paper.NEG_OVERLAP, help="negatives have IoU below (default: %(default)s)"
     )
     mining.add_argument(
         "--retrain-limit",
         type=positive_int,
-        default=RETRAIN_LIMIT,
+        default=paper.RETRAIN_LIMIT,
         help="new negatives before training (default: %(default)s)",
     )
     mining.add_argument(
@@ -100,20 +102,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--svm-C",
         metavar="C",
         type=positive_float_or_auto,
-        default=1e-3,
+        default=paper.SVM_C,
         help="weight of the loss; auto: cross-validated, which mines twice (default: %(default)s)",
     )
     svm.add_argument(
         "--pos-loss-weight",
         metavar="WEIGHT",
         type=positive_float_or_auto,
-        default=2.0,
+        default=paper.POS_LOSS_WEIGHT,
         help="weight of a positive; auto: by class, more where there are few (default: %(default)s)",
     )
     svm.add_argument(
-        "--bias-mult", type=positive_float, default=10.0, help="value of the bias feature (default: %(default)s)"
+        "--bias-mult",
+        type=positive_float,
+        default=paper.BIAS_MULT,
+        help="value of the bias feature (default: %(default)s)",
     )
-    svm.add_argument("--seed", type=int, default=3, help="of samples, folds and solver (default: %(default)s)")
+    svm.add_argument("--seed", type=int, default=paper.SEED, help="of samples, folds and solver (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -189,7 +194,12 @@ def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | li
     for option in ("stop_ratio", "memory_budget", "k_folds", "calibrate"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
-    mining = {"epochs": 1, "hard_thresh": HARD_THRESH, "evict_thresh": EVICT_THRESH, "retrain_limit": RETRAIN_LIMIT}
+    mining = {
+        "epochs": paper.MAX_EPOCHS,
+        "hard_thresh": paper.HARD_THRESH,
+        "evict_thresh": paper.EVICT_THRESH,
+        "retrain_limit": paper.RETRAIN_LIMIT,
+    }
     for option, default in mining.items():
         if getattr(args, option) != default:
             raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")

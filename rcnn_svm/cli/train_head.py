@@ -23,6 +23,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, names_images, positive_float, positive_int
 from rcnn_svm.errors import InputError
 
@@ -57,9 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     descent = parser.add_argument_group("descent")
     descent.add_argument(
-        "--iterations", metavar="N", type=positive_int, default=40_000, help="steps (default: %(default)s)"
+        "--iterations",
+        metavar="N",
+        type=positive_int,
+        default=paper.FAST_RCNN_ITERATIONS,
+        help="steps (default: %(default)s)",
     )
-    descent.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate (default: %(default)s)")
+    descent.add_argument("--lr", type=positive_float, default=paper.LR, help="learning rate (default: %(default)s)")
     descent.add_argument(
         "--step",
         metavar="N",
@@ -67,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps after which the learning rate falls to a tenth, again and again (default: 3/4 of --iterations)",
     )
     descent.add_argument(
-        "--seed", type=int, default=3, help="of initial weights, images and boxes (default: %(default)s)"
+        "--seed", type=int, default=paper.SEED, help="of initial weights, images and boxes (default: %(default)s)"
     )
     add_data_arguments(parser, required=False)
     network = parser.add_argument_group("network, with --end-to-end")
@@ -84,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--short-side",
         metavar="PIXELS",
         type=positive_int,
-        default=600,
+        default=paper.SHORT_SIDE,
         help="to scale an image's shorter side to, as far as the longer one stays within 5/3 (default: %(default)s)",
     )
     network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")

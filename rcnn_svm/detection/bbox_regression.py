@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.boxes import apply_box_deltas, box_deltas, clip_boxes, iou_matrix
 from rcnn_svm.cache.feature_norm import feature_scale
@@ -19,8 +20,6 @@ from rcnn_svm.errors import InputError
 
 KIND = "box regressor"
 SCHEMA = 1
-# Added to the eigenvalues of the targets' covariance, so that whitening stays finite.
-WHITENING_EPS = 1e-3
 # A product of fewer rows spends its time on the matrix it is added to.
 ROWS_PER_PRODUCT = 512
 PER_CLASS = ("mu", "T", "T_inv", "Beta")
@@ -267,7 +266,7 @@ class NormalEquations:
             return {}
         mu = self._zy[-1] / count
         values, vectors = np.linalg.eigh(self._yy / count - np.outer(mu, mu))
-        T, T_inv = ((vectors * (values + WHITENING_EPS) ** power) @ vectors.T for power in (-0.5, 0.5))
+        T, T_inv = ((vectors * (values + paper.BBOX_WHITENING_EPS) ** power) @ vectors.T for power in (-0.5, 0.5))
         # Sums of whitened targets follow from those of the targets: (Y - mu) T is linear in Y.
         right = (self._zy - np.outer(self._zz[-1], mu)) @ T
         left = self._zz.copy(order="F")

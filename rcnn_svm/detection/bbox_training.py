@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache.feature_cache import FeatureCache
@@ -49,10 +50,10 @@ class BoxRegressorTrainer(BaseEstimator):
     def __init__(
         self,
         *,
-        ridge_lambda: float = 1000.0,
-        min_overlap: float = 0.6,
+        ridge_lambda: float = paper.BBOX_RIDGE_LAMBDA,
+        min_overlap: float = paper.BBOX_MIN_OVERLAP,
         feat_norm_mean: float | None = None,
-        seed: int = 3,
+        seed: int = paper.SEED,
         max_bytes: int = 2 << 30,
     ):
         self.ridge_lambda = ridge_lambda

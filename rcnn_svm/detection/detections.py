@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import nms
 from rcnn_svm.errors import InputError
@@ -135,7 +136,7 @@ class Detections:
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])
 
-    def after_nms(self, threshold: float = 0.3) -> Detections:
+    def after_nms(self, threshold: float = paper.NMS_THRESHOLD) -> Detections:
         """Return the detections that survive non-maximum suppression within each class and image.
 
         Args:

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import scipy.special
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_norm import feature_scale
@@ -158,7 +159,11 @@ class Detector:
         return self.calibration
 
     def detect(
-        self, image: np.ndarray, *, thresh: float | np.ndarray = -1.0, nms_threshold: float = 0.3
+        self,
+        image: np.ndarray,
+        *,
+        thresh: float | np.ndarray = paper.DETECT_THRESH,
+        nms_threshold: float = paper.NMS_THRESHOLD,
     ) -> ImageDetections:
         """Return the objects found in an image.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
@@ -24,10 +25,6 @@ from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:
     from rcnn_svm.detection.bbox_regression import BoxRegressor
-
-MAX_PER_IMAGE = 100
-# 100,000 boxes for the 2,500 images that the original was tuned on.
-BOXES_PER_IMAGE_OF_SET = 40
 
 
 class BestBoxes:
@@ -47,7 +44,7 @@ class BestBoxes:
     Source: `rcnn_test.m`.
     """
 
-    def __init__(self, num_classes: int, max_per_set: int, max_per_image: int = MAX_PER_IMAGE):
+    def __init__(self, num_classes: int, max_per_set: int, max_per_image: int = paper.MAX_PER_IMAGE):
         self.thresh = np.full(num_classes, -np.inf, np.float32)
         self.box_counts = np.zeros(num_classes, np.int64)
         self._max_per_set = max_per_set
@@ -154,7 +151,7 @@ def run_settings(
     cache: FeatureCache,
     detector: Detector | SoftmaxClassifier | RoIHead,
     *,
-    max_per_image: int = MAX_PER_IMAGE,
+    max_per_image: int = paper.MAX_PER_IMAGE,
     max_per_set: int | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
@@ -166,9 +163,9 @@ def run_settings(
     }
 
 
-def limits(num_images: int, max_per_image: int = MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:
+def limits(num_images: int, max_per_image: int = paper.MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:
     """Return how many boxes of a class to keep, in an image and over all of them, as recorded in settings."""
-    total = BOXES_PER_IMAGE_OF_SET * num_images if max_per_set is None else max_per_set
+    total = paper.MAX_PER_SET_AND_IMAGE * num_images if max_per_set is None else max_per_set
     return {"max_per_image": max_per_image, "max_per_set": total}
 
 
@@ -176,7 +173,7 @@ def test_cache(
     cache: FeatureCache,
     detector: Detector | SoftmaxClassifier | RoIHead,
     *,
-    max_per_image: int = MAX_PER_IMAGE,
+    max_per_image: int = paper.MAX_PER_IMAGE,
     max_per_set: int | None = None,
 ) -> Detections:
     """Score every proposal of an image set and keep the best.

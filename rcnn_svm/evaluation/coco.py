@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
@@ -56,7 +57,9 @@ class CocoResult:
         return np.divide(totals, known.sum(axis=0), out=np.full(len(METRICS), np.nan), where=known.any(axis=0))
 
 
-def evaluate_coco(detections: Detections, database: ImageDatabase, *, nms_threshold: float | None = 0.3) -> CocoResult:
+def evaluate_coco(
+    detections: Detections, database: ImageDatabase, *, nms_threshold: float | None = paper.NMS_THRESHOLD
+) -> CocoResult:
     """Evaluate the detections of an image set in COCO's protocol.
 
     One class is evaluated after the other, which gives the same values as all at once and bounds the memory.

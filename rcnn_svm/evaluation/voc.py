@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 
 # As the development kit writes them (0:0.1:1): the level called 0.3 lies one rounding error above 0.3.
-RECALL_LEVELS = np.arange(11) * 0.1
+RECALL_LEVELS = np.arange(paper.RECALL_LEVELS) * 0.1
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def evaluate_class(
     gt_box: np.ndarray,
     gt_difficult: np.ndarray,
     *,
-    iou: float = 0.5,
+    iou: float = paper.HIT_IOU,
     name: str = "",
 ) -> PrecisionRecall:
     """Evaluate the detections of one class.
@@ -230,8 +231,8 @@ def evaluate_detections(
     detections: Detections,
     database: ImageDatabase,
     *,
-    iou: float = 0.5,
-    nms_threshold: float | None = 0.3,
+    iou: float = paper.HIT_IOU,
+    nms_threshold: float | None = paper.NMS_THRESHOLD,
 ) -> VocResult:
     """Evaluate the detections of an image set, for every class of its database.
 

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.descent import Descent, Schedule
@@ -20,7 +21,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import AllRoIs, make_sampler
-from rcnn_svm.fast_rcnn.targets import BOX_STDS, RoITargets, region_targets
+from rcnn_svm.fast_rcnn.targets import RoITargets, region_targets
 
 # Images are drawn from all over the cache; so many shards of it stay mapped.
 SHARDS_MAPPED = 64
@@ -60,16 +61,16 @@ class RoIHeadTrainer(BaseEstimator):
         self,
         *,
         sampler: str = "heuristic",
-        iterations: int = 40_000,
+        iterations: int = paper.FAST_RCNN_ITERATIONS,
         hidden: int = 0,
-        lr: float = 1e-3,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
+        lr: float = paper.LR,
+        momentum: float = paper.MOMENTUM,
+        weight_decay: float = paper.WEIGHT_DECAY,
         step: int | None = None,
-        images_per_batch: int = 2,
-        rois_per_image: int = 64,
+        images_per_batch: int = paper.IMAGES_PER_BATCH,
+        rois_per_image: int = paper.ROIS_PER_IMAGE,
         feat_norm_mean: float | None = None,
-        seed: int = 3,
+        seed: int = paper.SEED,
     ):
         self.sampler = sampler
         self.iterations = iterations
@@ -169,7 +170,7 @@ class RoIHeadTrainer(BaseEstimator):
             box_B=box_B,
             hidden_W=hidden_W,
             hidden_B=hidden_B,
-            box_stds=BOX_STDS,
+            box_stds=paper.BOX_STDS,
             feat_norm_mean=norm,
             feature_settings=cache.settings,
             training={

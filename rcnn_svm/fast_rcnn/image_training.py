@@ -18,6 +18,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.regions import build_regions
 from rcnn_svm.data.database import ImageDatabase
@@ -57,9 +58,9 @@ class FastRCNNTrainer:
         *,
         sampler: str = "heuristic",
         schedule: Schedule | None = None,
-        images_per_batch: int = 2,
-        rois_per_image: int = 64,
-        seed: int = 3,
+        images_per_batch: int = paper.IMAGES_PER_BATCH,
+        rois_per_image: int = paper.ROIS_PER_IMAGE,
+        seed: int = paper.SEED,
         device: str = "auto",
         workers: int = 2,
     ):
@@ -164,7 +165,9 @@ class FastRCNNTrainer:
                     order.set_epoch(epoch)
                     images = list(order)
                 chosen.append(images[n % len(order)])
-            mirrored = np.random.default_rng(step_seed(self.seed, step, rank())).random(count) < 0.5
+            mirrored = (
+                np.random.default_rng(step_seed(self.seed, step, rank())).random(count) < paper.MIRROR_PROBABILITY
+            )
             yield list(zip(chosen, mirrored.tolist(), strict=True))
 
 

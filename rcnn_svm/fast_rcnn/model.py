@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.image_set import MAX_PER_IMAGE, ScoredImage, keep_best, limits
+from rcnn_svm.detection.image_set import ScoredImage, keep_best, limits
 from rcnn_svm.detection.softmax import log_odds
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
@@ -79,7 +80,7 @@ class FastRCNN:
             return cls(network.eval(), settings["training"]["identity"])
 
     def run_settings(
-        self, database: ImageDatabase, proposals: ProposalSet, max_per_image: int = MAX_PER_IMAGE
+        self, database: ImageDatabase, proposals: ProposalSet, max_per_image: int = paper.MAX_PER_IMAGE
     ) -> dict[str, Any]:
         """Return everything that decides the result of `test`, JSON-able; recorded with it."""
         return {
@@ -95,7 +96,7 @@ class FastRCNN:
         proposals: ProposalSet,
         *,
         device: str = "auto",
-        max_per_image: int = MAX_PER_IMAGE,
+        max_per_image: int = paper.MAX_PER_IMAGE,
     ) -> Detections:
         """Score the proposals of every image and keep the best, with corrected boxes.
 

@@ -8,11 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from rcnn_svm import paper
 from rcnn_svm.fast_rcnn.samplers import Sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets
 from rcnn_svm.mining.fast_rcnn import BACKGROUND, assign_labels, fast_rcnn_loss_per_roi
-
-CLASS_STD, BOX_STD = 0.01, 0.001
 
 
 class RoIPredictor(nn.Module):
@@ -28,7 +27,7 @@ class RoIPredictor(nn.Module):
     deviations 0.01 and 0.001. The layer between is ours; it is initialised as He et al. 2015.
     """
 
-    def __init__(self, dim: int, num_classes: int, hidden: int = 0, seed: int = 3):
+    def __init__(self, dim: int, num_classes: int, hidden: int = 0, seed: int = paper.SEED):
         super().__init__()
         self.hidden = nn.utils.skip_init(nn.Linear, dim, hidden) if hidden else None
         self.classes = nn.utils.skip_init(nn.Linear, hidden or dim, num_classes + 1)
@@ -37,7 +36,7 @@ class RoIPredictor(nn.Module):
         if hidden:
             nn.init.normal_(self.hidden.weight, std=(2 / dim) ** 0.5, generator=generator)
             nn.init.zeros_(self.hidden.bias)
-        for layer, std in ((self.classes, CLASS_STD), (self.boxes, BOX_STD)):
+        for layer, std in ((self.classes, paper.CLASS_STD), (self.boxes, paper.BOX_STD)):
             nn.init.normal_(layer.weight, std=std, generator=generator)
             nn.init.zeros_(layer.bias)
 

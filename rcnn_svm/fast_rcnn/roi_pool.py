@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import RoIPredictor
-from rcnn_svm.fast_rcnn.targets import BOX_STDS, RoITargets
+from rcnn_svm.fast_rcnn.targets import RoITargets
 from rcnn_svm.features.backbones import load_trunk, weights_digest
 
 STRIDE = 16
-# The shorter side of an image, unless the longer one would exceed the second.
-SHORT_SIDE, LONG_SIDE = 600, 1000
 RoIPooling = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -50,9 +49,9 @@ class RoIPoolingNetwork(nn.Module):
         classes: Sequence[str],
         weights: str | Path | None = None,
         *,
-        seed: int = 3,
-        short_side: int = SHORT_SIDE,
-        long_side: int = LONG_SIDE,
+        seed: int = paper.SEED,
+        short_side: int = paper.SHORT_SIDE,
+        long_side: int = paper.LONG_SIDE,
     ):
         super().__init__()
         if not STRIDE <= short_side <= long_side:
@@ -78,7 +77,7 @@ class RoIPoolingNetwork(nn.Module):
             "long_side": long_side,
             "mean": list(trunk.mean),
             "std": list(trunk.std),
-            "box_stds": list(BOX_STDS),
+            "box_stds": list(paper.BOX_STDS),
         }
 
     def train(self, mode: bool = True) -> RoIPoolingNetwork:

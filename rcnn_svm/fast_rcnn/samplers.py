@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.targets import RoITargets
 from rcnn_svm.mining.fast_rcnn import BACKGROUND, RoISampler
@@ -125,14 +126,14 @@ def _mean(parts: Tensor) -> Tensor:
 
 SAMPLERS: dict[str, Callable[[int], Any]] = {
     "random": lambda rois_per_image: DrawnRoIs(rois_per_image, bg_thresh_lo=0.0),
-    "heuristic": lambda rois_per_image: DrawnRoIs(rois_per_image, bg_thresh_lo=0.1),
+    "heuristic": lambda rois_per_image: DrawnRoIs(rois_per_image, bg_thresh_lo=paper.BG_THRESH_LO),
     "ohem": HardestRoIs,
     "ratio": lambda rois_per_image: HardNegativeRatio(),
     "all": lambda rois_per_image: AllRoIs(),
 }
 
 
-def make_sampler(name: str, rois_per_image: int = 64) -> Sampler:
+def make_sampler(name: str, rois_per_image: int = paper.ROIS_PER_IMAGE) -> Sampler:
     """Return a sampler by name.
 
     Args:

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rcnn_svm import paper
 from rcnn_svm.boxes import box_deltas, iou_matrix
 from rcnn_svm.cache.regions import RegionSet
-
-# Box targets are divided by these, so that they vary as much as the class scores do.
-BOX_STDS = (0.1, 0.1, 0.2, 0.2)
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class RoITargets:
         boxes: (R, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
         max_overlaps: (R,) float32, the largest IoU with an object.
         max_classes: (R,) int64, the class of that object, from 1; 0 in an image without objects.
-        regression_targets: (R, 4) float32, dx dy dw dh from the RoI to that object, divided by `BOX_STDS`.
+        regression_targets: (R, 4) float32, dx dy dw dh from the RoI to that object, divided by `paper.BOX_STDS`.
     """
 
     boxes: Tensor
@@ -55,7 +53,7 @@ def roi_targets(boxes: np.ndarray, objects: np.ndarray, classes: np.ndarray) -> 
         best = iou.argmax(axis=1)
         overlaps = iou.max(axis=1).astype(np.float32)
         best_classes = np.asarray(classes, np.int64)[best]
-        targets = (box_deltas(boxes, objects[best]) / BOX_STDS).astype(np.float32)
+        targets = (box_deltas(boxes, objects[best]) / paper.BOX_STDS).astype(np.float32)
     arrays = (np.array(boxes, np.float32), overlaps, best_classes, targets)
     return RoITargets(*(torch.from_numpy(array) for array in arrays))
 

@@ -15,6 +15,7 @@ import torch
 import torchvision
 from torch import nn
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.warp import paper_padding
 
@@ -27,7 +28,7 @@ FULLY_CONNECTED = ("fc6", "fc7")
 PAPER_LAYERS = (POOL5, *FULLY_CONNECTED)
 # Modules of the Sequential of AlexNet and the VGG networks that end in pool5.
 POOL5_LENGTH = 3
-PAPER_CROP_SIZE = {"alexnet": 227}
+PAPER_CROP_SIZE = {"alexnet": paper.CROP_SIZE}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Fixed initialisation for `weights="random"`: the same features on every machine.

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import torch
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 
 CROP_MODES = ("warp", "square")
@@ -67,7 +68,7 @@ class CropPlan:
 
 def paper_padding(crop_size: int) -> int:
     """Return the paper's context for a crop size: 16 pixels of a 227-pixel crop, in proportion."""
-    return round(16 * crop_size / 227)
+    return round(paper.CROP_PADDING * crop_size / paper.CROP_SIZE)
 
 
 def plan_crops(

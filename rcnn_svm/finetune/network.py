@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from rcnn_svm import paper
 from rcnn_svm.features.backbones import load_trunk, replace_layer, weights_digest
 from rcnn_svm.features.warp import plan_crops
 
 # Output 0 is the background, output c + 1 is class c.
-INITIAL_STD = 0.01
-NEW_LAYER_LR = 10.0
-BIAS_LR = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def build_network(
     *,
     crop_size: int | None = None,
     padding: int | None = None,
-    seed: int = 3,
+    seed: int = paper.SEED,
 ) -> FineTuneNetwork:
     """Load a network and give it a new last layer: normal weights of standard deviation 0.01, no bias.
 
@@ -67,7 +65,7 @@ def build_network(
     # Refuses a geometry without meaning now, not when the first crop is warped.
     plan_crops(np.empty((0, 4)), (1, 1), crop_size=trunk.crop_size, padding=trunk.padding)
     layer = nn.utils.skip_init(nn.Linear, trunk.dim, len(classes) + 1)
-    nn.init.normal_(layer.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
+    nn.init.normal_(layer.weight, std=paper.NEW_LAYER_STD, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(layer.bias)
     replace_layer(trunk.module, trunk.last_layer, layer)
     return FineTuneNetwork(
@@ -125,7 +123,7 @@ def parameter_groups(network: FineTuneNetwork, lr: float, weight_decay: float) -
     return [
         {
             "params": parameters,
-            "lr_factor": (factor := (NEW_LAYER_LR if is_new else 1.0) * (BIAS_LR if is_bias else 1.0)),
+            "lr_factor": (factor := (paper.NEW_LAYER_LR if is_new else 1.0) * (paper.BIAS_LR if is_bias else 1.0)),
             "lr": lr * factor,
             "weight_decay": 0.0 if is_bias else weight_decay,
         }

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -24,7 +25,6 @@ from rcnn_svm.finetune.windows import MinibatchSampler, Windows
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
 
-LR_DECAY = 0.1
 # Reading the loss waits for the GPU, so it is not done at every iteration.
 ITERATIONS_SHOWN = 20
 
@@ -51,14 +51,14 @@ class FineTuner:
     def __init__(
         self,
         *,
-        iterations: int = 70_000,
-        batch_size: int = 128,
-        foreground: int = 32,
-        lr: float = 1e-3,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        step: int = 20_000,
-        seed: int = 3,
+        iterations: int = paper.FINETUNE_ITERATIONS,
+        batch_size: int = paper.FINETUNE_BATCH_SIZE,
+        foreground: int = paper.FINETUNE_FOREGROUND,
+        lr: float = paper.LR,
+        momentum: float = paper.MOMENTUM,
+        weight_decay: float = paper.WEIGHT_DECAY,
+        step: int = paper.FINETUNE_STEP,
+        seed: int = paper.SEED,
         device: str = "auto",
         image_cache_bytes: int = 2_000_000_000,
     ):
@@ -138,7 +138,7 @@ class FineTuner:
 
     def lr_at(self, iteration: int) -> float:
         """Return the learning rate of the old weights at an iteration, counted from 0."""
-        return self.lr * LR_DECAY ** (iteration // self.step)
+        return self.lr * paper.LR_DECAY ** (iteration // self.step)
 
 
 class _Training:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.cache.regions import build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import check_proposals
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
-
-FOREGROUND_OVERLAP = np.float32(0.5)
-MIRROR_PROBABILITY = 0.5
 
 
 class Windows:
@@ -48,7 +46,7 @@ class Windows:
                 regions = build_regions(
                     image_id, database.annotation(i), proposals.boxes_of(image_id), len(database.classes)
                 )
-                on_object = regions.overlap.max(axis=1) >= FOREGROUND_OVERLAP
+                on_object = regions.overlap.max(axis=1) >= np.float32(paper.FINETUNE_FG_OVERLAP)
                 labels.append(np.where(on_object, regions.overlap.argmax(axis=1) + 1, 0).astype(np.int16))
                 counts.append(len(regions))
                 bar.update()
@@ -60,7 +58,7 @@ class Windows:
             if not len(found):
                 raise InputError(
                     f"none of the {len(self.labels)} windows of {database.name} is {kind} (IoU with an object of at "
-                    f"least {FOREGROUND_OVERLAP}, or below); fine-tuning needs both kinds"
+                    f"least {paper.FINETUNE_FG_OVERLAP}, or below); fine-tuning needs both kinds"
                 )
 
     def __len__(self) -> int:
@@ -114,7 +112,14 @@ class MinibatchSampler:
     Source: R-CNN section 2.3, Caffe's `WindowDataLayer`.
     """
 
-    def __init__(self, windows: Windows, *, batch_size: int = 128, foreground: int = 32, seed: int = 3):
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        batch_size: int = paper.FINETUNE_BATCH_SIZE,
+        foreground: int = paper.FINETUNE_FOREGROUND,
+        seed: int = paper.SEED,
+    ):
         self._windows = windows
         self._batch_size = batch_size
         self._foreground = foreground
@@ -131,7 +136,7 @@ class MinibatchSampler:
             images=self._windows.images_of(chosen),
             boxes=self._windows.boxes_of(chosen),
             labels=self._windows.labels[chosen].astype(np.int64),
-            mirrored=self._random.random(self._batch_size) < MIRROR_PROBABILITY,
+            mirrored=self._random.random(self._batch_size) < paper.MIRROR_PROBABILITY,
         )
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.cache.shards import as_float32
@@ -77,7 +78,7 @@ def cache_batches(
     cache: FeatureCache,
     cls: str,
     *,
-    neg_overlap: float = 0.3,
+    neg_overlap: float = paper.NEG_OVERLAP,
     feat_norm_mean: float | None = None,
     batch_bytes: int = 32 << 20,
 ) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
@@ -110,7 +111,7 @@ def cache_batches(
     return batches
 
 
-def cache_keys(cache: FeatureCache, cls: str, *, neg_overlap: float = 0.3) -> np.ndarray:
+def cache_keys(cache: FeatureCache, cls: str, *, neg_overlap: float = paper.NEG_OVERLAP) -> np.ndarray:
     """Return (N, 2) int32, image and row of every example that `cache_batches` yields, in its order.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 
 BACKGROUND = 0
@@ -18,9 +19,9 @@ def assign_labels(
     max_overlaps: Tensor,
     max_classes: Tensor,
     *,
-    fg_thresh: float = 0.5,
-    bg_thresh_hi: float = 0.5,
-    bg_thresh_lo: float = 0.1,
+    fg_thresh: float = paper.FG_THRESH,
+    bg_thresh_hi: float = paper.BG_THRESH_HI,
+    bg_thresh_lo: float = paper.BG_THRESH_LO,
 ) -> Tensor:
     """Return the label that every RoI is trained with.
 
@@ -83,12 +84,12 @@ class RoISampler:
     def __init__(
         self,
         *,
-        rois_per_image: int = 64,
-        fg_fraction: float = 0.25,
-        fg_thresh: float = 0.5,
-        bg_thresh_hi: float = 0.5,
-        bg_thresh_lo: float = 0.1,
-        seed: int = 3,
+        rois_per_image: int = paper.ROIS_PER_IMAGE,
+        fg_fraction: float = paper.FG_FRACTION,
+        fg_thresh: float = paper.FG_THRESH,
+        bg_thresh_hi: float = paper.BG_THRESH_HI,
+        bg_thresh_lo: float = paper.BG_THRESH_LO,
+        seed: int = paper.SEED,
     ):
         if rois_per_image < 1:
             raise InputError(f"rois_per_image = {rois_per_image} must be at least 1")
@@ -146,7 +147,12 @@ def _check_thresholds(fg_thresh: float, bg_thresh_hi: float, bg_thresh_lo: float
 
 
 def fast_rcnn_loss_per_roi(
-    class_logits: Tensor, box_regression: Tensor, labels: Tensor, regression_targets: Tensor, *, beta: float = 1.0
+    class_logits: Tensor,
+    box_regression: Tensor,
+    labels: Tensor,
+    regression_targets: Tensor,
+    *,
+    beta: float = paper.SMOOTH_L1_BETA,
 ) -> Tensor:
     """Return the two parts of Fast R-CNN's loss for every RoI.
 

@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, clone
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
@@ -34,7 +35,7 @@ from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.progress import progress_bar
-from rcnn_svm.svm.class_weights import AUTO, PAPER_C, PAPER_WEIGHT
+from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmSolver
@@ -100,14 +101,14 @@ class HardNegativeMiner(BaseEstimator):
     def __init__(
         self,
         *,
-        svm_C: float | str = PAPER_C,
-        pos_loss_weight: float | str = PAPER_WEIGHT,
-        bias_mult: float = 10.0,
-        hard_thresh: float = -1.0001,
-        evict_thresh: float = -1.2,
-        neg_overlap: float = 0.3,
-        retrain_limit: int = 2000,
-        max_epochs: int = 1,
+        svm_C: float | str = paper.SVM_C,
+        pos_loss_weight: float | str = paper.POS_LOSS_WEIGHT,
+        bias_mult: float = paper.BIAS_MULT,
+        hard_thresh: float = paper.HARD_THRESH,
+        evict_thresh: float = paper.EVICT_THRESH,
+        neg_overlap: float = paper.NEG_OVERLAP,
+        retrain_limit: int = paper.RETRAIN_LIMIT,
+        max_epochs: int = paper.MAX_EPOCHS,
         stop_ratio: float | None = None,
         memory_budget: int | None = None,
         k_folds: int = 0,
@@ -116,7 +117,7 @@ class HardNegativeMiner(BaseEstimator):
         classes: Sequence[str] | None = None,
         feat_norm_mean: float | None = None,
         n_jobs: int = -1,
-        seed: int = 3,
+        seed: int = paper.SEED,
         block_bytes: int = 32 << 20,
     ):
         self.svm_C = svm_C
@@ -188,7 +189,7 @@ class HardNegativeMiner(BaseEstimator):
         if folds is None:
             folds = selection_folds(cache.num_images, self.k_folds, self.seed)
         trial = clone(self)
-        _Training(trial, cache, [], checkpoint, checkpoint_seconds, PAPER_C).run()
+        _Training(trial, cache, [], checkpoint, checkpoint_seconds, paper.SVM_C).run()
         table = cross_validate_C(trial, cache, folds)
         if saved:
             history = MiningHistory()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.special import expit
 
+from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
@@ -24,9 +25,6 @@ from rcnn_svm.progress import progress_bar
 
 LOSSES = ("hinge", "cross-entropy", "focal")
 HARDEST = (0.001, 0.01, 0.1)
-# Above this, a negative is on or inside the margin: `hard_thresh` of `rcnn_train.m`. At -1 itself rounding would
-# decide, for there the support vectors lie.
-HARD_THRESH = -1.0001
 
 # Bins are equal in arcsinh(margin): about 0.005 wide near 0, about 0.5 % of the margin far away.
 BIN_WIDTH = 0.005
@@ -156,9 +154,9 @@ def measure_scores(
     scores: np.ndarray,
     targets: np.ndarray,
     *,
-    hard_thresh: float = HARD_THRESH,
+    hard_thresh: float = paper.HARD_THRESH,
     easy_loss: float = np.log(2),
-    gamma: float = 2.0,
+    gamma: float = paper.FOCAL_GAMMA,
 ) -> Imbalance:
     """Measure the imbalance of some regions.
 
@@ -200,10 +198,10 @@ def measure_cache(
     cache: FeatureCache,
     detector: Detector,
     *,
-    neg_overlap: float = 0.3,
-    hard_thresh: float = HARD_THRESH,
+    neg_overlap: float = paper.NEG_OVERLAP,
+    hard_thresh: float = paper.HARD_THRESH,
     easy_loss: float = np.log(2),
-    gamma: float = 2.0,
+    gamma: float = paper.FOCAL_GAMMA,
     block_bytes: int = 32 << 20,
 ) -> Imbalance:
     """Measure the imbalance of all regions of an image set, in the order of the detector's classes.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.read_only import SharedDropout, read_only
 
@@ -23,8 +24,8 @@ NMS_WITHIN = ("image", "label")
 def select_hard_rois(
     loss: Tensor,
     boxes: Tensor,
-    batch_size: int = 64,
-    nms_threshold: float = 0.7,
+    batch_size: int = paper.OHEM_BATCH_SIZE // paper.OHEM_NUM_IMAGES,
+    nms_threshold: float = paper.OHEM_NMS_THRESHOLD,
     labels: Tensor | None = None,
 ) -> Tensor:
     """Return the RoIs of an image that have the highest loss, leaving out those that nearly repeat a harder one.
@@ -109,9 +110,9 @@ class OnlineHardExampleMiner:
     def __init__(
         self,
         *,
-        batch_size: int = 128,
-        num_images: int = 2,
-        nms_threshold: float = 0.7,
+        batch_size: int = paper.OHEM_BATCH_SIZE,
+        num_images: int = paper.OHEM_NUM_IMAGES,
+        nms_threshold: float = paper.OHEM_NMS_THRESHOLD,
         nms_within: Literal["image", "label"] = "image",
         read_only_mode: ReadOnlyMode = "train",
     ):

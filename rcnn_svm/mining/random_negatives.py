@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from threadpoolctl import ThreadpoolController
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
@@ -52,16 +53,16 @@ class RandomNegativeTrainer(BaseEstimator):
         self,
         *,
         num_negatives: int | Sequence[int],
-        svm_C: float = 1e-3,
-        pos_loss_weight: float = 2.0,
-        bias_mult: float = 10.0,
-        neg_overlap: float = 0.3,
+        svm_C: float = paper.SVM_C,
+        pos_loss_weight: float = paper.POS_LOSS_WEIGHT,
+        bias_mult: float = paper.BIAS_MULT,
+        neg_overlap: float = paper.NEG_OVERLAP,
         solver: str = "dcd",
         tolerance: float | None = None,
         classes: Sequence[str] | None = None,
         feat_norm_mean: float | None = None,
         n_jobs: int = -1,
-        seed: int = 3,
+        seed: int = paper.SEED,
     ):
         self.num_negatives = num_negatives
         self.svm_C = svm_C

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED
 
 
-def select_hard_negatives(loss: Tensor, labels: Tensor, *, ratio: float = 3, min_negatives: int = 0) -> Tensor:
+def select_hard_negatives(
+    loss: Tensor, labels: Tensor, *, ratio: float = paper.SSD_RATIO, min_negatives: int = 0
+) -> Tensor:
     """Mark the negatives of highest loss in every image, at most `ratio` for each positive of that image.
 
     Of equal losses the first anchor goes first. A loss that is NaN counts as the highest, so that it shows in what
@@ -59,7 +62,7 @@ class HardNegativeRatioLoss(nn.Module):
     Source: SSD section 2.2, equations 1 and 3.
     """
 
-    def __init__(self, *, ratio: float = 3, min_negatives: int = 0):
+    def __init__(self, *, ratio: float = paper.SSD_RATIO, min_negatives: int = 0):
         super().__init__()
         _check_limits(ratio, min_negatives)
         self.ratio = ratio

@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rcnn_svm import paper
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
 MAX_SIDE = 1000  # pixels; time and memory grow with the square of the area
-SIGMA = 0.8  # pixels, smoothing before the segmentation
 
 
 class SelectiveSearch:
@@ -127,15 +127,15 @@ class _OriginalSearch:
     colour_spaces: tuple[Callable[[np.ndarray], np.ndarray], ...]
     similarities: tuple[tuple[str, ...], ...]
     thresholds: tuple[int, ...]
-    width = 500  # pixels; what is found depends on the scale, so every image gets the same width
-    min_box = 20  # pixels at that width
+    width = paper.SEARCH_WIDTH  # what is found depends on the scale
+    min_box = paper.SEARCH_MIN_SIDE
 
     def __call__(self, image):
         search = _segmentation.createSelectiveSearchSegmentation()
         for to_space in self.colour_spaces:
             search.addImage(to_space(image))
         for k in self.thresholds:
-            search.addGraphSegmentation(_segmentation.createGraphSegmentation(SIGMA, k, k))
+            search.addGraphSegmentation(_segmentation.createGraphSegmentation(paper.SEARCH_SIGMA, k, k))
         # Shared between the sums and made anew for every image: each caches histograms of the last one it saw.
         parts = {name: create() for name, create in _SIMILARITIES.items()}
         for names in self.similarities:
@@ -166,11 +166,11 @@ class _OpenCVSearch:
 
 _ALL_FOUR, _NO_COLOUR = ("colour", "texture", "size", "fill"), ("texture", "size", "fill")
 _SEARCHES: dict[str, Callable] = {
-    "fast": _OriginalSearch((_hsv, _lab), (_ALL_FOUR, _NO_COLOUR), (50, 100)),
+    "fast": _OriginalSearch((_hsv, _lab), (_ALL_FOUR, _NO_COLOUR), paper.SEARCH_FAST_K),
     "quality": _OriginalSearch(
         (_hsv, _lab, _rgi, _hue, _intensity),
         (_ALL_FOUR, _NO_COLOUR, ("fill",), ("size",)),
-        (50, 100, 150, 300),
+        paper.SEARCH_QUALITY_K,
     ),
     "opencv-fast": _OpenCVSearch(quality=False),
     "opencv-quality": _OpenCVSearch(quality=True),

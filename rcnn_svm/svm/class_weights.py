@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
+from rcnn_svm import paper
+
 # The value of a parameter that is to be found from the data.
 AUTO = "auto"
-# Of the published training.
-PAPER_C = 1e-3
-PAPER_WEIGHT = 2.0
 # A training sees as many new negatives as `retrain_limit` allows, and about as many that are left of earlier ones.
 LIMITS_PER_TRAINING = 2
 
@@ -34,4 +33,4 @@ def balanced_weight(num_positives: int, retrain_limit: int, num_regions: int) ->
     Source: none; the original weighs every positive 2 (`rcnn_train.m`).
     """
     num_negatives = min(LIMITS_PER_TRAINING * retrain_limit, num_regions)
-    return PAPER_WEIGHT * math.sqrt(max(num_negatives / num_positives, 1.0))
+    return paper.POS_LOSS_WEIGHT * math.sqrt(max(num_negatives / num_positives, 1.0))

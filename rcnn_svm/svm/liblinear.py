@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
@@ -23,7 +24,7 @@ class Liblinear:
         max_passes: passes over the data after which liblinear gives up, which is an InputError.
     """
 
-    tolerance: float = 0.1
+    tolerance: float = paper.LIBLINEAR_TOLERANCE
     max_passes: int = 10_000_000
 
     def solve(

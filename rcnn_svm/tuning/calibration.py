@@ -16,6 +16,7 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_cache import FeatureCache
@@ -24,8 +25,6 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.mining.examples import class_positives
 from rcnn_svm.progress import progress_bar
 
-MIN_OVERLAP = 0.5
-NMS_THRESHOLD = 0.3
 FOLDS = 5
 # Scores are counted in bins of this width, those beyond the limit in the last: memory does not grow with the images.
 BIN = 1 / 128
@@ -114,9 +113,9 @@ def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_
             boxes = regions.boxes[~regions.gt]
             scores = detectors[fold].scores(regions.features[~regions.gt])
             bins = np.clip(np.round(scores / BIN), -middle, middle).astype(np.int64) + middle
-            right = regions.overlap[~regions.gt] >= np.float32(MIN_OVERLAP)
+            right = regions.overlap[~regions.gt] >= np.float32(paper.HIT_IOU)
             for k, column in enumerate(columns):
-                kept = nms(boxes, scores[:, k], NMS_THRESHOLD)
+                kept = nms(boxes, scores[:, k], paper.NMS_THRESHOLD)
                 np.add.at(counts[k], (right[kept, column].astype(int), bins[kept, k]), 1)
             bar.update()
     sigmoids = []

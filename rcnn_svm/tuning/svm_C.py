@@ -18,12 +18,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
+from rcnn_svm import paper
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.cache.shards import as_float32
-from rcnn_svm.detection.image_set import MAX_PER_IMAGE
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining.examples import class_positives
@@ -39,7 +39,6 @@ C_PATH = tuple(float(C) for C in 10.0 ** np.arange(-4, -0.75, 0.5))
 FOLDS = 5
 # Relative duality gap: a ranking shows no more.
 TOLERANCE = 1e-3
-NMS_THRESHOLD = 0.3
 # Detections kept for every object of a class: beyond them, precision is below a hundredth.
 PER_OBJECT = 100
 
@@ -247,8 +246,8 @@ class BestDetections:
     def add(self, image: int, boxes: np.ndarray, scores: np.ndarray) -> None:
         """Add what survives non-maximum suppression among the best boxes (N, 4) of an image, scores (N,)."""
         rows = np.flatnonzero(scores > self._thresh)
-        rows = rows[np.argsort(-scores[rows], kind="stable")[:MAX_PER_IMAGE]]
-        rows = rows[nms(boxes[rows], scores[rows], NMS_THRESHOLD)]
+        rows = rows[np.argsort(-scores[rows], kind="stable")[: paper.MAX_PER_IMAGE]]
+        rows = rows[nms(boxes[rows], scores[rows], paper.NMS_THRESHOLD)]
         self._parts.append((np.full(len(rows), image), boxes[rows], scores[rows]))
         self._count += len(rows)
         if self._count > 2 * self._capacity:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rcnn_svm import paper
 from rcnn_svm.artefacts.files import file_digest, provenance, reading
 from rcnn_svm.experiments.reproduce.rows import Row
 
-PAPER_ITERATIONS = 70_000
-PAPER_CROP = 227
 YEAR = "2007"
 SPLITS = {"train": "trainval", "test": "test"}
 
@@ -213,10 +212,10 @@ def deviations(row: Row, setup: Setup) -> list[str]:
             found.append(f"{used:,} of {all_images:,} {name} images")
     if setup.classes:
         found.append("other classes than the 20 of VOC")
-    if setup.crop_size not in (None, PAPER_CROP):
+    if setup.crop_size not in (None, paper.CROP_SIZE):
         found.append(f"crops of {setup.crop_size} pixels")
-    if row.finetuned and setup.iterations != PAPER_ITERATIONS:
-        found.append(f"fine-tuned for {setup.iterations:,} iterations instead of {PAPER_ITERATIONS:,}")
+    if row.finetuned and setup.iterations != paper.FINETUNE_ITERATIONS:
+        found.append(f"fine-tuned for {setup.iterations:,} iterations instead of {paper.FINETUNE_ITERATIONS:,}")
     if not row.softmax:
         found.append("SVMs solved to a duality gap of 1e-6 instead of liblinear's tolerance of 0.1")
     found.append("features stored in half precision")
