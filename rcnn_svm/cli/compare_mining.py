@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> None:
     """Train and test what is not done, and write the report."""
     from rcnn_svm.artefacts.files import check_writable, write_text
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.experiments.compare_mining import report
     from rcnn_svm.experiments.compare_mining.comparison import METHODS, MiningComparison
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED
-    from rcnn_svm.reports import mining_comparison as report
 
     comparison = MiningComparison(
         train=FeatureCache.open(args.features, shards_mapped=SHARDS_MAPPED),
