@@ -25,7 +25,7 @@ from rcnn_svm.artefacts.files import atomic_path, fingerprint, write_text
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.image_set import test_cache
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
@@ -64,7 +64,7 @@ def measure(train: FeatureCache, test: FeatureCache, database: ImageDatabase, vo
     miner = HardNegativeMiner(classes=trained, n_jobs=-1, **options).fit(train)
     seconds = time.perf_counter() - start
     known = load_voc(voc, "2007", "test", ids=test.image_ids, classes=trained)
-    result = evaluate_detections(test_cache(test, miner.detector_), known)
+    result = evaluate_detections(detect_in_cache(test, miner.detector_), known)
     wanted = np.unique(np.concatenate([database.annotation(i).classes for i in range(len(database))]))
     training = miner.detector_.training
     return {

@@ -24,7 +24,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.image_set import test_cache
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.tables import text_table
@@ -145,7 +145,7 @@ def measure_training(train: FeatureCache, test: FeatureCache, args: argparse.Nam
         miner = HardNegativeMiner(**options).fit(train)
         seconds.append(time.perf_counter() - start)
     database = load_voc(args.voc, args.year, args.split, ids=test.image_ids, classes=test.classes)
-    result = evaluate_detections(test_cache(test, miner.detector_), database)
+    result = evaluate_detections(detect_in_cache(test, miner.detector_), database)
     return {
         "seconds": min(seconds),
         "added": keys(miner.history_.table("added")[:, [0, 2, 3]]),

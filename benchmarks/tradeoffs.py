@@ -31,7 +31,7 @@ from rcnn_svm.cli.arguments import read_ids
 from rcnn_svm.cli.main import run_arguments
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.image_set import test_cache
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.extract import FeatureExtractor
@@ -141,7 +141,7 @@ def measure(
     start = time.perf_counter()
     detector = HardNegativeMiner(n_jobs=-1).fit(few["train"]).detector_
     seconds = time.perf_counter() - start
-    result = evaluate_detections(test_cache(few["test"], detector), test)
+    result = evaluate_detections(detect_in_cache(few["test"], detector), test)
     recall = recall_report(test, boxes["test"]).overall.recall
     return {
         "boxes": sum(map(len, boxes["test"].boxes)) / len(test),

@@ -32,7 +32,7 @@ _HOME = {
     "make_runtime": "rcnn_svm.features.runtime",
     "propose_database": "rcnn_svm.proposals.propose",
     "split_database": "rcnn_svm.data",
-    "test_cache": "rcnn_svm.detection.image_set",
+    "detect_in_cache": "rcnn_svm.detection.image_set",
 }
 
 __all__ = ["__version__", *_HOME]

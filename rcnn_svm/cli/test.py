@@ -34,10 +34,7 @@ from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
-    from rcnn_svm.detection.bbox_regression import BoxRegressor
-    from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.softmax import SoftmaxClassifier
-    from rcnn_svm.fast_rcnn.roi_head import RoIHead
+    from rcnn_svm.detection.interfaces import BoxCorrector, FeatureModel, RegionScorer
 
 HELP = "score a feature cache with a model and keep the best boxes"
 
@@ -95,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.image_set import check_features, run_settings, test_cache
+    from rcnn_svm.detection.image_set import check_features, detect_in_cache, run_settings
     from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
@@ -112,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
     if out.exists() and Detections.load(out).settings == settings:
         print(f"{out} holds these detections already")
     else:
-        detections = test_cache(cache, detector, max_per_image=args.max_per_image)
+        detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
         if correction:
             detections = correct_detections(detections, *correction)
         detections.save(out)
@@ -150,24 +147,23 @@ def _test_images(args: argparse.Namespace) -> None:
     print(f"wrote {out}")
 
 
-def _load_model(args: argparse.Namespace) -> Detector | SoftmaxClassifier | RoIHead:
+def _load_model(args: argparse.Namespace) -> RegionScorer:
     """Return the model, of the kind that --scores or its file says it is."""
     from rcnn_svm.artefacts.files import h5_kind
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.fast_rcnn.roi_head import KIND, RoIHead
-    from rcnn_svm.finetune.record import WEIGHTS
+    from rcnn_svm.finetune.record import WEIGHTS, load_softmax
 
     if args.scores == "softmax":
-        return SoftmaxClassifier.load(args.model)
+        return load_softmax(args.model)
     if args.model.name == WEIGHTS and args.model.is_file():
         raise InputError(f"{args.model} holds the weights of a network, no SVMs; test it with --scores softmax")
     return (RoIHead if h5_kind(args.model) == KIND else Detector).load(args.model)
 
 
 def _correction(
-    args: argparse.Namespace, cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead
-) -> tuple[BoxRegressor | RoIHead, FeatureCache] | None:
+    args: argparse.Namespace, cache: FeatureCache, detector: RegionScorer
+) -> tuple[BoxCorrector, FeatureCache] | None:
     """Return what corrects boxes and the features it is applied to, or None where nothing does."""
     from rcnn_svm.detection.bbox_correction import check_same_regions
     from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -191,13 +187,13 @@ def _correction(
     return regressor, features
 
 
-def _layer_to_compute(detector: Detector | BoxRegressor, features: Path) -> str | None:
+def _layer_to_compute(model: FeatureModel, features: Path) -> str | None:
     """Return the model's layer where it can be computed from what the cache stores, else None."""
     from rcnn_svm.cache import read_plan
     from rcnn_svm.features.backbones import FULLY_CONNECTED, POOL5
 
     trained, stored = (
         (settings.get("backbone") or {}).get("layer")
-        for settings in (detector.feature_settings, read_plan(features).settings)
+        for settings in (model.feature_settings, read_plan(features).settings)
     )
     return trained if stored == POOL5 and trained in FULLY_CONNECTED else None

@@ -11,25 +11,23 @@ import numpy as np
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.shards import as_float32
-from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import check_feature_settings, check_features, feature_part
+from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.features.layers import follows_from_pool5, layer_settings
 from rcnn_svm.progress import progress_bar
 
 
 def check_regressor(
-    regressor: BoxRegressor, detector: Detector, name: str = "the box regressor", model: str = "the detector"
+    regressor: BoxCorrector, detector: RegionScorer, name: str = "the box regressor", model: str = "the detector"
 ) -> np.ndarray:
     """Check that a box regressor may correct boxes from the features that a detector scores.
 
     Args:
-        regressor: the box regressor.
-        detector: the detector.
-        name, model: what to call the two in a message.
+        regressor: corrects boxes.
+        detector: scores regions.
+        name, model: what to call regressor and detector in a message.
 
     Returns:
         (K,) int64, the regressor's index of each of the detector's classes.
@@ -81,19 +79,19 @@ def _boxes_digest(cache: FeatureCache) -> str:
     return digest.hexdigest()
 
 
-def correction_settings(regressor: BoxRegressor | RoIHead, cache: FeatureCache) -> dict[str, Any]:
+def correction_settings(regressor: BoxCorrector, cache: FeatureCache) -> dict[str, Any]:
     """Return everything that decides the result of `correct_detections`, JSON-able; recorded with it."""
     return {"digest": regressor.digest, "training": regressor.training, "features": cache.fingerprint}
 
 
-def correct_detections(detections: Detections, regressor: BoxRegressor | RoIHead, cache: FeatureCache) -> Detections:
+def correct_detections(detections: Detections, regressor: BoxCorrector, cache: FeatureCache) -> Detections:
     """Return detections with every box corrected and cut to its image; scores stay.
 
     Memory holds one image's features of what was found, and the detections; derived features are computed for that
     alone.
 
     Args:
-        detections: what `test_cache` found, before non-maximum suppression.
+        detections: what `detect_in_cache` found, before non-maximum suppression.
         regressor: corrects the boxes.
         cache: features of the regions that were tested, of the kind that the regressor was trained on.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,9 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector
-from rcnn_svm.detection.softmax import SoftmaxClassifier
+from rcnn_svm.detection.interfaces import FeatureModel, RegionScorer
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.progress import progress_bar
-
-if TYPE_CHECKING:
-    from rcnn_svm.detection.bbox_regression import BoxRegressor
 
 
 class BestBoxes:
@@ -83,56 +78,47 @@ class BestBoxes:
 
 
 def check_features(
-    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
-    cache: FeatureCache,
-    model: str = "the detector",
-    where: str | None = None,
+    model: FeatureModel, cache: FeatureCache, name: str = "the detector", where: str | None = None
 ) -> None:
-    """Check that a detector may score a cache: same kind of features.
+    """Check that a model may be applied to a cache: same kind of features.
 
     The proposals may differ, and so may the classes that the cache has ground truth of.
 
     Args:
-        detector: the detector.
+        model: scores regions or corrects boxes.
         cache: the features.
-        model: what to call the detector in the message.
+        name: what to call the model in the message.
         where: what to call the cache in the message; its name where not given.
 
     Raises:
         InputError: they do not belong together, saying how they differ.
     """
-    check_feature_settings(detector, cache.dim, cache.settings, model, where or f"the cache of {cache.name}")
+    check_feature_settings(model, cache.dim, cache.settings, name, where or f"the cache of {cache.name}")
 
 
-def check_feature_settings(
-    detector: Detector | SoftmaxClassifier | RoIHead | BoxRegressor,
-    dim: int,
-    settings: dict[str, Any],
-    model: str,
-    where: str,
-) -> None:
-    """Check that a detector may be applied to features of `dim` dimensions made with `settings`.
+def check_feature_settings(model: FeatureModel, dim: int, settings: dict[str, Any], name: str, where: str) -> None:
+    """Check that a model may be applied to features of `dim` dimensions made with `settings`.
 
     Args:
-        detector: the detector.
+        model: scores regions or corrects boxes.
         dim: length of a feature vector.
         settings: settings of the cache that holds the features.
-        model: what to call the detector in the message.
+        name: what to call the model in the message.
         where: what to call the cache in the message.
 
     Raises:
         InputError: they do not belong together, saying how they differ.
     """
-    if detector.dim != dim:
+    if model.dim != dim:
         raise InputError(
-            f"{model} expects {_describe(detector.dim, detector.feature_settings)} features, "
+            f"{name} expects {_describe(model.dim, model.feature_settings)} features, "
             f"{where} holds {_describe(dim, settings)}; "
             "extract the features with the model's backbone and layer"
         )
-    trained, found = feature_part(detector.feature_settings), feature_part(settings)
+    trained, found = feature_part(model.feature_settings), feature_part(settings)
     if trained != found:
         raise InputError(
-            f"{model} was trained on features made with other settings than {where} "
+            f"{name} was trained on features made with other settings than {where} "
             f"({first_difference(found, trained)}); extract the features with the model's settings"
         )
 
@@ -149,12 +135,12 @@ def _describe(dim: int, settings: dict) -> str:
 
 def run_settings(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier | RoIHead,
+    detector: RegionScorer,
     *,
     max_per_image: int = paper.MAX_PER_IMAGE,
     max_per_set: int | None = None,
 ) -> dict[str, Any]:
-    """Return everything that decides the result of `test_cache`, JSON-able; recorded with it."""
+    """Return everything that decides the result of `detect_in_cache`, JSON-able; recorded with it."""
     return {
         "image_set": cache.name,
         "features": cache.fingerprint,
@@ -169,9 +155,9 @@ def limits(num_images: int, max_per_image: int = paper.MAX_PER_IMAGE, max_per_se
     return {"max_per_image": max_per_image, "max_per_set": total}
 
 
-def test_cache(
+def detect_in_cache(
     cache: FeatureCache,
-    detector: Detector | SoftmaxClassifier | RoIHead,
+    detector: RegionScorer,
     *,
     max_per_image: int = paper.MAX_PER_IMAGE,
     max_per_set: int | None = None,
@@ -199,7 +185,7 @@ def test_cache(
     return keep_best(_scored(cache, detector), cache.image_ids, detector.classes, settings)
 
 
-def _scored(cache: FeatureCache, detector: Detector | SoftmaxClassifier | RoIHead) -> Iterator[ScoredImage]:
+def _scored(cache: FeatureCache, detector: RegionScorer) -> Iterator[ScoredImage]:
     with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
         for number in range(cache.num_images):
             regions = cache.regions(number)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,9 @@ from rcnn_svm.errors import InputError
 
 @dataclass(frozen=True)
 class SoftmaxClassifier:
-    """Scores regions as the network itself does, with the interface of `Detector`.
+    """Scores regions as the network itself does; a `RegionScorer`, as `Detector` is.
+
+    `finetune.record.load_softmax` reads one from the files of the finetune stage.
 
     Attributes:
         classes: K class names.
@@ -66,34 +66,6 @@ class SoftmaxClassifier:
                 "use the backbone and layer it was fine-tuned with"
             )
         return log_odds(features @ self.W + self.B)[:, 1:].astype(np.float32)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> SoftmaxClassifier:
-        """Read the weights that the finetune stage wrote, with the record beside them.
-
-        Raises:
-            InputError: a file is missing, damaged, or does not belong to the other.
-        """
-        from rcnn_svm.features.backbones import load_backbone, read_state_dict
-        from rcnn_svm.features.extract import feature_settings
-        from rcnn_svm.finetune.record import RECORD, load_record
-
-        record = load_record(Path(path).with_name(RECORD))
-        record.check_weights(path)
-        network = record.network
-        # Without a layer it is the input of the last one; its digest decides which caches may be scored.
-        backbone = load_backbone(
-            network["name"], weights=path, crop_size=network["crop_size"], padding=network["padding"]
-        )
-        state = read_state_dict(Path(path))
-        weight, bias = (state[f"{network['last_layer']}.{part}"].numpy() for part in ("weight", "bias"))
-        return cls(
-            classes=record.classes,
-            W=np.ascontiguousarray(weight.T),
-            B=bias,
-            feature_settings=feature_settings(backbone),
-            training=record.identity,
-        )
 
 
 def log_odds(scores: np.ndarray) -> np.ndarray:

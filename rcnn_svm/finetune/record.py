@@ -12,7 +12,10 @@ import numpy as np
 import torch
 
 from rcnn_svm.artefacts.files import atomic_path, file_digest, fingerprint, provenance, reading, write_text
+from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.backbones import load_backbone, read_state_dict
+from rcnn_svm.features.extract import feature_settings
 from rcnn_svm.finetune.network import FineTuneNetwork
 
 KIND = "fine-tuned network"
@@ -110,6 +113,33 @@ def load_record(path: str | os.PathLike) -> FineTuningRecord:
         if fingerprint(record.identity) != content["fingerprint"]:
             raise InputError(f"{path} was changed since it was written; delete the folder and fine-tune again")
         return record
+
+
+def load_softmax(weights: str | os.PathLike) -> SoftmaxClassifier:
+    """Return the last layer of a fine-tuned network, which scores the features that the layers before it make.
+
+    Args:
+        weights: file that `save_finetuned` wrote, with the record beside it.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not belong to the other.
+    """
+    record = load_record(Path(weights).with_name(RECORD))
+    record.check_weights(weights)
+    network = record.network
+    # Without a layer it is the input of the last one; its digest decides which caches may be scored.
+    backbone = load_backbone(
+        network["name"], weights=weights, crop_size=network["crop_size"], padding=network["padding"]
+    )
+    state = read_state_dict(Path(weights))
+    weight, bias = (state[f"{network['last_layer']}.{part}"].numpy() for part in ("weight", "bias"))
+    return SoftmaxClassifier(
+        classes=record.classes,
+        W=np.ascontiguousarray(weight.T),
+        B=bias,
+        feature_settings=feature_settings(backbone),
+        training=record.identity,
+    )
 
 
 def summarize_history(history: np.ndarray) -> list[dict[str, float]]:

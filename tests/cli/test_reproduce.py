@@ -15,8 +15,8 @@ from rcnn_svm.cli import main as cli
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import load_history
-from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.features.backbones import load_backbone
+from rcnn_svm.finetune.record import load_softmax
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 FROZEN = [
@@ -122,7 +122,7 @@ def test_fine_tuned_rows_with_boxes_corrected_and_softmax(arguments, tmp_path, c
     found = {name: Detections.load(tmp_path / "detections" / f"{name}.h5") for name in rows}
     np.testing.assert_array_equal(found[rows[0]].score, found[rows[1]].score)
     assert (found[rows[0]].box != found[rows[1]].box).any()
-    softmax = SoftmaxClassifier.load(weights)
+    softmax = load_softmax(weights)
     assert found[rows[2]].settings["detector"]["digest"] == softmax.digest
     results = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["row"] for row in results] == rows

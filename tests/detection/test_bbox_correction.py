@@ -14,7 +14,7 @@ from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regio
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector, best_detections
-from rcnn_svm.detection.image_set import test_cache as detect_in_cache
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
 

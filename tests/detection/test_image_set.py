@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.detection import image_set as testing
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.image_set import BestBoxes, check_features, detect_in_cache
 from rcnn_svm.errors import InputError
 
 
@@ -38,7 +38,7 @@ def test_keeps_what_the_original_keeps(golden_dir, case):
         classes=names,
     )
     detector = Detector(tuple(names), expected["W"], expected["B"], float(expected["feat_norm_mean"]), cache.settings)
-    found = testing.test_cache(cache, detector)
+    found = detect_in_cache(cache, detector)
 
     assert found.settings["max_per_image"] == expected["max_per_image"]
     assert found.settings["max_per_set"] == expected["max_per_set"]
@@ -83,7 +83,7 @@ def literal_rule(images, max_per_set, max_per_image):
 )
 @settings(max_examples=150, deadline=None)
 def test_best_boxes_equal_the_literal_rule(images, max_per_set, max_per_image):
-    best = testing.BestBoxes(2, max_per_set, max_per_image)
+    best = BestBoxes(2, max_per_set, max_per_image)
     kept = {0: [], 1: []}
     for number, scores in enumerate(images):
         for index, row in zip(*best.select(scores), strict=True):
@@ -126,7 +126,7 @@ def toy_detector(cache, classes=("dog", "cat"), **options):
 
 def test_nothing_is_dropped_without_limits_and_ground_truth_never_appears():
     cache = toy_cache()
-    found = testing.test_cache(cache, toy_detector(cache), max_per_set=10**6)
+    found = detect_in_cache(cache, toy_detector(cache), max_per_set=10**6)
     assert len(found) == 2 * 6 * (20 - 3)
     assert found.row.min() == 3
     assert (found.thresh == -np.inf).all()
@@ -139,7 +139,7 @@ def test_nothing_is_dropped_without_limits_and_ground_truth_never_appears():
 
 def test_no_more_than_the_set_limit_remains_once_it_binds():
     cache = toy_cache()
-    found = testing.test_cache(cache, toy_detector(cache), max_per_set=30)
+    found = detect_in_cache(cache, toy_detector(cache), max_per_set=30)
     assert np.bincount(found.cls).tolist() == [30, 30]
     assert (found.box_counts > 30).all()
     assert (found.score >= found.thresh[found.cls]).all()
@@ -147,13 +147,13 @@ def test_no_more_than_the_set_limit_remains_once_it_binds():
 
 def test_an_image_without_proposals_is_no_problem():
     cache = toy_cache(num_images=1, rows=3)
-    assert len(testing.test_cache(cache, toy_detector(cache))) == 0
+    assert len(detect_in_cache(cache, toy_detector(cache))) == 0
 
 
 def test_proposals_may_differ():
     cache = toy_cache()
     trained_on = {**cache.settings, "proposals": {"max": 1000}, "proposals_fingerprint": "77"}
-    assert len(testing.test_cache(cache, toy_detector(cache, feature_settings=trained_on))) > 0
+    assert len(detect_in_cache(cache, toy_detector(cache, feature_settings=trained_on))) > 0
 
 
 def test_another_dimension_is_refused_and_both_are_named():
@@ -162,21 +162,21 @@ def test_another_dimension_is_refused_and_both_are_named():
     detector = Detector(("cat",), np.zeros((4096, 1), np.float32), np.zeros(1, np.float32), 1.0, other)
     message = r"model m\.h5 expects 4096-d alexnet fc7 features, cache d holds 5-d lite0 penultimate"
     with pytest.raises(InputError, match=message):
-        testing.check_features(detector, cache, "model m.h5", "cache d")
+        check_features(detector, cache, "model m.h5", "cache d")
     with pytest.raises(InputError, match="4096-d"):
-        testing.test_cache(cache, detector)
+        detect_in_cache(cache, detector)
 
 
 def test_other_feature_settings_are_refused_and_named():
     cache = toy_cache()
     trained_on = {**cache.settings, "crop_size": 227}
     with pytest.raises(InputError, match="crop_size: 128 there, 227 wanted"):
-        testing.test_cache(cache, toy_detector(cache, feature_settings=trained_on))
+        detect_in_cache(cache, toy_detector(cache, feature_settings=trained_on))
 
 
 def test_a_class_without_ground_truth_in_the_cache_is_detected():
     cache = toy_cache()
-    detections = testing.test_cache(cache, toy_detector(cache, classes=("cat", "zebra")))
+    detections = detect_in_cache(cache, toy_detector(cache, classes=("cat", "zebra")))
     assert detections.classes == ("cat", "zebra") and len(detections)
 
 
@@ -185,4 +185,4 @@ def test_scores_that_are_not_numbers_are_refused():
     detector = toy_detector(cache)
     detector.W[0, 0] = np.nan
     with pytest.raises(InputError, match="image 0 has scores that are not finite"):
-        testing.test_cache(cache, detector)
+        detect_in_cache(cache, detector)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import expit, logsumexp
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.detection.image_set import run_settings, test_cache
+from rcnn_svm.detection.image_set import detect_in_cache, run_settings
 from rcnn_svm.detection.softmax import SoftmaxClassifier, log_odds
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
@@ -21,10 +21,9 @@ from rcnn_svm.features.extract import FeatureExtractor
 from rcnn_svm.features.runtime import make_runtime
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.finetune.network import build_network
-from rcnn_svm.finetune.record import save_finetuned
+from rcnn_svm.finetune.record import load_softmax, save_finetuned
 
 CLASSES = ("cat", "cow", "dog")
-test_cache.__test__ = False
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def cache_of(features, settings_):
 
 
 def test_scores_are_the_networks_own_probabilities(network, folder, photograph):
-    classifier = SoftmaxClassifier.load(folder / "weights.pt")
+    classifier = load_softmax(folder / "weights.pt")
     features, _ = features_of(folder, photograph)
     crops = warp_regions(*photograph, crop_size=32, padding=3, mean=network.mean, std=network.std)
     with torch.inference_mode():
@@ -88,18 +87,18 @@ def test_scores_are_the_networks_own_probabilities(network, folder, photograph):
 def test_a_cache_of_the_same_weights_is_scored(folder, photograph):
     features, settings_ = features_of(folder, photograph)
     cache = cache_of(features, settings_)
-    classifier = SoftmaxClassifier.load(folder / "weights.pt")
-    found = test_cache(cache, classifier)
+    classifier = load_softmax(folder / "weights.pt")
+    found = detect_in_cache(cache, classifier)
     assert len(found) == 9 * 3 and found.classes == CLASSES
     np.testing.assert_allclose(np.sort(found.score), np.sort(classifier.scores(features), axis=None), rtol=1e-6)
     assert found.settings == run_settings(cache, classifier)
 
 
 def test_a_cache_of_other_weights_or_crops_is_refused(folder, photograph, network, tmp_path):
-    classifier = SoftmaxClassifier.load(folder / "weights.pt")
+    classifier = load_softmax(folder / "weights.pt")
     features, settings_ = features_of(folder, photograph, padding=4)
     with pytest.raises(InputError, match="padding: 4 there, 3 wanted"):
-        test_cache(cache_of(features, settings_), classifier)
+        detect_in_cache(cache_of(features, settings_), classifier)
     state = network.module.state_dict()
     state["_bn1.bias"] = state["_bn1.bias"] + 1e-3
     other = tmp_path / "other"
@@ -107,7 +106,7 @@ def test_a_cache_of_other_weights_or_crops_is_refused(folder, photograph, networ
     torch.save(state, other / "weights.pt")
     features, settings_ = features_of(other, photograph)
     with pytest.raises(InputError, match="weights_digest"):
-        test_cache(cache_of(features, settings_), classifier)
+        detect_in_cache(cache_of(features, settings_), classifier)
     with pytest.raises(InputError, match="expects 1280-d features, these have 7"):
         classifier.scores(np.zeros((1, 7), np.float32))
 
@@ -115,22 +114,22 @@ def test_a_cache_of_other_weights_or_crops_is_refused(folder, photograph, networ
 def test_weights_without_their_record_are_refused(folder, tmp_path):
     record, weights = folder / "finetune.json", folder / "weights.pt"
     with pytest.raises(InputError, match=r"none\.pt does not exist"):
-        SoftmaxClassifier.load(folder / "none.pt")
+        load_softmax(folder / "none.pt")
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "identity": {**content["identity"], "classes": ["a", "b", "c"]}}))
     with pytest.raises(InputError, match="was changed since"):
-        SoftmaxClassifier.load(weights)
+        load_softmax(weights)
     for damaged in ("{", "[]", "{}", json.dumps({**content, "kind": "poem"})):
         record.write_text(damaged)
         with pytest.raises(InputError, match=r"finetune\.json (is damaged|holds poem)"):
-            SoftmaxClassifier.load(weights)
+            load_softmax(weights)
     record.write_text(json.dumps(content))
     torch.save({"x": torch.zeros(1)}, weights)
     with pytest.raises(InputError, match=r"is not the file that finetune\.json"):
-        SoftmaxClassifier.load(weights)
+        load_softmax(weights)
     record.unlink()
     with pytest.raises(InputError, match=r"finetune\.json does not exist"):
-        SoftmaxClassifier.load(weights)
+        load_softmax(weights)
 
 
 def test_the_digest_follows_the_weights():

@@ -12,13 +12,11 @@ from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.descent import Descent
 from rcnn_svm.detection.bbox_correction import correct_detections
-from rcnn_svm.detection.image_set import test_cache
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS
-
-test_cache.__test__ = False
 
 
 def assert_same(head, other):
@@ -80,7 +78,7 @@ def test_the_step_is_that_of_sgd(telling):
 @pytest.mark.parametrize("hidden", [0, 16])
 def test_boxes_and_classes_are_found_in_unseen_images(telling, unseen, hidden):
     head = RoIHeadTrainer(sampler="heuristic", iterations=400, hidden=hidden, lr=5e-3).fit(telling).head_
-    found = test_cache(unseen, head)
+    found = detect_in_cache(unseen, head)
     corrected = correct_detections(found, head, unseen)
     gains, right = [], []
     for number in range(unseen.num_images):
@@ -116,7 +114,7 @@ def test_scores_are_the_softmax_and_the_file_keeps_everything(telling, tmp_path)
 
 def test_an_image_without_detections_has_nothing_to_correct(telling):
     head = RoIHeadTrainer(iterations=5).fit(telling).head_
-    detections = test_cache(telling, head, max_per_set=5)
+    detections = detect_in_cache(telling, head, max_per_set=5)
     assert len(np.unique(detections.image)) < telling.num_images
     assert len(correct_detections(detections, head, telling)) == len(detections)
 

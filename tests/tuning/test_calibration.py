@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detector import Detector, load_history
-from rcnn_svm.detection.image_set import test_cache as detect_in
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
@@ -95,7 +95,7 @@ def test_probabilities_hold_on_unseen_images(few, unseen, model):
 def test_average_precision_of_a_class_stays(few, unseen, model):
     calibrate_model(model, few)
     detector = Detector.load(model)
-    detections = detect_in(unseen, detector).after_nms(0.3)
+    detections = detect_in_cache(unseen, detector).after_nms(0.3)
     images = [unseen.regions(i) for i in range(unseen.num_images)]
     for k in range(3):
         mine = detections.cls == k

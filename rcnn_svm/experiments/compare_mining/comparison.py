@@ -19,7 +19,7 @@ from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.bbox_correction import correct_detections
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.detection.image_set import check_features, test_cache
+from rcnn_svm.detection.image_set import check_features, detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align, evaluate_detections
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
@@ -144,7 +144,7 @@ class MiningComparison:
         trainer.save(self._model(method, seed))
         is_head = isinstance(trainer, RoIHeadTrainer)
         model: Detector | RoIHead = trainer.head_ if is_head else trainer.detector_
-        found = test_cache(self.test, model)
+        found = detect_in_cache(self.test, model)
         result = {"seconds": seconds, "corrected_map11": None, "corrected_map_area": None}
         result["map11"], result["map_area"] = self._evaluate(found)
         result["negatives"] = None
