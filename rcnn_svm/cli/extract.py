@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-boxes",
         metavar="N",
         type=positive_int,
-        help="only the first N proposals of an image (default: all); with lite0, 400 lost nothing, see the README",
+        help="only the first N proposals of an image (default: all); with lite0, 400 lost nothing, see docs/results.md",
     )
     parser.add_argument(
         "--merge-iou",

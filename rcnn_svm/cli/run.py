@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-boxes",
         metavar="N",
         type=positive_int,
-        help="proposals per image (default: all); with lite0, 400 lost nothing, see the README",
+        help="proposals per image (default: all); with lite0, 400 lost nothing, see docs/results.md",
     )
     stages.add_argument(
         "--merge-iou", metavar="IOU", type=float, help="drop proposals that overlap an earlier one by more than this"
@@ -172,7 +172,7 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
     """Return svm_C and pos_loss_weight: as given; else the paper's with a devkit, by the number of objects without.
 
     C is not cross-validated by itself: that costs several trainings, and on few images it gained less than the
-    weights alone (README, "Few images").
+    weights alone (docs/own_data.md, "Few images").
     """
     svm_C = paper.SVM_C if args.svm_C is None else args.svm_C
     if args.pos_loss_weight is not None:

