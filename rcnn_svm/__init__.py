@@ -16,6 +16,7 @@ _HOME = {
     "FeatureExtractor": "rcnn_svm.features.extract",
     "HardNegativeMiner": "rcnn_svm.mining.hard_negatives",
     "ImageDatabase": "rcnn_svm.data",
+    "ImageDetector": "rcnn_svm.detection.detect",
     "InputError": "rcnn_svm.errors",
     "ProposalSet": "rcnn_svm.proposals.store",
     "RegionSet": "rcnn_svm.cache",

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.detect import ImageDetector
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.errors import InputError
     from rcnn_svm.proposals.methods import make_proposer
@@ -83,12 +84,11 @@ def run(args: argparse.Namespace) -> None:
         if path:
             check_writable(path)
     detector = Detector.load(args.model)
-    detector.weights = args.weights
-    if args.bbox:
-        detector.bbox_regressor = BoxRegressor.load(args.bbox)
-        check_regressor(detector.bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
-    if args.method:
-        detector.proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes})
+    bbox_regressor = BoxRegressor.load(args.bbox) if args.bbox else None
+    if bbox_regressor:
+        check_regressor(bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
+    proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes}) if args.method else None
+    finder = ImageDetector(detector, proposer=proposer, weights=args.weights, bbox_regressor=bbox_regressor)
     calibrated = detector.calibration is not None
     kind = "probability" if calibrated else "score"
     thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         for path, name in zip(args.images, picture_names(args.images), strict=True):
             image = load_image(path)
-            candidates = detector.detect(image, thresh=floor, nms_threshold=args.nms)
+            candidates = finder.detect(image, thresh=floor, nms_threshold=args.nms)
             if calibrated:
                 candidates = detector.calibrated(candidates)
             found = candidates.above(thresh)

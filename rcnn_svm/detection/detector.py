@@ -1,10 +1,9 @@
-"""A trained detector: one linear SVM per class, with everything needed to apply it to a new image."""
+"""A trained detector: one linear SVM per class."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,46 +14,18 @@ import scipy.special
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
-from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
-    from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.detect import ImageDetector
 
 KIND = "detector"
 SCHEMA = 1
 
 
-def best_detections(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    thresh: float | np.ndarray,
-    nms_threshold: float,
-    correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-) -> ImageDetections:
-    """Return the boxes of an image that score well and survive non-maximum suppression within their class.
-
-    Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2, inclusive pixels.
-        scores: (N, K) float32.
-        thresh: only scores strictly above it are kept; one number or (K,), one per class.
-        nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
-        correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
-            boxes (n, 4) float32 out.
-
-    Source: `rcnn_detect.m`.
-    """
-    cls, row = np.nonzero((scores > thresh).T)
-    score, box = scores[row, cls], boxes[row] if correct is None else correct(row, cls)
-    of_class = np.split(np.arange(len(row)), np.searchsorted(cls, np.arange(1, scores.shape[1])))
-    kept = np.concatenate([mine[nms(box[mine], score[mine], nms_threshold)] for mine in of_class])
-    kept = kept[np.argsort(-score[kept], kind="stable")]
-    return ImageDetections(cls=cls[kept].astype(np.int32), boxes=box[kept], scores=score[kept])
-
-
-@dataclass
+@dataclass(frozen=True)
 class Detector:
     """Linear detectors of all classes.
 
@@ -67,11 +38,6 @@ class Detector:
         training: settings of the training and what it was trained on.
         calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
             None.
-        weights: state dict file of the network, for `detect`, where the features were made with one; not saved.
-        proposer: makes the proposals for `detect`, image -> (N, 4) boxes; not saved. By default they are made as
-            those of the training images were.
-        bbox_regressor: corrects the boxes that `detect` finds, from the same features, or from pool5 where the
-            detector's are fc6 or fc7; not saved.
     """
 
     classes: tuple[str, ...]
@@ -81,9 +47,6 @@ class Detector:
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     calibration: np.ndarray | None = None
-    weights: str | os.PathLike | None = None
-    proposer: Callable[[np.ndarray], np.ndarray] | None = None
-    bbox_regressor: BoxRegressor | None = None
 
     @property
     def dim(self) -> int:
@@ -165,79 +128,15 @@ class Detector:
         thresh: float | np.ndarray = paper.DETECT_THRESH,
         nms_threshold: float = paper.NMS_THRESHOLD,
     ) -> ImageDetections:
-        """Return the objects found in an image.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            thresh: only scores strictly above it are kept; one number or (K,), one per class.
-            nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
-
-        Returns:
-            The detections, best first.
-
-        Raises:
-            InputError: the detector does not say how its features were made, or they cannot be made here, or the
-                box regressor was trained on others.
-
-        Source: `rcnn_detect.m`; with a box regressor, boxes are corrected where `rcnn_test_bbox_regressor.m` does
-        it, before the suppression.
-        """
-        correct = None
-        if self.bbox_regressor is not None:
-            from rcnn_svm.detection.bbox_correction import check_regressor
-
-            columns = check_regressor(self.bbox_regressor, self)
-
-            def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
-                return self.bbox_regressor.correct(stored[rows], boxes[rows], columns[cls], image.shape[:2])
-
-        boxes = (self.proposer or self._proposer)(image)
-        if self._corrects_from_pool5:
-            extractor, head = self._pool5
-            stored = extractor.extract(image, boxes)
-            features = head(stored)
-        else:
-            features = stored = self._extractor.extract(image, boxes)
-        return best_detections(boxes, self.scores(features), thresh, nms_threshold, correct)
+        """Return the objects found in an image, (H, W, 3) uint8 RGB; see `ImageDetector.detect`, which can do more."""
+        return self._image_detector.detect(image, thresh=thresh, nms_threshold=nms_threshold)
 
     @cached_property
-    def _extractor(self):
-        from rcnn_svm.features.extract import make_extractor
+    def _image_detector(self) -> ImageDetector:
+        # Imported here, for it loads torch, which scoring the features of a cache does not need.
+        from rcnn_svm.detection.detect import ImageDetector
 
-        self._settings_of("backbone")
-        return make_extractor(self.feature_settings, weights=self.weights)
-
-    @property
-    def _corrects_from_pool5(self) -> bool:
-        if self.bbox_regressor is None:
-            return False
-        from rcnn_svm.features.layers import follows_from_pool5
-
-        return follows_from_pool5(self.feature_settings, self.bbox_regressor.feature_settings)
-
-    @cached_property
-    def _pool5(self):
-        """The extractor of the box regressor's features, and what makes the detector's of them."""
-        from rcnn_svm.features.extract import make_extractor
-        from rcnn_svm.features.layers import load_head
-
-        settings = self.bbox_regressor.feature_settings
-        head, _ = load_head(settings, self.feature_settings["backbone"]["layer"], self.weights)
-        return make_extractor(settings, weights=self.weights), head
-
-    @cached_property
-    def _proposer(self):
-        from rcnn_svm.proposals.methods import make_proposer
-
-        return make_proposer(self._settings_of("proposals"))
-
-    def _settings_of(self, part: str) -> dict[str, Any]:
-        if not self.feature_settings.get(part):
-            raise InputError(
-                f"the detector does not record the {part} of its training features (they came from arrays), "
-                "so it can score a feature cache but not an image"
-            )
-        return self.feature_settings[part]
+        return ImageDetector(self)
 
     def save(self, path: str | os.PathLike, history: dict[str, np.ndarray] | None = None) -> None:
         """Write the detector to an HDF5 file, with the arrays of its mining history where given."""

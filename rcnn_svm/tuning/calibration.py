@@ -146,5 +146,5 @@ def calibrate_model(path: str | Path, cache: FeatureCache) -> None:
         pairs = zip(history["fold_W"], history["fold_B"], strict=True)
         folds = [replace(detector, W=W, B=B) for W, B in pairs]
         fold_of_image = history["fold_of_image"]
-    detector.calibration = fit_calibration(cache, folds, fold_of_image)
-    detector.save(path, history)
+    calibrated = replace(detector, calibration=fit_calibration(cache, folds, fold_of_image))
+    calibrated.save(path, history)

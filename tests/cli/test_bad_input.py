@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -158,8 +159,7 @@ def test_incomplete_cache(pipeline, features, tmp_path, capsys):
 
 def test_model_for_another_dimension(pipeline, features, tmp_path, capsys):
     detector = Detector.load(pipeline.out / "model.h5")
-    detector.W = np.zeros((4096, len(detector.classes)), np.float32)
-    detector.save(tmp_path / "other.h5")
+    replace(detector, W=np.zeros((4096, len(detector.classes)), np.float32)).save(tmp_path / "other.h5")
     argv = ["test", "--features", features["test"], "--model", tmp_path / "other.h5", "--out", tmp_path / "d.h5"]
     refused(capsys, argv, "4096", "1280", r"other\.h5")
 

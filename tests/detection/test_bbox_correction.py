@@ -12,8 +12,9 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regions, correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
+from rcnn_svm.detection.detect import ImageDetector, best_detections
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector, best_detections
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
@@ -148,16 +149,17 @@ def test_detect_corrects_what_it_finds():
     cache = toy_cache()
     regions, detector = cache.regions(2), toy_detector(cache)
     image = np.zeros((45, 45, 3), np.uint8)
-    detector.proposer, detector._extractor = lambda image: regions.boxes, Features(regions.features)
-    plain = detector.detect(image, nms_threshold=1.0)
-    detector.bbox_regressor = toy_regressor(cache)
-    found = detector.detect(image, nms_threshold=1.0)
+    given = {"proposer": lambda image: regions.boxes, "extractor": Features(regions.features)}
+    plain = ImageDetector(detector, **given).detect(image, nms_threshold=1.0)
+    regressor = toy_regressor(cache)
+    corrects = ImageDetector(detector, **given, bbox_regressor=regressor)
+    found = corrects.detect(image, nms_threshold=1.0)
     whole = detect_in_cache(cache, detector)
-    corrected = correct_detections(whole, detector.bbox_regressor, cache).of_image(2).above(-1)
+    corrected = correct_detections(whole, regressor, cache).of_image(2).above(-1)
     np.testing.assert_array_equal(found.scores, plain.scores)
     np.testing.assert_allclose(found.boxes, corrected.boxes, atol=1e-4)
     assert (np.abs(found.boxes - plain.boxes).max(axis=1) > 0.1).any()
-    suppressed = detector.detect(image, nms_threshold=0.3)
+    suppressed = corrects.detect(image, nms_threshold=0.3)
     for index in (0, 1):
         iou = iou_matrix(*[suppressed.boxes[suppressed.cls == index]] * 2)
         assert iou[~np.eye(len(iou), dtype=bool)].max(initial=0) <= 0.3
@@ -173,9 +175,9 @@ def test_features_of_another_layer_are_refused():
         check_regressor(regressor, detector, "box regressor b", "model m")
     with pytest.raises(InputError, match="the box regressor expects 7-d alexnet fc6 features, the cache of toy"):
         correct_detections(detect_in_cache(cache, detector), regressor, cache)
-    detector.bbox_regressor = replace(toy_regressor(cache), feature_settings=fc6)
+    regressor = replace(toy_regressor(cache), feature_settings=fc6)
     with pytest.raises(InputError, match=r"backbone\.layer: fc7 there, fc6 wanted"):
-        detector.detect(np.zeros((45, 45, 3), np.uint8))
+        ImageDetector(detector, bbox_regressor=regressor)
 
 
 def test_a_class_that_the_regressor_lacks_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from rcnn_svm.cache import RegionSet, plan_cache
 from rcnn_svm.cli.main import run_stage
+from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
 
@@ -106,7 +108,7 @@ def seeing(monkeypatch):
         )
         return found.above(thresh)
 
-    monkeypatch.setattr(Detector, "detect", detect)
+    monkeypatch.setattr(ImageDetector, "detect", detect)
 
 
 def save_image(path):
@@ -153,9 +155,7 @@ def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
 
 
 def calibrate(path, sigmoids):
-    detector = Detector.load(path)
-    detector.calibration = np.array(sigmoids, float)
-    detector.save(path)
+    replace(Detector.load(path), calibration=np.array(sigmoids, float)).save(path)
 
 
 def test_detect_tells_probabilities_of_a_calibrated_model(tmp_path, capsys, seeing):
@@ -184,7 +184,7 @@ def test_detect_looks_as_low_as_the_probability_asks(tmp_path, monkeypatch):
         asked.append(thresh)
         return ImageDetections(np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
-    monkeypatch.setattr(Detector, "detect", detect)
+    monkeypatch.setattr(ImageDetector, "detect", detect)
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     calibrate(model, [[1, 0], [1, 3]])
     for thresh in (0, 0.5, 1):

@@ -1,13 +1,20 @@
-"""From the scores of an image's boxes to its detections."""
+"""Detection in one image: from boxes and scores to what is found, with parts that are given or recorded."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.boxes import iou_matrix
-from rcnn_svm.detection.detector import Detector, best_detections
+from rcnn_svm.detection.detect import ImageDetector, best_detections
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.backbones import load_backbone
+from rcnn_svm.features.extract import FeatureExtractor
+from rcnn_svm.features.runtime import make_runtime
+from rcnn_svm.proposals.methods import make_proposer
 
 
 @given(st.integers(0, 25), st.integers(1, 4), st.sampled_from([0.0, 0.3, 0.7]), st.integers(0, 1000))
@@ -52,11 +59,35 @@ def test_a_threshold_per_class_gives_what_each_class_has_alone(count, seed):
 def test_detect_takes_a_threshold_per_class():
     boxes = np.array([[0, 0, 9, 9], [20, 20, 29, 29]], np.float32)
     detector = Detector(("cat", "dog"), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 20.0)
-    detector.proposer, detector._extractor = lambda image: boxes, _Extractor()
-    found = detector.detect(np.zeros((40, 40, 3), np.uint8), thresh=np.array([-np.inf, 0.0]))
+    finder = ImageDetector(detector, proposer=lambda image: boxes, extractor=_Extractor())
+    found = finder.detect(np.zeros((40, 40, 3), np.uint8), thresh=np.array([-np.inf, 0.0]))
     assert sorted(zip(found.cls.tolist(), found.scores.tolist(), strict=True)) == [(0, -9), (0, -8), (1, 1)]
 
 
 class _Extractor:
     def extract(self, image, boxes):
         return np.array([[-8, -7], [-9, 1]], np.float32)
+
+
+def test_a_detector_alone_makes_proposals_and_features_as_its_training_did(scene):
+    backbone = load_backbone("lite0", crop_size=32, padding=3)
+    extractor = FeatureExtractor(backbone, make_runtime(backbone, "torch", "cpu"))
+    proposer = make_proposer({"method": "sliding", "max_boxes": 12})
+    W = np.random.default_rng(0).standard_normal((backbone.dim, 2), dtype=np.float32)
+    settings_ = {**extractor.settings, "proposals": proposer.settings}
+    detector = Detector(("cat", "dog"), W, np.zeros(2, np.float32), 20.0, settings_)
+    image = scene(60, 80)
+    found = detector.detect(image, thresh=-np.inf)
+    expected = ImageDetector(detector, proposer=proposer, extractor=extractor).detect(image, thresh=-np.inf)
+    assert len(found) > 2
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-3, atol=1e-3)
+    assert len(detector.detect(image, thresh=float(found.scores[0]))) == 0
+
+
+@pytest.mark.parametrize("part", ["proposals", "backbone"])
+def test_a_detector_trained_on_arrays_finds_nothing_in_an_image_alone(part):
+    settings_ = {name: {"method": "sliding"} for name in ("proposals", "backbone") if name != part}
+    detector = Detector(("cat",), np.zeros((4, 1), np.float32), np.zeros(1, np.float32), 20.0, settings_)
+    with pytest.raises(InputError, match=f"does not record the {part} of its training features .they came from arrays"):
+        detector.detect(np.zeros((40, 40, 3), np.uint8))

@@ -1,0 +1,157 @@
+"""Detection in one image: proposals, their features, scores, corrected boxes, suppression."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from rcnn_svm import paper
+from rcnn_svm.boxes import nms
+from rcnn_svm.detection.bbox_correction import check_regressor
+from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
+from rcnn_svm.errors import InputError
+from rcnn_svm.features.extract import make_extractor
+from rcnn_svm.features.layers import follows_from_pool5, load_head
+from rcnn_svm.proposals.methods import make_proposer
+
+
+class Extractor(Protocol):
+    """What makes features of boxes, as `FeatureExtractor` does."""
+
+    def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Return the features, (N, D) float32, of (N, 4) boxes of an image, (H, W, 3) uint8 RGB."""
+
+
+class ImageDetector:
+    """Finds objects in images.
+
+    Proposals and features are made as they were for the training of the detector. Networks are loaded with the first
+    image.
+
+    Args:
+        detector: scores regions.
+        proposer: makes the proposals, image -> (N, 4) boxes; where None, what the detector's settings record.
+        extractor: makes features of boxes; where None, what the settings record. They are the detector's features; or
+            pool5, where the box regressor was trained on pool5 and the detector on fc6 or fc7, which follow from it.
+        weights: state dict file of the network, where the features were made with one.
+        bbox_regressor: corrects the boxes that are found, from the same features.
+
+    Raises:
+        InputError: the box regressor was trained on other features, or without one of the classes.
+
+    Source: `rcnn_detect.m`; boxes are corrected where `rcnn_test_bbox_regressor.m` does it, before the suppression.
+    """
+
+    def __init__(
+        self,
+        detector: RegionScorer,
+        *,
+        proposer: Callable[[np.ndarray], np.ndarray] | None = None,
+        extractor: Extractor | None = None,
+        weights: str | os.PathLike | None = None,
+        bbox_regressor: BoxCorrector | None = None,
+    ):
+        self._detector = detector
+        self._given_proposer = proposer
+        self._given_extractor = extractor
+        self._weights = weights
+        self._regressor = bbox_regressor
+        self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
+
+    def detect(
+        self,
+        image: np.ndarray,
+        *,
+        thresh: float | np.ndarray = paper.DETECT_THRESH,
+        nms_threshold: float = paper.NMS_THRESHOLD,
+    ) -> ImageDetections:
+        """Return the objects found in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            thresh: only scores strictly above it are kept; one number or (K,), one per class.
+            nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+
+        Returns:
+            The detections, best first.
+
+        Raises:
+            InputError: the detector does not record how its proposals or features were made, or they cannot be made
+                here.
+        """
+        boxes = self._proposer(image)
+        extracted = self._extractor.extract(image, boxes)
+        features = extracted if self._head is None else self._head(extracted)
+
+        def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
+            return self._regressor.correct(extracted[rows], boxes[rows], self._columns[cls], image.shape[:2])
+
+        scores = self._detector.scores(features)
+        return best_detections(boxes, scores, thresh, nms_threshold, None if self._regressor is None else correct)
+
+    @cached_property
+    def _proposer(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self._given_proposer or make_proposer(self._recorded("proposals"))
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        if self._given_extractor is not None:
+            return self._given_extractor
+        self._recorded("backbone")
+        model = self._regressor if self._corrects_from_pool5 else self._detector
+        return make_extractor(model.feature_settings, weights=self._weights)
+
+    @cached_property
+    def _head(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The layers between the extractor's features and the detector's; None where these are the same."""
+        if not self._corrects_from_pool5:
+            return None
+        layer = self._detector.feature_settings["backbone"]["layer"]
+        head, _ = load_head(self._regressor.feature_settings, layer, self._weights)
+        return head
+
+    @property
+    def _corrects_from_pool5(self) -> bool:
+        regressor = self._regressor
+        return regressor is not None and follows_from_pool5(self._detector.feature_settings, regressor.feature_settings)
+
+    def _recorded(self, part: str) -> dict[str, Any]:
+        """Return what the detector records of its training features: `proposals` or `backbone`."""
+        if not self._detector.feature_settings.get(part):
+            raise InputError(
+                f"the detector does not record the {part} of its training features (they came from arrays), "
+                "so it can score a feature cache but not an image"
+            )
+        return self._detector.feature_settings[part]
+
+
+def best_detections(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    thresh: float | np.ndarray,
+    nms_threshold: float,
+    correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> ImageDetections:
+    """Return the boxes of an image that score well and survive non-maximum suppression within their class.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        scores: (N, K) float32.
+        thresh: only scores strictly above it are kept; one number or (K,), one per class.
+        nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+        correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
+            boxes (n, 4) float32 out.
+
+    Source: `rcnn_detect.m`.
+    """
+    cls, row = np.nonzero((scores > thresh).T)
+    score, box = scores[row, cls], boxes[row] if correct is None else correct(row, cls)
+    rows_by_class = np.split(np.arange(len(row)), np.searchsorted(cls, np.arange(1, scores.shape[1])))
+    kept = np.concatenate([rows[nms(box[rows], score[rows], nms_threshold)] for rows in rows_by_class])
+    kept = kept[np.argsort(-score[kept], kind="stable")]
+    return ImageDetections(cls=cls[kept].astype(np.int32), boxes=box[kept], scores=score[kept])
