@@ -29,12 +29,13 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.mining.hard_negatives import SOLVERS, HardNegativeMiner
+from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.reports.tables import text_table
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution
 
-HARD, EVICT, LIMIT = -1.0001, -1.2, 2000
+RULES = MiningRules()
 PHASES = ("prepare", "read", "score", "select", "solve", "evict")
 
 
@@ -93,13 +94,14 @@ def plain_loop(cache: FeatureCache, norm: float, svm_C: float) -> tuple[dict[str
         scores = features @ weights.astype(np.float32) + bias
         count_to("score")
         for c in range(num_classes):
-            hard = (region.overlap[:, c] < 0.3) & ((i == 0) | (scores[:, c] > HARD))
+            hard = RULES.negative(region.overlap[:, c]) & ((i == 0) | RULES.hard(scores[:, c]))
             negatives[c] = np.vstack([negatives[c], features[hard]])
             pending[c] += hard.sum()
             added += int(hard.sum())
         count_to("select")
         for c in range(num_classes):
-            if not (i in (0, cache.num_images - 1) or pending[c] > LIMIT) or not len(negatives[c]):
+            due = RULES.must_retrain(pending[c], i == 0, i == cache.num_images - 1)
+            if not (due and len(negatives[c])):
                 continue
             rows = np.vstack([positives[c], negatives[c]])
             y = np.repeat([1, -1], [len(positives[c]), len(negatives[c])])
@@ -107,7 +109,7 @@ def plain_loop(cache: FeatureCache, norm: float, svm_C: float) -> tuple[dict[str
             svm.fit(rows, y)
             weights[:, c], bias[c] = svm.coef_[0], svm.intercept_[0]
             count_to("solve")
-            negatives[c] = negatives[c][svm.decision_function(negatives[c]) >= EVICT]
+            negatives[c] = negatives[c][~RULES.easy(svm.decision_function(negatives[c]))]
             pending[c], updates = 0, updates + 1
             count_to("evict")
     return seconds, updates, added

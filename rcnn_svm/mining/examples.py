@@ -11,6 +11,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.rules import MiningRules
 
 
 def one_vs_rest_targets(label: np.ndarray, overlap: np.ndarray, neg_overlap: float) -> np.ndarray:
@@ -26,7 +27,7 @@ def one_vs_rest_targets(label: np.ndarray, overlap: np.ndarray, neg_overlap: flo
 
     Source: `rcnn_train.m`.
     """
-    targets = np.where(overlap < np.float32(neg_overlap), np.int8(-1), np.int8(0))
+    targets = np.where(MiningRules(neg_overlap=neg_overlap).negative(overlap), np.int8(-1), np.int8(0))
     objects = np.flatnonzero(label)
     targets[objects, label[objects] - 1] = 1
     return targets

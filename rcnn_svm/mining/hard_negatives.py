@@ -34,6 +34,7 @@ from rcnn_svm.mining.engine.example_pool import ExamplePool
 from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.examples import class_columns, class_positives
+from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
@@ -59,11 +60,7 @@ class HardNegativeMiner(BaseEstimator):
         pos_loss_weight: weight of a positive's loss relative to a negative's. Where `auto`, every class has its own,
             larger the fewer positives there are (`class_weights.py`).
         bias_mult: value of the feature that carries the bias, which is regularised like the weights.
-        hard_thresh: a negative is hard when it scores strictly above this.
-        evict_thresh: a cached negative leaves when it scores strictly below this after a training.
-        neg_overlap: a region is a negative of a class when its IoU with every object of the class is
-            strictly below this.
-        retrain_limit: a class is trained when strictly more negatives were added since its last training.
+        hard_thresh, evict_thresh, neg_overlap, retrain_limit: the numbers in the four rules (`rules.py`).
         max_epochs: passes over the images, at most.
         stop_ratio: after every pass, compare each class's objective over all negatives of all images with that over
             its cache; stop when the ratio is below this for all (voc-dpm: 1.05). No such test where None.
@@ -202,6 +199,11 @@ class HardNegativeMiner(BaseEstimator):
         parameters = {k: v for k, v in self.get_params().items() if k not in ("n_jobs", "block_bytes")}
         parameters["classes"] = list(cache.classes if self.classes is None else self.classes)
         return {"parameters": parameters, "cache": cache.fingerprint}
+
+    @property
+    def rules(self) -> MiningRules:
+        """What is a negative, what is hard or easy, and when a class is retrained."""
+        return MiningRules(self.hard_thresh, self.evict_thresh, self.neg_overlap, self.retrain_limit)
 
     def save(self, path: str | Path) -> None:
         """Write the detector with the whole record of its training; `Detector.load` reads it."""

@@ -21,6 +21,7 @@ from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.examples import class_columns, one_vs_rest_targets
+from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.progress import progress_bar
 
 LOSSES = ("hinge", "cross-entropy", "focal")
@@ -171,10 +172,11 @@ def measure_scores(
     num_classes = scores.shape[1]
     row, column = np.nonzero(targets)
     positive = targets[row, column] > 0
-    margin = np.where(positive, 1.0, -1.0) * scores[row, column].astype(np.float64)
+    score = scores[row, column]
+    margin = np.where(positive, 1.0, -1.0) * score.astype(np.float64)
     losses = [hinge(margin), cross_entropy(margin), focal(margin, gamma)]
     hard = losses[1] >= easy_loss
-    hard_negative = ~positive & (margin < -hard_thresh)
+    hard_negative = ~positive & MiningRules(hard_thresh=hard_thresh).hard(score)
     place = column * NUM_BINS + bin_of(margin)
 
     def by_class(chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

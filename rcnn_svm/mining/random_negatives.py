@@ -22,6 +22,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.rules import MiningRules, supports
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
@@ -197,7 +198,7 @@ class RandomNegativeTrainer(BaseEstimator):
             history.record("update_gap", [solution.relative_gap])
             keys.append(np.stack([np.full_like(image, c), image, row], axis=1).astype(np.int32))
             mine = solution.scores[len(positives[c]) :].astype(np.float32)
-            inside = mine >= -1
+            inside = supports(mine)
             support.append(keys[-1][inside])
             scores.append(mine[inside])
         self.history_ = history
@@ -228,10 +229,11 @@ def draw_negatives(
     generators = [np.random.default_rng([seed, column]) for column in columns]
     regions = [np.empty(0, np.int64) for _ in columns]
     tickets = [np.empty(0) for _ in columns]
+    rules = MiningRules(neg_overlap=neg_overlap)
     for _, first, arrays in cache.shards():
         for c, column in enumerate(columns):
             ticket = generators[c].random(len(arrays.overlap))
-            rows = np.flatnonzero(arrays.overlap[:, column] < np.float32(neg_overlap))
+            rows = np.flatnonzero(rules.negative(arrays.overlap[:, column]))
             found = np.concatenate([regions[c], first + rows])
             drawn = np.concatenate([tickets[c], ticket[rows]])
             # The lowest numbers win: a uniform draw of which only the winners so far are kept.

@@ -22,15 +22,13 @@ import numpy as np
 from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.mining.engine.example_pool import ExamplePool
 from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.rules import supports
 from rcnn_svm.svm.class_weights import AUTO, balanced_weight
 from rcnn_svm.svm.kernels import score_regions
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, warn_of_gap
 
 if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-
-# Just inside the margin, in single precision.
-MARGIN = np.float32(-1) - np.finfo(np.float32).eps
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,7 @@ class ClassGroup:
         self.history = MiningHistory()
         self.seconds: dict[str, float] = defaultdict(float)
         self.num_added = self.num_updates = 0
+        self.rules = miner.rules
 
     def expect(self, k: int, positives: np.ndarray, saved: dict[str, np.ndarray] | None = None) -> None:
         """Give a class its examples, whose features `load` brings: all its ground truth, and what `saved` holds.
@@ -204,7 +203,7 @@ class ClassGroup:
             scores = self._score(block.features)
         with phase(self.seconds, "select"):
             eligible = self._eligible(block)
-            hard = eligible & (scores > np.float32(self.miner.hard_thresh))
+            hard = eligible & self.rules.hard(scores)
             if block.epoch == 0 and block.images.start == 0:
                 # The very first image gives all its negatives, as no detector exists to judge them.
                 hard[: block.image_start[1]] = eligible[: block.image_start[1]]
@@ -216,7 +215,7 @@ class ClassGroup:
 
     def _eligible(self, block: Block) -> np.ndarray:
         """Return which rows of a block are negatives of a class, (N, k) bool."""
-        return block.overlap[:, self.columns] < np.float32(self.miner.neg_overlap)
+        return self.rules.negative(block.overlap[:, self.columns])
 
     def _score(self, features: np.ndarray, classes: slice = slice(None)) -> np.ndarray:
         """Return (N, k) float32 scores of unscaled features by the present detectors of some of the classes."""
@@ -264,7 +263,7 @@ class ClassGroup:
             with phase(self.seconds, "score"):
                 rest = slice(start[position], None)
                 scores[rest] = self._score(block.features[rest], slice(k, k + 1))[:, 0]
-                hard[rest] = eligible[rest] & (scores[rest] > np.float32(self.miner.hard_thresh))
+                hard[rest] = eligible[rest] & self.rules.hard(scores[rest])
                 num_hard[position:] = _per_image(hard, start)[position:]
 
     def _plan(
@@ -290,11 +289,10 @@ class ClassGroup:
                 self._record_budget(k, block.epoch, block.images[position], int(counts[0]) - room, 0)
                 counts[0] = room
             too_many = np.cumsum(counts) > room
-        due = state.num_added + np.cumsum(counts) > self.miner.retrain_limit
-        if block.epoch == 0 and block.images[position] == 0:
-            due[0] = True
-        if block.last:
-            due[-1] = True
+        images = np.arange(position, len(block.images))
+        first = (block.epoch == 0) & (block.images.start + images == 0)
+        last = block.last & (images == len(block.images) - 1)
+        due = self.rules.must_retrain(state.num_added + np.cumsum(counts), first, last)
         stop = int(np.argmax(due)) if due.any() else len(due) - 1
         if too_many[: stop + 1].any():
             full = position + int(np.argmax(too_many))
@@ -367,10 +365,10 @@ class ClassGroup:
         negative = ~state.positive
         trained_on = state.num_negatives
 
-        inside = negative & (scores > MARGIN)
+        inside = negative & (supports(scores))
         state.support = (self._keys(state.slots[inside]), scores[inside])
 
-        leaves = negative & (scores < np.float32(self.miner.evict_thresh))
+        leaves = negative & self.rules.easy(scores)
         if self.capacity is not None:
             # Half of the space is kept free for mining, unless support vectors need it.
             excess = trained_on - int(leaves.sum()) - self.capacity // 2
