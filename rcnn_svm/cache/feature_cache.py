@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.plan import CachePlan, read_plan
-from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.cache.shards import Shard, ShardArrays, as_float32
+from rcnn_svm.cache.regions import RegionSet, keys_of
+from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
+from rcnn_svm.progress import progress_bar
 
 
 class FeatureCache:
@@ -31,8 +33,15 @@ class FeatureCache:
         settings: what made the features.
     """
 
-    def __init__(self, plan: CachePlan, load: Callable[[int], Shard], shards_mapped: int = 1):
+    def __init__(
+        self,
+        plan: CachePlan,
+        load: Callable[[int], Shard],
+        shards_mapped: int = 1,
+        base: FeatureCache | None = None,
+    ):
         self._plan = plan
+        self._base = base
         # Only the shards in use are mapped: memory and open files stay the same however many there are.
         self._shard = functools.lru_cache(maxsize=shards_mapped)(load)
         self.name = plan.name
@@ -159,19 +168,19 @@ class FeatureCache:
         )
 
         def load(number: int) -> Shard:
-            shard, local = divmod(images[number], self._plan.shard_images)
-            return Shard(self._shard(shard).arrays.of_image(local))
+            number, local = divmod(images[number], self._plan.shard_images)
+            shard = self._shard(number)
+            return Shard(shard.arrays.of_images(range(local, local + 1)), transform=shard.transform)
 
         return FeatureCache(plan, load)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any setting, feature, box or label."""
-        checksums = []
-        for number in range(self._plan.num_shards):
-            shard = self._shard(number)
-            checksums.append(shard.checksum or shard.arrays.checksum())
-        return fingerprint([self._plan.fingerprint, checksums])
+        """16 hex digits that change with any setting, stored feature, box or label."""
+        if self._base is not None:
+            return fingerprint([self._base.fingerprint, self.settings])
+        digests = [self._shard(number).digest() for number in range(self._plan.num_shards)]
+        return fingerprint([self._plan.fingerprint, digests])
 
     @property
     def num_images(self) -> int:
@@ -194,57 +203,131 @@ class FeatureCache:
             f"{self.dim}-d, {len(self.classes)} classes)"
         )
 
+    def blocks(self, max_bytes: int | None = None) -> Iterator[Block]:
+        """Go through all images in their order, some consecutive ones at a time.
+
+        Args:
+            max_bytes: bytes of float32 features a block may hold; a single larger image makes a block of its own.
+                Blocks end where the storage does, a shard at the latest; they are whole shards where None.
+        """
+        for shard in range(self._plan.num_shards):
+            images = self._plan.images_of(shard)
+            if max_bytes is None:
+                yield self._block(images)
+                continue
+            start, first = self.image_start[images.start : images.stop + 1], 0
+            while first < len(images):
+                fitting = np.searchsorted(start, start[first] + max_bytes // (4 * self.dim), side="right") - 1
+                last = max(first + 1, int(fitting))
+                yield self._block(images[first:last])
+                first = last
+
+    def block(self, image: int) -> Block:
+        """Return the regions of one image; unlike `regions`, it reads features when they are asked for."""
+        return self._block(range(image, image + 1))
+
+    def _block(self, images: range) -> Block:
+        """Return consecutive images of one shard."""
+        number, first = divmod(images.start, self._plan.shard_images)
+        shard = self._shard(number)
+        arrays = dict(shard.arrays.of_images(range(first, first + len(images))).items())
+        return Block(
+            images=images,
+            first_region=int(self.image_start[images.start]),
+            stored=arrays.pop("features"),
+            transform=shard.transform,
+            **arrays,
+        )
+
     def regions(self, index: int) -> RegionSet:
         """Return the regions of image `index`; arrays are read-only views wherever storage allows."""
-        shard, local = divmod(index, self._plan.shard_images)
-        arrays = self._shard(shard).arrays
-        first, last = arrays.image_start[local], arrays.image_start[local + 1]
-        rows = slice(int(first), int(last))
-        height, width = arrays.image_size[local]
+        block = self.block(index)
+        height, width = block.image_size[0].tolist()
         return RegionSet(
             image_id=self.image_ids[index],
-            image_size=(int(height), int(width)),
-            boxes=arrays.boxes[rows],
-            gt=arrays.gt[rows],
-            label=arrays.label[rows],
-            difficult=arrays.difficult[rows],
-            overlap=arrays.overlap[rows],
-            features=as_float32(arrays.features[rows]),
+            image_size=(height, width),
+            boxes=block.boxes,
+            gt=block.gt,
+            label=block.label,
+            difficult=block.difficult,
+            overlap=block.overlap,
+            features=block.features(),
         )
+
+    def keys(self, regions: np.ndarray) -> np.ndarray:
+        """Return (n, 2) int64, image and row within the image of regions (n,) int, counted over all images."""
+        return keys_of(regions, self.image_start)
+
+    def gather(self, regions: np.ndarray, scale: float = 1.0) -> np.ndarray:
+        """Return the features of some regions; every shard that holds one of them is read once.
+
+        Args:
+            regions: (n,) int, numbers of regions over all images, in any order; the same may come several times.
+            scale: factor for the features.
+
+        Returns:
+            (n, D) float32, in the order of `regions`.
+
+        Raises:
+            InputError: a region does not exist.
+        """
+        regions, scale = np.asarray(regions, np.int64), np.float32(scale)
+        rising = (regions[:-1] <= regions[1:]).all()
+        order = None if rising else np.argsort(regions, kind="stable")
+        ordered = regions if rising else regions[order]
+        if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.num_rows:
+            raise InputError(
+                f"regions {ordered[0]} to {ordered[-1]} are asked for, {self.name} has 0 to {self.num_rows - 1}"
+            )
+        gathered = np.empty((len(regions), self.dim), np.float32)
+        shards = [self._plan.images_of(number) for number in range(self._plan.num_shards)]
+        cuts = np.searchsorted(ordered, [self.image_start[images.start] for images in shards] + [self.num_rows])
+        with progress_bar(self.num_images, f"gather {self.name}", "image") as bar:
+            for images, first, last in zip(shards, cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+                if first < last:
+                    block = self._block(images)
+                    features = block.features(ordered[first:last] - block.first_region)
+                    if rising:
+                        np.multiply(features, scale, out=gathered[first:last])
+                    else:
+                        gathered[order[first:last]] = features * scale
+                bar.update(len(images))
+        return gathered
+
+    def derived(
+        self, transform: Callable[[np.ndarray], np.ndarray], dim: int, settings: dict[str, Any]
+    ) -> FeatureCache:
+        """Return a cache of the same regions, whose features are computed from these whenever they are read.
+
+        Rows that nobody asks for are not computed.
+
+        Args:
+            transform: (n, S) float32 or float16 as stored -> (n, D) float32, each row for itself.
+            dim: D.
+            settings: JSON-able, everything that decides the values of the new features.
+
+        Source: `rcnn_train.m` and `rcnn_test.m`, which apply `rcnn_pool5_to_fcX.m` to cached pool5 features.
+        """
+        plan = replace(self._plan, dim=dim, dtype="float32", settings=settings)
+        return FeatureCache(plan, lambda number: self._shard(number).derived(transform), base=self)
 
     def shards(self) -> Iterator[tuple[int, int, ShardArrays]]:
         """Yield the arrays of every shard after the numbers of its first image and of its first row of all."""
-        for number in range(self._plan.num_shards):
-            image = number * self._plan.shard_images
-            yield image, int(self.image_start[image]), self._shard(number).arrays
+        for block in self.blocks():
+            yield block.images.start, block.first_region, _arrays(block)
 
     def runs(self, max_bytes: int) -> Iterator[tuple[range, ShardArrays, slice]]:
-        """Cut the cache into runs of consecutive images that lie in one piece.
-
-        Args:
-            max_bytes: bytes of float32 features a run may hold; a single larger image makes a run of its own.
-
-        Yields:
-            the images, the arrays that hold them, and the rows of these arrays.
-        """
-        row_bytes = 4 * self.dim
-        for shard in range(self._plan.num_shards):
-            arrays = self._shard(shard).arrays
-            offset = shard * self._plan.shard_images
-            start = arrays.image_start
-            first, count = 0, len(start) - 1
-            while first < count:
-                last = first + 1
-                while last < count and (start[last + 1] - start[first]) * row_bytes <= max_bytes:
-                    last += 1
-                yield range(offset + first, offset + last), arrays, slice(int(start[first]), int(start[last]))
-                first = last
+        """Yield the images of every block, the arrays that hold them, and the rows of these arrays."""
+        for block in self.blocks(max_bytes):
+            yield block.images, _arrays(block), slice(0, len(block))
 
     def verify(self) -> list[str]:
         """Return one sentence for everything that is wrong with the stored data; none when all is well.
 
         Reads every byte.
         """
+        if self._base is not None:
+            return self._base.verify()
         problems = []
         for number in range(self._plan.num_shards):
             shard = self._shard(number)
@@ -261,6 +344,28 @@ class FeatureCache:
             if np.setdiff1d(late, arrays.image_start).size:
                 problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
         return problems
+
+
+def _arrays(block: Block) -> ShardArrays:
+    """Return a block in the form that `shards` and `runs` yield."""
+    names = [field.name for field in fields(ShardArrays) if field.name != "features"]
+    features = block.stored if block.transform is None else _Computed(block)
+    return ShardArrays(features=features, **{name: getattr(block, name) for name in names})
+
+
+class _Computed:
+    """The features of a derived cache, computed for the rows that are asked for by index."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, block: Block):
+        self._block = block
+
+    def __len__(self) -> int:
+        return len(self._block)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self._block.features(rows)
 
 
 def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.cache.derived import DerivedFeatures
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
 
 # Beyond these, a factor that brings the features to a common length leaves single precision.
@@ -46,10 +43,9 @@ def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float
     drawn = {int(i): np.sort(rng.permutation(counts[i])[: paper.NORM_ROWS]) for i in images}
     norms = []
     with ThreadPoolExecutor(threads, "norms") as executor:
-        for first_image, _, arrays in cache.shards():
-            mine = [image for image in range(first_image, first_image + len(arrays.image_size)) if image in drawn]
-            rows = [arrays.image_start[image - first_image] + drawn[image] for image in mine]
-            norms += executor.map(_norms, [arrays.features] * len(mine), rows)
+        for block in cache.blocks():
+            places = zip(block.images, block.image_start[:-1], strict=True)
+            norms += executor.map(block.norms, [start + drawn[image] for image, start in places if image in drawn])
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
     if not SMALLEST < mean < LARGEST:
         raise InputError(
@@ -57,21 +53,3 @@ def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float
             "it must be a number that single precision can scale, so extract them again"
         )
     return mean
-
-
-def _norms(features: np.ndarray | DerivedFeatures, rows: np.ndarray) -> np.ndarray:
-    """Return the L2 norms, (n,) float64, of some rows of (N, D) features, read where they lie if they are float32."""
-    if isinstance(features, np.ndarray) and features.dtype == np.float32:
-        return _row_norms(features, rows)
-    return _row_norms(as_float32(features[rows]), np.arange(len(rows)))
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _row_norms(features, rows):
-    norms = np.empty(len(rows))
-    for i in range(len(rows)):
-        row, total = features[rows[i]], 0.0
-        for d in range(len(row)):
-            total += np.float64(row[d]) * np.float64(row[d])
-        norms[i] = np.sqrt(total)
-    return norms

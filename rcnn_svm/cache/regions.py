@@ -39,6 +39,20 @@ class RegionSet:
         return len(self.boxes)
 
 
+def keys_of(regions: np.ndarray, image_start: np.ndarray) -> np.ndarray:
+    """Return the keys of regions that are counted over all images.
+
+    Args:
+        regions: (n,) int, numbers of regions, in any order.
+        image_start: (I + 1,) int; regions `image_start[i]:image_start[i + 1]` belong to image i.
+
+    Returns:
+        (n, 2) int64, image and row within the image.
+    """
+    image = np.searchsorted(image_start, regions, side="right") - 1
+    return np.stack([image, regions - image_start[image]], axis=1)
+
+
 def build_regions(image_id: str, annotation: Annotation, proposals: np.ndarray, num_classes: int) -> RegionSet:
     """Return the regions of an image, without features.
 

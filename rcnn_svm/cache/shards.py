@@ -7,8 +7,8 @@ import hashlib
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,11 @@ class ShardArrays:
             **joined,
         )
 
-    def of_image(self, local: int) -> ShardArrays:
-        """Return the arrays of one image, views of these; `local` counts the images of the shard."""
-        first, last = self.image_start[local : local + 2].tolist()
-        of_images = {
-            "image_start": np.array([0, last - first]),
-            "image_size": self.image_size[local : local + 1],
-        }
-        return ShardArrays(**{name: of_images.get(name, array[first:last]) for name, array in self.items()})
+    def of_images(self, images: range) -> ShardArrays:
+        """Return the arrays of consecutive images, views of these; `images` count from the first image of the shard."""
+        start = self.image_start[images.start : images.stop + 1]
+        of_images = {"image_start": start - start[0], "image_size": self.image_size[images.start : images.stop]}
+        return ShardArrays(**{name: of_images.get(name, array[start[0] : start[-1]]) for name, array in self.items()})
 
     def checksum(self) -> str:
         """Return a digest of every array, 32 hex digits."""
@@ -135,13 +132,29 @@ class Shard:
 
     Attributes:
         arrays: the arrays.
-        checksum: of the arrays when they were written; None for arrays that never were.
+        checksum: digest of the arrays when they were written; None for arrays that never were.
         sources: per image, a digest of what its rows were made from.
+        transform: computes the features of some rows, (n, D) float32, from those that are stored, (n, S) float32 or
+            float16, each row for itself; None where features are used as they are stored.
     """
 
     arrays: ShardArrays
     checksum: str | None = None
     sources: tuple[str, ...] = ()
+    transform: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def derived(self, transform: Callable[[np.ndarray], np.ndarray]) -> Shard:
+        """Return the same regions with features that are computed from these ones."""
+        first = self.transform
+        return Shard(self.arrays, transform=transform if first is None else lambda stored: transform(first(stored)))
+
+    def digest(self) -> str:
+        """Return the recorded checksum, or else the one of the arrays with their features as they are used."""
+        if self.checksum:
+            return self.checksum
+        if self.transform is None:
+            return self.arrays.checksum()
+        return replace(self.arrays, features=self.transform(self.arrays.features)).checksum()
 
 
 def read_shard(path: Path, identity: dict[str, Any]) -> Shard:

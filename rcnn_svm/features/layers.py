@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import FULLY_CONNECTED, PAPER_LAYERS, POOL5, POOL5_LENGTH, load_recorded
@@ -116,4 +115,4 @@ def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = No
             "fc6 and fc7 follow from a cache of pool5 only, so extract that or the layer itself"
         )
     head, settings = load_head(cache.settings, layer, weights)
-    return DerivedCache(cache, head, head.dim, settings)
+    return cache.derived(head, head.dim, settings)

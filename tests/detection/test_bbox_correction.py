@@ -9,7 +9,6 @@ import pytest
 
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regions, correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detect import ImageDetector, best_detections
@@ -100,7 +99,7 @@ def test_derived_features_are_computed_once_and_for_what_was_found_alone():
         computed.extend(rows.tolist())
         return 2 * rows
 
-    derived = DerivedCache(cache, transform, cache.dim, cache.settings)
+    derived = cache.derived(transform, cache.dim, cache.settings)
     whole = detect_in_cache(cache, toy_detector(cache))
     # Two regions of the first image and one of the last, each in both classes.
     some = np.isin(10 * whole.image + whole.row, [3, 7, 25])

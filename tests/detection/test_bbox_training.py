@@ -7,7 +7,6 @@ import pytest
 
 from rcnn_svm.boxes import class_overlaps, iou_matrix
 from rcnn_svm.cache import FeatureCache, RegionSet, plan_cache
-from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.detection import bbox_training
 from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_examples
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
@@ -124,7 +123,7 @@ def test_derived_features_are_computed_for_examples_alone(cache):
 
     options = {"min_overlap": 0.8, "feat_norm_mean": 3.0}
     expected = fitted(cache, **options)
-    found = fitted(DerivedCache(cache, transform, cache.dim, cache.settings), **options)
+    found = fitted(cache.derived(transform, cache.dim, cache.settings), **options)
     found.training["identity"] = expected.training["identity"]
     assert_equal(found, expected)
     examples = set()

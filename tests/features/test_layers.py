@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.derived import DerivedCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -88,12 +87,12 @@ def test_only_rows_that_are_asked_for_are_computed(workplace):
         seen.append(len(rows))
         return rows[:, :2].astype(np.float32)
 
-    cache = DerivedCache(base, transform, 2, {"layer": "toy"})
-    _, _, arrays = next(iter(cache.shards()))
+    cache = base.derived(transform, 2, {"layer": "toy"})
+    block = next(cache.blocks())
     assert not seen
-    np.testing.assert_array_equal(arrays.features[np.array([4, 1])], base.regions(0).features[[4, 1], :2])
-    mask = np.arange(len(arrays.features)) == 3
-    np.testing.assert_array_equal(arrays.features[mask], base.regions(0).features[3:4, :2])
+    np.testing.assert_array_equal(block.features(np.array([4, 1])), base.regions(0).features[[4, 1], :2])
+    mask = np.arange(len(block)) == 3
+    np.testing.assert_array_equal(block.features(mask), base.regions(0).features[3:4, :2])
     assert seen == [2, 1]
     mean_feature_norm(cache, 0)
     assert sum(seen[2:]) == base.num_rows  # fewer than 200 an image: all, once
@@ -218,7 +217,7 @@ def test_mining_on_the_fly_equals_the_original(golden_dir):
         linear.bias.data = torch.from_numpy(inputs[f"{name}_b"].ravel().copy())
         modules += [linear, nn.ReLU()]
     head = FullyConnected(nn.Sequential(*modules), inputs["fc7_w"].shape[1], torch.device("cpu"))
-    cache = DerivedCache(case_cache({**inputs, "layer": 5}, "fc7"), head, head.dim, {"layer": "fc7"})
+    cache = case_cache({**inputs, "layer": 5}, "fc7").derived(head, head.dim, {"layer": "fc7"})
     miner = case_miner(inputs, tolerance=1e-10)
     folds = np.split(expected["fold_images"], expected["fold_start"][1:-1])
     rows = compare(result_arrays(miner.fit(cache, folds=folds)), expected)
