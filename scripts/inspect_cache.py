@@ -3,7 +3,7 @@
 
 import sys
 
-from rcnn_svm.cli.main import run_stage
+from rcnn_svm.cli.main import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_stage("inspect"))
+    sys.exit(run_command("inspect"))

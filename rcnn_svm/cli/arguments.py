@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
-from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.data import ImageDatabase
 
 
 def add_data_arguments(

@@ -1,10 +1,11 @@
-"""Compares what classifiers learn from: the same features, seven ways to choose the examples, several seeds each.
+r"""Compares what classifiers learn from: the same features, seven ways to choose the examples, several seeds each.
 
 SVMs with random and with hard negatives, and softmax heads with the samplers of the train-head stage. Every
 training is tested on the same images. Writes the table (text, CSV, Markdown), the losses (loss.png) and one result
 file per training; an interrupted comparison goes on with the trainings that are not done.
 
-  rcnn-svm compare-mining --features DIR --test-features DIR --voc VOCdevkit --out cache/comparison
+  rcnn-svm compare-mining --features DIR --test-features DIR --voc VOCdevkit \
+    --out cache/comparison
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import argparse
 from pathlib import Path
 
 from rcnn_svm.cli.arguments import add_data_arguments, load_split, positive_int
-
-HELP = "compare mining methods on the same cached features"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

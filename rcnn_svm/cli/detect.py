@@ -5,7 +5,7 @@ boxes drawn. A score above 0 means the class, and the training's negatives are p
 trained on few objects puts many true ones between the two, so try --thresh -0.5 with it. A model that was trained
 with --calibrate gives probabilities instead of scores: 0.5 is a box as likely right as wrong, in every class.
 
-  rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png --out found/
+  rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import positive_int
 from rcnn_svm.proposals.methods import METHODS
 
-HELP = "find objects in image files"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     parser.add_argument(
-        "--method", choices=METHODS, help="how to make the proposals (default: as for the model's training images)"
+        "--method",
+        metavar="NAME",
+        choices=METHODS,
+        help="how to find proposals, as in the propose stage (default: as for the model's training images)",
     )
     parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N")
     parser.add_argument(

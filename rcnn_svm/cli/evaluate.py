@@ -1,4 +1,4 @@
-"""Compares detections with the ground truth of an image set: average precision of every class in both PASCAL
+r"""Compares detections with the ground truth of an image set: average precision of every class in both PASCAL
 VOC protocols, 11 recall levels (VOC2007) and area under the curve (VOC2010 and later). With --protocol coco also
 COCO's average precision and recall, over IoU 0.5 to 0.95 and by size (needs the extra rcnn-svm[coco]).
 
@@ -6,9 +6,10 @@ The detections come from the test stage, or from VOC results files of any detect
 Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
 (comp4) and COCO results, which have the numbers of the --coco file, if there is one, for images and classes.
 
-  rcnn-svm evaluate --detections cache/detections/NAME.h5 --voc VOCdevkit --split test
+  rcnn-svm evaluate --detections FILE --voc VOCdevkit --split test
   rcnn-svm evaluate --comp4 results/VOC2007/Main --voc VOCdevkit --split test
-  rcnn-svm evaluate --detections cache/detections/NAME.h5 --csv boxes.csv --images photos --protocol coco
+  rcnn-svm evaluate --detections FILE --csv boxes.csv --images photos \
+    --protocol coco
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.evaluation.voc import VocResult
-
-HELP = "compute average precision and report it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

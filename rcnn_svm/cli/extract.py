@@ -13,8 +13,6 @@ from pathlib import Path
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
 from rcnn_svm.errors import InputError
 
-HELP = "compute the features of all regions into a feature cache"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the stage."""

@@ -18,8 +18,6 @@ from pathlib import Path
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_float, positive_int
 
-HELP = "fine-tune a network on the windows of an image set"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

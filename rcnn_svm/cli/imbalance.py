@@ -17,8 +17,6 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import positive_float
 from rcnn_svm.errors import InputError
 
-HELP = "measure easy and hard examples and their shares of the loss"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

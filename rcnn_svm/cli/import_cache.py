@@ -10,8 +10,6 @@ from pathlib import Path
 
 from rcnn_svm.cli.arguments import class_names, positive_int, read_ids
 
-HELP = "import a feature cache of the original MATLAB code"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

@@ -13,8 +13,6 @@ from pathlib import Path
 from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_int
 from rcnn_svm.errors import InputError
 
-HELP = "show what an artefact holds, verify it, list hard negatives"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

@@ -1,100 +1,103 @@
-"""`rcnn-svm STAGE ...`: finds the stage, turns what went wrong into one sentence and an exit code."""
+"""`rcnn-svm COMMAND ...`: finds the command, turns what went wrong into one sentence and an exit code."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from itertools import groupby
+from types import ModuleType
 
 from rcnn_svm import __version__
 from rcnn_svm.errors import InputError
 
-STAGES = (
-    "run",
-    "reproduce",
-    "synthesize",
-    "propose",
-    "finetune",
-    "extract",
-    "train",
-    "bbox",
-    "train-head",
-    "test",
-    "evaluate",
-    "detect",
-    "inspect",
-    "imbalance",
-    "import",
-    "parity",
-    "compare-mining",
-)
+# The commands under their headings, in the order of `rcnn-svm --help`, which reads them from here alone: a command's
+# module is loaded when it is called.
+HEADINGS = {
+    "all at once": {"run": "run all stages: images in, mAP out"},
+    "stages, in their order": {
+        "propose": "find regions that may hold an object, and report their recall",
+        "finetune": "fine-tune a network on the windows of an image set (optional)",
+        "extract": "compute the features of all regions into a feature cache",
+        "train": "train one SVM per class by hard negative mining",
+        "bbox": "train bounding-box regression on cached features (optional)",
+        "train-head": "train Fast R-CNN's last layers, with a sampler or with OHEM",
+        "test": "score a feature cache with a model and keep the best boxes",
+        "evaluate": "compute average precision and report it",
+    },
+    "use": {"detect": "find objects in image files"},
+    "look": {
+        "inspect": "show what an artefact holds, verify it, list hard negatives",
+        "imbalance": "measure easy and hard examples and their shares of the loss",
+    },
+    "experiments": {
+        "reproduce": "reproduce the paper's tables on VOC 2007",
+        "compare-mining": "compare mining methods on the same cached features",
+    },
+    "data and checks": {
+        "synthesize": "write a synthetic image set in VOC layout",
+        "import": "import a feature cache of the original MATLAB code",
+        "parity": "train a recorded case and compare every key with the original",
+    },
+}
+COMMANDS = {command: line for commands in HEADINGS.values() for command, line in commands.items()}
 
 EXIT_CODES = (
-    "exit codes: 0 done, 1 a check failed or the output was cut off, "
-    "2 wrong usage or input (one sentence says what), 130 interrupted"
+    "Exit codes: 0 done, 1 a check failed or the output was cut off, "
+    "2 wrong usage or input (one sentence says what), 130 interrupted."
 )
 
 
-def _module(stage: str):
-    # `import` is a keyword, so its module has another name.
-    name = "import_cache" if stage == "import" else stage.replace("-", "_")
-    return importlib.import_module(f"rcnn_svm.cli.{name}")
+class HelpFormatter(argparse.HelpFormatter):
+    """Help as wide as the terminal, up to 110 columns; text is filled, indented and empty lines stay as they are."""
 
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32, width=min(shutil.get_terminal_size().columns - 2, 110))
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
-
-
-def _configure(parser: argparse.ArgumentParser, stage: str) -> None:
-    module = _module(stage)
-    parser.description = f"{module.HELP}.\n\n{module.__doc__}"
-    parser.epilog = EXIT_CODES
-    parser.formatter_class = _formatter
-    module.add_arguments(parser)
-    parser.set_defaults(stage=stage)
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = groupby(text.strip().splitlines(), lambda line: not line or line.startswith(" "))
+        parts = ("\n".join(part) if fixed else textwrap.fill("\n".join(part), width) for fixed, part in lines)
+        return "\n".join(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `rcnn-svm STAGE ...` and return the exit code."""
+    """Run `rcnn-svm COMMAND ...` and return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # Up to the command, all words are our own options; those after it are the command's.
+    own = next((number for number, word in enumerate(argv, 1) if not word.startswith("-")), len(argv))
+    command = _parser().parse_args(argv[:own]).command
+    return run_command(command, argv[own:], prog=f"rcnn-svm {command}")
+
+
+def run_command(command: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Args:
+        command: one of `COMMANDS`.
+        argv: its arguments; those of this process where None.
+        prog: what the help calls the program; the name of the script where None.
+    """
+    module = _module(command)
     parser = argparse.ArgumentParser(
-        prog="rcnn-svm",
-        description="R-CNN with SVM hard negative mining: images in, mAP out, stage by stage.",
+        prog,
+        description=module.__doc__,
         epilog=EXIT_CODES,
-        formatter_class=_formatter,
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"rcnn-svm {__version__}")
-    subparsers = parser.add_subparsers(metavar="STAGE", required=True)
-    for stage in STAGES:
-        _configure(subparsers.add_parser(stage, help=_module(stage).HELP), stage)
-    return _execute(parser.parse_args(argv))
-
-
-def run_stage(stage: str, argv: Sequence[str] | None = None) -> int:
-    """Run one stage as a script of its own and return the exit code."""
-    parser = argparse.ArgumentParser()
-    _configure(parser, stage)
-    return _execute(parser.parse_args(argv))
-
-
-def run_arguments(stage: str, argv: Sequence[str]) -> int:
-    """Run one stage inside another and return its exit code; what it raises goes to the caller."""
-    parser = argparse.ArgumentParser()
-    _configure(parser, stage)
+    module.add_arguments(parser)
     args = parser.parse_args(argv)
-    return _module(stage).run(args) or 0
-
-
-def _execute(args: argparse.Namespace) -> int:
     try:
-        return _module(args.stage).run(args) or 0
+        return module.run(args) or 0
     except InputError as error:
-        print(f"rcnn-svm {args.stage}: error: {error}", file=sys.stderr)
+        print(f"rcnn-svm {command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
-            f"rcnn-svm {args.stage}: interrupted; what was completed is kept, run the same command to go on",
+            f"rcnn-svm {command}: interrupted; what was completed is kept, run the same command to go on",
             file=sys.stderr,
         )
         return 130
@@ -102,6 +105,37 @@ def _execute(args: argparse.Namespace) -> int:
         # Whoever read the output has gone; Python would complain once more when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def run_arguments(command: str, argv: Sequence[str]) -> int:
+    """Run one command inside another and return its exit code; what it raises goes to the caller."""
+    module, parser = _module(command), argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(argv)) or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all words up to the command."""
+    width = max(map(len, COMMANDS))
+    lines = ["R-CNN with SVM hard negative mining: images in, mAP out, stage by stage."]
+    for heading, commands in HEADINGS.items():
+        lines += ["", f"{heading}:", *(f"  {command:{width}}  {line}" for command, line in commands.items())]
+    parser = argparse.ArgumentParser(
+        prog="rcnn-svm",
+        usage="rcnn-svm COMMAND ...",
+        description="\n".join(lines),
+        epilog=f"rcnn-svm COMMAND --help explains a command. {EXIT_CODES}",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rcnn-svm {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _module(command: str) -> ModuleType:
+    # `import` is a keyword, so its module has another name.
+    name = "import_cache" if command == "import" else command.replace("-", "_")
+    return importlib.import_module(f"rcnn_svm.cli.{name}")
 
 
 if __name__ == "__main__":

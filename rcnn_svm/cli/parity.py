@@ -10,8 +10,6 @@ from pathlib import Path
 
 from rcnn_svm.errors import InputError
 
-HELP = "train a recorded case and compare it key by key with the original"
-
 # Tight enough that the optimum, and with it every key, is unique.
 TIGHT = {"dcd": 1e-10, "liblinear": 1e-8}
 VARIANT = "tight/"

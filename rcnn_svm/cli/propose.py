@@ -2,10 +2,10 @@
 
 Stopped at any moment, the same command goes on where it was. Methods:
 
-  fast            selective search as R-CNN runs it: image width 500, HSV and Lab, k 50 and 100
-  quality         the same with five colour spaces, four k and four similarities: 5 times the boxes and time
+  fast            selective search as R-CNN runs it: HSV and Lab, k 50 and 100
+  quality         five colour spaces, four k: 5 times the boxes and the time
   opencv-fast     selective search with OpenCV's settings for fast
-  opencv-quality  and for quality
+  opencv-quality  selective search with OpenCV's settings for quality
   sliding         a regular grid of windows, whatever the image shows
 """
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from rcnn_svm.cli.arguments import add_data_arguments, add_jobs_argument, load_database, positive_int
 from rcnn_svm.proposals.methods import METHODS
 
-HELP = "find regions that may hold an object, and report their recall"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the stage."""
     add_data_arguments(parser)
     source = parser.add_argument_group("where the boxes come from").add_mutually_exclusive_group()
-    source.add_argument("--method", choices=METHODS, default="fast", help="see above (default: %(default)s)")
+    source.add_argument(
+        "--method", metavar="NAME", choices=METHODS, default="fast", help="see above (default: %(default)s)"
+    )
     source.add_argument(
         "--precomputed",
         metavar="FILE",

@@ -1,4 +1,4 @@
-"""Makes the rows of the R-CNN paper's VOC 2007 tables and sets our figures beside the published ones.
+r"""Makes the rows of the R-CNN paper's VOC 2007 tables and sets our figures beside the published ones.
 
 Rows: AlexNet with pool5, fc6 and fc7, as it is and fine-tuned, with bounding box regression (-bb) and scored by
 softmax; VGG16 fine-tuned, without and with -bb; the ablations of the paper's text (negative overlap, random
@@ -8,8 +8,9 @@ Prints each command before running it and writes table.md, table.csv and results
 cannot be made (weights that cannot be had, say) is told as not run, and the others go on. Interrupted, the same
 command goes on: rows that are done are kept, and so is what was done for the others.
 
-  rcnn-svm reproduce --root VOCdevkit --rows alexnet-pool5,alexnet-fc6,alexnet-fc7
-  rcnn-svm reproduce --root VOCdevkit --backbone lite0 --limit-images 300 --max-boxes 400
+  rcnn-svm reproduce --root VOCdevkit --rows alexnet-pool5,alexnet-fc7
+  rcnn-svm reproduce --root VOCdevkit --backbone lite0 --limit-images 300 \
+    --max-boxes 400
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.experiments.reproduce.pipeline import Setup
     from rcnn_svm.experiments.reproduce.rows import Row
-
-HELP = "reproduce the paper's tables on VOC 2007"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="state dict of a network, or the word random (default: the published one); may be repeated",
     )
     stages = parser.add_argument_group("stages")
-    stages.add_argument("--method", choices=METHODS, default="fast", help="proposals (default: %(default)s)")
+    stages.add_argument(
+        "--method",
+        metavar="NAME",
+        choices=METHODS,
+        default="fast",
+        help="how to find proposals, as in the propose stage (default: %(default)s)",
+    )
     stages.add_argument("--max-boxes", metavar="N", type=positive_int, help="proposals per image (default: all)")
     stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
     stages.add_argument(

@@ -35,8 +35,6 @@ from rcnn_svm.svm.class_weights import AUTO
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
 
-HELP = "run all stages: images in, mAP out"
-
 SOURCES = ("voc", "coco", "xml", "csv")
 
 
@@ -77,7 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
-    stages.add_argument("--method", choices=METHODS, default="fast", help="proposals (default: %(default)s)")
+    stages.add_argument(
+        "--method",
+        metavar="NAME",
+        choices=METHODS,
+        default="fast",
+        help="how to find proposals, as in the propose stage (default: %(default)s)",
+    )
     stages.add_argument(
         "--max-boxes",
         metavar="N",

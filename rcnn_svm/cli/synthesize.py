@@ -7,8 +7,6 @@ from pathlib import Path
 
 from rcnn_svm.cli.arguments import positive_int
 
-HELP = "write a synthetic image set in VOC layout"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

@@ -1,18 +1,20 @@
-"""Scores every proposal of a feature cache with a model and keeps the best 100 of each class in an image, and
+r"""Scores every proposal of a feature cache with a model and keeps the best 100 of each class in an image, and
 the best 40 times the number of images of each class in the whole set.
 
 The cache must hold the features that the model was trained on: same backbone, layer and crops; for a model of
 fc6 or fc7 it may hold pool5. Its proposals may be others. The result holds boxes before non-maximum suppression;
 the evaluate stage suppresses. With --bbox the boxes that are kept are corrected; their scores stay.
 
-  rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate --model cache/models/MODEL.h5
+  rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate \
+    --model cache/models/MODEL.h5
 
 With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
 extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
 So are those of a head of the train-head stage, which also corrects the boxes. What train-head made with --end-to-end
 takes images and proposals in the place of features:
 
-  rcnn-svm test --model cache/models/MODEL.h5 --voc VOCdevkit --split test --proposals FILE
+  rcnn-svm test --voc VOCdevkit --split test --proposals FILE \
+    --model cache/models/MODEL.h5
 """
 
 from __future__ import annotations
@@ -35,8 +37,6 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.interfaces import BoxCorrector, FeatureModel, RegionScorer
-
-HELP = "score a feature cache with a model and keep the best boxes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

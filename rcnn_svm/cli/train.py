@@ -24,8 +24,6 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.errors import InputError
 
-HELP = "train one SVM per class on cached features by hard negative mining"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""

@@ -1,19 +1,23 @@
-"""Trains the last layers of Fast R-CNN, softmax and box regression, on cached features.
+r"""Trains the last layers of Fast R-CNN, softmax and box regression, on cached features.
 
 A mini-batch has two images; --sampler says which of their boxes are learnt from:
+
   random     64 of each, a quarter of them on objects
-  heuristic  the same, background only from boxes with an IoU of 0.1 to 0.5 with an object (Fast R-CNN)
-  ohem       the 64 of highest loss, without near repetitions (online hard example mining)
-  ratio      all on objects and three times as many others, those of highest loss (SSD)
+  heuristic  the same, background of IoU 0.1 to 0.5 with an object (Fast R-CNN)
+  ohem       the 64 of highest loss without near repetitions (OHEM)
+  ratio      all on objects, three times as many others of highest loss (SSD)
   all        all
+
 An interrupted training goes on from its last checkpoint. The test stage takes the result as --model.
 
-  rcnn-svm train-head --features cache/features/voc_2007_trainval.lite0.penultimate --sampler ohem
+  rcnn-svm train-head --sampler ohem \
+    --features cache/features/voc_2007_trainval.lite0.penultimate
 
 With --end-to-end the whole network is trained on images and proposals, with RoI pooling; that takes a GPU. Under
 `torchrun --nproc-per-node N` N of them share the work, two images each at every step.
 
-  rcnn-svm train-head --end-to-end --voc VOCdevkit --proposals FILE --backbone vgg16 --sampler ohem
+  rcnn-svm train-head --end-to-end --voc VOCdevkit --proposals FILE \
+    --backbone vgg16 --sampler ohem
 """
 
 from __future__ import annotations
@@ -30,7 +34,6 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-HELP = "train Fast R-CNN's last layers, with a sampler or online hard example mining"
 SAMPLERS = ("random", "heuristic", "ohem", "ratio", "all")
 
 

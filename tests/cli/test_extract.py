@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cli.main import run_stage
+from rcnn_svm.cli.main import run_command
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
@@ -25,7 +25,7 @@ def arguments(tmp_path, monkeypatch):
 
 
 def test_writes_a_cache_where_the_next_stage_looks(arguments, capsys):
-    assert run_stage("extract", [*arguments, "--max-boxes", "2"]) == 0
+    assert run_command("extract", [*arguments, "--max-boxes", "2"]) == 0
     folder = capsys.readouterr().out.splitlines()[-1].removeprefix("wrote ")
     assert folder == "cache/features/voc_2007_trainval.lite0.penultimate"
     cache = FeatureCache.open(folder)
@@ -37,8 +37,8 @@ def test_writes_a_cache_where_the_next_stage_looks(arguments, capsys):
 
 def test_parts(arguments):
     options = [*arguments, "--shard-images", "3", "--out", "there"]
-    assert run_stage("extract", [*options, "--part", "1/2"]) == 0
-    assert run_stage("extract", [*options, "--part", "2/2"]) == 0
+    assert run_command("extract", [*options, "--part", "1/2"]) == 0
+    assert run_command("extract", [*options, "--part", "2/2"]) == 0
     assert FeatureCache.open("there").verify() == []
 
 
@@ -51,18 +51,18 @@ def test_parts(arguments):
     ],
 )
 def test_bad_input_is_one_sentence(arguments, capsys, options, words):
-    assert run_stage("extract", [*arguments, *options]) == 2
+    assert run_command("extract", [*arguments, *options]) == 2
     error = capsys.readouterr().err.strip()
     assert words in error and "\n" not in error
 
 
 def test_asks_which_proposals(arguments, capsys):
     ProposalSet(["x"], [np.empty((0, 4))], {}).save("cache/proposals/voc_2007_trainval.sliding.h5")
-    assert run_stage("extract", arguments) == 2
+    assert run_command("extract", arguments) == 2
     assert "--proposals" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1"])
 def test_refuses_a_part_that_is_none(arguments, part):
     with pytest.raises(SystemExit):
-        run_stage("extract", [*arguments, "--part", part])
+        run_command("extract", [*arguments, "--part", part])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rcnn_svm.cache import RegionSet, plan_cache
-from rcnn_svm.cli.main import run_stage
+from rcnn_svm.cli.main import run_command
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
@@ -51,7 +51,7 @@ def save_model(path, dim=4, settings=SETTINGS, seed=1):
 
 
 def stage(name, *words):
-    return run_stage(name, [str(word) for word in words])
+    return run_command(name, [str(word) for word in words])
 
 
 def test_detections_are_written_once(features, tmp_path, capsys):

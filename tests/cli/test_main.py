@@ -1,0 +1,122 @@
+"""`rcnn-svm` itself: its help, its commands, its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rcnn_svm.cli import main as cli
+from rcnn_svm.cli.main import COMMANDS, HEADINGS, main, run_command
+from rcnn_svm.errors import InputError
+
+FOLDER = Path(cli.__file__).parent
+NO_COMMANDS = {"__init__", "arguments", "main", "trained"}
+
+
+def loaded_by(*argv: str) -> set[str]:
+    """The packages that are loaded once a command line has been answered with its help."""
+    code = (
+        "import sys\nfrom rcnn_svm.cli.main import main\n"
+        f"try:\n    main({list(argv)})\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def help_of(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main([*argv, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_every_command_under_its_heading(capsys):
+    lines = help_of(capsys).splitlines()
+    first = {heading: lines.index(f"{heading}:") for heading in HEADINGS}
+    assert list(first.values()) == sorted(first.values())
+    for heading, commands in HEADINGS.items():
+        below = lines[first[heading] + 1 :][: len(commands)]
+        assert [line.split()[0] for line in below] == list(commands)
+        assert all(line.endswith(text) for line, text in zip(below, commands.values(), strict=True))
+
+
+def test_every_module_is_a_command():
+    modules = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if path.stem not in NO_COMMANDS}
+    assert modules == {"import-cache" if command == "import" else command for command in COMMANDS}
+
+
+def test_help_loads_no_library():
+    heavy = {"numpy", "scipy", "h5py", "joblib", "PIL", "torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime"}
+    assert not loaded_by("--help") & heavy
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_loads_no_library_that_takes_long(command):
+    heavy = {"torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime", "scipy", "h5py"}
+    assert not loaded_by(command, "--help") & heavy
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_the_terminal(command, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    usage, _, explanation = help_of(capsys, *([command] if command else [])).partition("\n\n")
+    assert usage.startswith(f"usage: rcnn-svm {command or 'COMMAND'}")
+    assert max(map(len, explanation.splitlines())) <= min(columns, 112)
+    assert cli.EXIT_CODES in " ".join(explanation.split())
+
+
+def test_only_the_named_command_is_loaded():
+    code = "import sys\nfrom rcnn_svm.cli.main import run_arguments\nrun_arguments('synthesize', ['--names'])\n"
+    code += "print('LOADED', *sorted(name for name in sys.modules if name.startswith('rcnn_svm.cli.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED rcnn_svm.cli.arguments rcnn_svm.cli.main rcnn_svm.cli.synthesize"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["--nonsense", "train"], "unrecognized arguments: --nonsense"),
+        (["train"], "rcnn-svm train: error: the following arguments are required: --features"),
+        (["train", "--features", "x", "--epochs", "0"], "--epochs/--max-epochs: must be a whole number of at least 1"),
+        (["train", "--features", "x", "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_wrong_usage_exits_with_2(argv, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert "error:" in errors and said in errors
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (InputError("x.h5 does not exist"), 2, "rcnn-svm parity: error: x.h5 does not exist\n"),
+        (KeyboardInterrupt(), 130, "rcnn-svm parity: interrupted; what was completed is kept, run the same command"),
+    ],
+)
+def test_what_stops_a_command_is_one_sentence_and_an_exit_code(raised, code, said, capsys, monkeypatch):
+    from rcnn_svm.cli import parity
+
+    def run(args):
+        raise raised
+
+    monkeypatch.setattr(parity, "run", run)
+    assert main(["parity", "case"]) == run_command("parity", ["case"]) == code
+    assert capsys.readouterr().err.startswith(said)
+    with pytest.raises(type(raised)):
+        cli.run_arguments("parity", ["case"])
+
+
+def test_output_that_nobody_reads_is_no_traceback():
+    command = f"{sys.executable} -m rcnn_svm synthesize --names --out x | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
