@@ -51,8 +51,8 @@ def nested_subsets(num_images: int) -> list[np.ndarray]:
 def objects_by_class(cache: FeatureCache) -> np.ndarray:
     """Return the number of objects of every class, (K,)."""
     counts = np.zeros(len(cache.classes) + 1, np.int64)
-    for _, _, arrays in cache.shards():
-        counts += np.bincount(arrays.label[arrays.gt], minlength=len(counts))
+    for block in cache.blocks():
+        counts += np.bincount(block.label[block.gt], minlength=len(counts))
     return counts[1:]
 
 

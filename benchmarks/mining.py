@@ -118,8 +118,8 @@ def plain_loop(cache: FeatureCache, norm: float, svm_C: float) -> tuple[dict[str
 def bare_pass(cache: FeatureCache) -> None:
     """Multiply every feature with one matrix, as numpy does it: the measure for all others."""
     weights = np.ones((cache.dim, len(cache.classes)), np.float32)
-    for _, arrays, rows in cache.runs(32 << 20):
-        np.dot(arrays.features[rows], weights)
+    for block in cache.blocks(32 << 20):
+        np.dot(block.features(), weights)
 
 
 def measure(features: Path, norm: float, svm_C: float, variant: dict, repeats: int) -> dict:

@@ -10,7 +10,6 @@ import numpy as np
 
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_set import check_feature_settings, check_features, feature_part
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
@@ -74,8 +73,8 @@ def check_same_regions(cache: FeatureCache, other: FeatureCache, where: str, oth
 def _boxes_digest(cache: FeatureCache) -> str:
     """Return a digest of all boxes that does not depend on how the cache is cut into shards."""
     digest = hashlib.sha256()
-    for _, _, arrays in cache.shards():
-        digest.update(np.ascontiguousarray(arrays.boxes).data)
+    for block in cache.blocks():
+        digest.update(np.ascontiguousarray(block.boxes).data)
     return digest.hexdigest()
 
 
@@ -108,22 +107,19 @@ def correct_detections(detections: Detections, regressor: BoxCorrector, cache: F
     order = np.argsort(detections.image, kind="stable")
     start = np.searchsorted(detections.image[order], np.arange(cache.num_images + 1))
     with progress_bar(cache.num_images, f"correct {cache.name}", "image") as bar:
-        for first_image, _, arrays in cache.shards():
-            for local, size in enumerate(arrays.image_size.tolist()):
-                number = first_image + local
-                first, last = arrays.image_start[local : local + 2].tolist()
-                boxes = arrays.boxes[first:last]
-                mine = order[start[number] : start[number + 1]]
-                rows = detections.row[mine]
-                known = len(mine) == 0 or 0 <= rows.min() <= rows.max() < len(boxes)
-                if not known or not np.array_equal(boxes[rows], detections.box[mine]):
-                    raise InputError(
-                        f"the boxes found in image {cache.image_ids[number]} are not regions of {cache.name}; correct "
-                        "detections as the test stage found them, with features of the same proposals"
-                    )
-                # A region may be found for several classes.
-                distinct, which = np.unique(rows, return_inverse=True)
-                features = as_float32(arrays.features[first + distinct])[which]
-                box[mine] = regressor.correct(features, boxes[rows], columns[detections.cls[mine]], tuple(size))
-                bar.update()
+        for image in range(cache.num_images):
+            regions = cache.block(image)
+            found = order[start[image] : start[image + 1]]
+            rows = detections.row[found]
+            known = len(found) == 0 or 0 <= rows.min() <= rows.max() < len(regions)
+            if not known or not np.array_equal(regions.boxes[rows], detections.box[found]):
+                raise InputError(
+                    f"the boxes found in image {cache.image_ids[image]} are not regions of {cache.name}; correct "
+                    "detections as the test stage found them, with features of the same proposals"
+                )
+            # A region may be found for several classes.
+            distinct, which = np.unique(rows, return_inverse=True)
+            features, size = regions.features(distinct)[which], tuple(regions.image_size[0].tolist())
+            box[found] = regressor.correct(features, regions.boxes[rows], columns[detections.cls[found]], size)
+            bar.update()
     return replace(detections, box=box, settings={**detections.settings, "bbox": correction_settings(regressor, cache)})

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.boxes import iou_matrix
+from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxExamples, BoxRegressor, NormalEquations, box_examples
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -96,23 +96,15 @@ class BoxRegressorTrainer(BaseEstimator):
 
 
 class _Image(NamedTuple):
-    """An image of the cache: its examples, and what the cache holds of it.
+    """The regions of an image, and which of them are examples."""
 
-    `features` are those of its whole shard, from `first_row` on its own: a slice would compute derived ones of all
-    its regions.
-    """
-
-    examples: BoxExamples
-    boxes: np.ndarray
-    gt: np.ndarray
-    features: np.ndarray
-    first_row: int
-    size: tuple[int, int]
     image_id: str
+    regions: Block
+    examples: BoxExamples
 
     def features_of(self, examples: np.ndarray) -> np.ndarray:
         """Return the (n, D) float32 features of some of the examples, by number or mask."""
-        features = as_float32(self.features[self.first_row + self.examples.rows[examples]])
+        features = self.regions.features(self.examples.rows[examples])
         if not np.isfinite(features).all():
             raise InputError(
                 f"image {self.image_id} has features that are not finite numbers; extract them again "
@@ -181,34 +173,23 @@ class _Training:
             bar.update()
         self._solve(equations, regressor)
         for image in self._images(np.ones_like(self.held_out)):
-            mine = np.isin(image.examples.cls, group)
-            np.add.at(sums[:, 0], image.examples.cls[mine], 1)
+            in_group = np.isin(image.examples.cls, group)
+            np.add.at(sums[:, 0], image.examples.cls[in_group], 1)
             self._measure(image, group, regressor, sums[:, 1:4])
             bar.update()
 
     def _images(self, wanted: np.ndarray) -> Iterator[_Image]:
-        """Yield the images with examples, in order; `wanted` (I,) bool."""
-        for first_image, _, arrays in self.cache.shards():
-            for local, size in enumerate(arrays.image_size.tolist()):
-                if not wanted[first_image + local]:
-                    continue
-                rows = slice(*arrays.image_start[local : local + 2].tolist())
-                boxes, gt = arrays.boxes[rows], arrays.gt[rows]
-                yield _Image(
-                    box_examples(boxes, gt, arrays.label[rows], self.trainer.min_overlap),
-                    boxes,
-                    gt,
-                    arrays.features,
-                    rows.start,
-                    tuple(size),
-                    self.cache.image_ids[first_image + local],
-                )
+        """Yield the images that `wanted`, (I,) bool, names, in order, with their examples."""
+        for image in np.flatnonzero(wanted).tolist():
+            regions = self.cache.block(image)
+            examples = box_examples(regions.boxes, regions.gt, regions.label, self.trainer.min_overlap)
+            yield _Image(self.cache.image_ids[image], regions, examples)
 
     def _add(self, image: _Image, equations: dict[int, NormalEquations]) -> None:
         """Add the examples of an image to the sums of their classes."""
-        for c, mine in _by_class(image.examples.cls, equations):
-            scaled = image.features_of(mine) * feature_scale(self.norm)
-            equations[c].add(scaled, image.examples.targets[mine])
+        for c, of_class in _by_class(image.examples.cls, equations):
+            scaled = image.features_of(of_class) * feature_scale(self.norm)
+            equations[c].add(scaled, image.examples.targets[of_class])
 
     def _solve(self, equations: dict[int, NormalEquations], regressor: BoxRegressor) -> None:
         """Set the classes of `regressor` that have examples."""
@@ -218,15 +199,16 @@ class _Training:
 
     def _measure(self, image: _Image, group: range, regressor: BoxRegressor, sums: np.ndarray) -> None:
         """Add number and IoU, before and after correction, of an image's proposals to the (K, 3) `sums`."""
-        examples = image.examples
-        mine = np.isin(examples.cls, group) & ~image.gt[examples.rows]
-        if not mine.any():
+        regions, examples = image.regions, image.examples
+        chosen = np.isin(examples.cls, group) & ~regions.gt[examples.rows]
+        if not chosen.any():
             return
-        rows, cls = examples.rows[mine], examples.cls[mine]
-        corrected = regressor.correct(image.features_of(mine), image.boxes[rows], cls, image.size)
+        rows, cls = examples.rows[chosen], examples.cls[chosen]
+        size = tuple(regions.image_size[0].tolist())
+        corrected = regressor.correct(image.features_of(chosen), regions.boxes[rows], cls, size)
         # Ground truth comes first, so that an object's row is its number.
-        iou = iou_matrix(corrected, image.boxes[image.gt])[np.arange(len(rows)), examples.objects[mine]]
-        np.add.at(sums, cls, np.column_stack([np.ones(len(rows)), examples.overlap[mine], iou]))
+        iou = iou_matrix(corrected, regions.boxes[regions.gt])[np.arange(len(rows)), examples.objects[chosen]]
+        np.add.at(sums, cls, np.column_stack([np.ones(len(rows)), examples.overlap[chosen], iou]))
 
     def _report(self, counts: np.ndarray) -> None:
         """Refuse a training without examples, warn of classes without."""

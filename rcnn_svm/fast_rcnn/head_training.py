@@ -200,7 +200,7 @@ class _Minibatches:
         self._trainer = trainer
         self._cache = cache
         self._images = np.flatnonzero(np.diff(cache.image_start))
-        if not any(arrays.gt.any() for _, _, arrays in cache.shards()):
+        if not any(block.gt.any() for block in cache.blocks()):
             raise InputError(
                 f"no image of {cache.name} shows an object; the cache must hold ground truth to learn from"
             )

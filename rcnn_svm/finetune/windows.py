@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.cache.regions import build_regions
+from rcnn_svm.cache.regions import build_regions, keys_of
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import check_proposals
@@ -66,13 +66,12 @@ class Windows:
 
     def images_of(self, windows: np.ndarray) -> np.ndarray:
         """Return the image index of every window, (B,) int64."""
-        return np.searchsorted(self.image_start, windows, side="right") - 1
+        return keys_of(windows, self.image_start)[:, 0]
 
     def boxes_of(self, windows: np.ndarray) -> np.ndarray:
         """Return the box of every window, (B, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels."""
         boxes = np.empty((len(windows), 4), np.float32)
-        for place, (window, image) in enumerate(zip(windows, self.images_of(windows), strict=True)):
-            row = window - self.image_start[image]
+        for place, (image, row) in enumerate(keys_of(windows, self.image_start)):
             objects = self._database.annotation(image).boxes
             if row < len(objects):
                 boxes[place] = objects[row]

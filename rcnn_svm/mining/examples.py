@@ -9,7 +9,6 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.rules import MiningRules
 
@@ -61,10 +60,10 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
         InputError: a class has none.
     """
     found = [[] for _ in columns]
-    for _, first, arrays in cache.shards():
-        label = np.where(arrays.gt, arrays.label, 0)
+    for block in cache.blocks():
+        label = np.where(block.gt, block.label, 0)
         for regions, column in zip(found, columns, strict=True):
-            regions.append(first + np.flatnonzero(label == column + 1))
+            regions.append(block.first_region + np.flatnonzero(label == column + 1))
     positives = [np.concatenate(regions) for regions in found]
     for column, regions in zip(columns, positives, strict=True):
         if not len(regions):
@@ -104,10 +103,10 @@ def cache_batches(
     scale = np.float32(1) if feat_norm_mean is None else feature_scale(feat_norm_mean)
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for _, arrays, rows in cache.runs(batch_bytes):
-            targets = one_vs_rest_targets(arrays.label[rows], arrays.overlap[rows], neg_overlap)[:, column]
+        for block in cache.blocks(batch_bytes):
+            targets = one_vs_rest_targets(block.label, block.overlap, neg_overlap)[:, column]
             examples = np.flatnonzero(targets)
-            yield as_float32(arrays.features[rows][examples]) * scale, targets[examples]
+            yield block.features(examples) * scale, targets[examples]
 
     return batches
 
@@ -119,10 +118,8 @@ def cache_keys(cache: FeatureCache, cls: str, *, neg_overlap: float = paper.NEG_
         InputError: the cache has no such class.
     """
     [column] = class_columns(cache, [cls])
-    keys = []
-    for first_image, _, arrays in cache.shards():
-        targets = one_vs_rest_targets(arrays.label, arrays.overlap, neg_overlap)[:, column]
-        region = np.flatnonzero(targets)
-        image = np.searchsorted(arrays.image_start, region, side="right") - 1
-        keys.append(np.stack([first_image + image, region - arrays.image_start[image]], axis=1))
-    return np.concatenate(keys).astype(np.int32)
+    examples = []
+    for block in cache.blocks():
+        targets = one_vs_rest_targets(block.label, block.overlap, neg_overlap)[:, column]
+        examples.append(block.first_region + np.flatnonzero(targets))
+    return cache.keys(np.concatenate(examples)).astype(np.int32)

@@ -9,7 +9,7 @@ of a bin, 0.5 % of the margin or 0.005.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,7 +17,6 @@ from scipy.special import expit
 
 from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.examples import class_columns, one_vs_rest_targets
@@ -221,32 +220,30 @@ def measure_cache(
     columns = class_columns(cache, detector.classes)
     if not cache.num_rows:
         raise InputError(f"the cache of {cache.name} has no regions; nothing can be measured on it")
+    step = max(BLOCK_EXAMPLES // len(columns), 1)
     total = None
     with progress_bar(cache.num_images, f"imbalance {cache.name}", "image") as bar:
-        for images, arrays, rows in cache.runs(block_bytes):
-            for block in _blocks(rows, max(BLOCK_EXAMPLES // len(columns), 1)):
-                scores = detector.scores(as_float32(arrays.features[block]))
+        for block in cache.blocks(block_bytes):
+            for first in range(0, len(block), step):
+                rows = slice(first, first + step)
+                scores = detector.scores(block.features(rows))
                 if not np.isfinite(scores).all():
                     raise InputError(
-                        f"a region of the images {cache.image_ids[images.start]} to {cache.image_ids[images.stop - 1]} "
+                        f"a region of the images {cache.image_ids[block.images[0]]} to "
+                        f"{cache.image_ids[block.images[-1]]} "
                         "has a score that is not a finite number; its features or the detector are damaged (the "
                         "inspect stage verifies a cache)"
                     )
-                targets = one_vs_rest_targets(arrays.label[block], arrays.overlap[block], neg_overlap)[:, columns]
+                targets = one_vs_rest_targets(block.label[rows], block.overlap[rows], neg_overlap)[:, columns]
                 part = measure_scores(scores, targets, hard_thresh=hard_thresh, easy_loss=easy_loss, gamma=gamma)
                 total = part if total is None else total + part
-            bar.update(len(images))
+            bar.update(len(block.images))
     if not total.counts.sum():
         raise InputError(
             f"{cache.name} has no example of the detector's classes: no object of them, and no region with IoU below "
             f"{neg_overlap:g}; measure another cache or with a larger neg_overlap"
         )
     return total
-
-
-def _blocks(rows: slice, step: int) -> Iterator[slice]:
-    for first in range(rows.start, rows.stop, step):
-        yield slice(first, min(first + step, rows.stop))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

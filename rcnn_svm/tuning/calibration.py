@@ -75,7 +75,7 @@ def check_folds(cache: FeatureCache, classes: Sequence[str], folds: Sequence[np.
     """
     positives = class_positives(cache, [cache.classes.index(name) for name in classes])
     for name, regions in zip(classes, positives, strict=True):
-        images = np.searchsorted(cache.image_start, regions, side="right") - 1
+        images = cache.keys(regions)[:, 0]
         if sum(np.isin(fold, images).any() for fold in folds) < 2:
             raise InputError(
                 f"class {name!r} cannot be calibrated: its objects are all in one of the {len(folds)} folds, so no "
