@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -186,25 +186,7 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
     Raises:
         InputError: the file is missing, truncated, not HDF5, of another kind or of another schema.
     """
-    path = Path(path)
-    require_file(path)
-    try:
-        handle = h5py.File(path, "r")
-    except OSError as error:
-        with open(path, "rb") as stream:
-            if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
-                # Perhaps hours of someone's work: not to be deleted on our advice.
-                raise InputError(
-                    f"{path} is no HDF5 file but something else, expected {kind}; correct the path"
-                ) from error
-        raise InputError(
-            f"{path} is not a readable HDF5 file (truncated or damaged); "
-            "delete it and run the stage that writes it again"
-        ) from error
-    with handle, reading(path):
-        found = handle.attrs.get("kind")
-        if found != kind:
-            raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {kind}")
+    with open_h5_of(path, [kind]) as handle:
         version = int(handle.attrs.get("schema", -1))
         if version != schema:
             raise InputError(
@@ -213,13 +195,33 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
         yield handle
 
 
-def h5_kind(path: str | os.PathLike) -> str | None:
-    """Return what kind of artefact an HDF5 file holds; None where it cannot be told, for `open_h5` to say why."""
+@contextlib.contextmanager
+def open_h5_of(path: str | os.PathLike, kinds: Sequence[str]) -> Iterator[h5py.File]:
+    """Yield an artefact of one of several kinds opened for reading, whatever its schema.
+
+    Raises:
+        InputError: the file is missing, truncated, not HDF5 or of another kind.
+    """
+    path, expected = Path(path), " or ".join(kinds)
+    require_file(path)
     try:
-        with h5py.File(path, "r") as handle:
-            return handle.attrs.get("kind")
-    except READ_ERRORS:
-        return None
+        handle = h5py.File(path, "r")
+    except OSError as error:
+        with open(path, "rb") as stream:
+            if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
+                # Perhaps hours of someone's work: not to be deleted on our advice.
+                raise InputError(
+                    f"{path} is no HDF5 file but something else, expected {expected}; correct the path"
+                ) from error
+        raise InputError(
+            f"{path} is not a readable HDF5 file (truncated or damaged); "
+            "delete it and run the stage that writes it again"
+        ) from error
+    with handle, reading(path):
+        found = handle.attrs.get("kind")
+        if found not in kinds:
+            raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {expected}")
+        yield handle
 
 
 @contextlib.contextmanager

@@ -149,16 +149,14 @@ def _test_images(args: argparse.Namespace) -> None:
 
 def _load_model(args: argparse.Namespace) -> RegionScorer:
     """Return the model, of the kind that --scores or its file says it is."""
-    from rcnn_svm.artefacts.files import h5_kind
-    from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.fast_rcnn.roi_head import KIND, RoIHead
+    from rcnn_svm.artefacts.model_file import load_model
     from rcnn_svm.finetune.record import WEIGHTS, load_softmax
 
     if args.scores == "softmax":
         return load_softmax(args.model)
     if args.model.name == WEIGHTS and args.model.is_file():
         raise InputError(f"{args.model} holds the weights of a network, no SVMs; test it with --scores softmax")
-    return (RoIHead if h5_kind(args.model) == KIND else Detector).load(args.model)
+    return load_model(args.model, ["detector", "RoI head"])
 
 
 def _correction(

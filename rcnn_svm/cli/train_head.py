@@ -118,7 +118,7 @@ def _train_on_features(args: argparse.Namespace) -> None:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED, RoIHeadTrainer
-    from rcnn_svm.fast_rcnn.roi_head import RoIHead, load_head_history
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     if names_images(args) or args.proposals or args.weights:
         raise InputError(
@@ -141,7 +141,7 @@ def _train_on_features(args: argparse.Namespace) -> None:
     else:
         trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
-    _report(out, load_head_history(out))
+    _report(out, RoIHead.load_history(out))
 
 
 def _train_on_images(args: argparse.Namespace) -> None:
@@ -150,7 +150,7 @@ def _train_on_images(args: argparse.Namespace) -> None:
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.descent import Schedule
     from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, rank
-    from rcnn_svm.fast_rcnn.model import FastRCNN, load_network_history
+    from rcnn_svm.fast_rcnn.model import FastRCNN
     from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
     from rcnn_svm.proposals.store import ProposalSet
 
@@ -177,14 +177,14 @@ def _train_on_images(args: argparse.Namespace) -> None:
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if out.exists():
-        check_same_training(out, FastRCNN.load(out).training, identity)
+        check_same_training(out, FastRCNN.load(out).training.get("identity"), identity)
     else:
         history = trainer.fit(network, database, proposals, checkpoint=checkpoint)
         if rank() == 0:
-            FastRCNN(network, identity).save(out, history)
+            FastRCNN(network, {"identity": identity}).save(out, history)
     if rank() == 0:
         checkpoint.unlink(missing_ok=True)
-        _report(out, load_network_history(out))
+        _report(out, FastRCNN.load_history(out))
 
 
 def _report(out: Path, history: dict[str, np.ndarray]) -> None:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
+from rcnn_svm.artefacts.files import array_digest, fingerprint
+from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.boxes import apply_box_deltas, box_deltas, clip_boxes, iou_matrix
 from rcnn_svm.cache.feature_norm import feature_scale
+from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.errors import InputError
 
-KIND = "box regressor"
-SCHEMA = 1
 # A product of fewer rows spends its time on the matrix it is added to.
 ROWS_PER_PRODUCT = 512
 PER_CLASS = ("mu", "T", "T_inv", "Beta")
 
 
 @dataclass
-class BoxRegressor:
+class BoxRegressor(Model):
     """Corrections of boxes, one linear function of the features per class.
 
     Attributes:
@@ -39,6 +38,9 @@ class BoxRegressor:
         feature_settings: settings of the feature cache that it was trained on.
         training: settings of the training, what it was trained on, and how well it fits.
     """
+
+    KIND: ClassVar[str] = "box regressor"
+    ARRAYS: ClassVar[tuple[str, ...]] = PER_CLASS
 
     classes: tuple[str, ...]
     mu: np.ndarray
@@ -76,20 +78,6 @@ class BoxRegressor:
         arrays = array_digest(*(getattr(self, name) for name in PER_CLASS))
         return fingerprint([list(self.classes), float(self.feat_norm_mean), arrays])
 
-    def columns(self, classes: Sequence[str]) -> np.ndarray:
-        """Return the (len(classes),) int64 indices of classes by name.
-
-        Raises:
-            InputError: a class is not among those of the regressor.
-        """
-        missing = [name for name in classes if name not in self.classes]
-        if missing:
-            raise InputError(
-                f"the box regressor has no class {missing[0]!r}, it has {', '.join(self.classes)}; "
-                "train one on a cache with all classes of the model"
-            )
-        return np.array([self.classes.index(name) for name in classes], np.int64)
-
     def predict(self, features: np.ndarray, boxes: np.ndarray, cls: np.ndarray) -> np.ndarray:
         """Return corrected boxes.
 
@@ -106,11 +94,7 @@ class BoxRegressor:
 
         Source: `rcnn_predict_bbox_regressor.m`.
         """
-        if features.shape[1] != self.dim:
-            raise InputError(
-                f"the box regressor expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
-                "use the backbone and layer it was trained with"
-            )
+        check_length(features, self.dim, "the box regressor")
         deltas = np.empty((len(boxes), 4))
         for index in np.unique(cls):
             mine = cls == index
@@ -132,37 +116,6 @@ class BoxRegressor:
         Source: `rcnn_test_bbox_regressor.m`.
         """
         return clip_boxes(self.predict(features, boxes, cls), image_size)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the regressor to an HDF5 file."""
-        settings = {
-            "classes": list(self.classes),
-            "feat_norm_mean": self.feat_norm_mean,
-            "features": self.feature_settings,
-            "training": self.training,
-        }
-        with create_h5(path, KIND, SCHEMA, settings) as handle:
-            for name in PER_CLASS:
-                handle.create_dataset(name, data=getattr(self, name))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> BoxRegressor:
-        """Read a regressor written by `save`.
-
-        Raises:
-            InputError: the file is missing, damaged or not a box regressor.
-        """
-        with open_h5(path, KIND, SCHEMA) as handle:
-            settings = read_settings(handle)
-            for name in settings["classes"]:
-                name.encode()  # damaged text decodes to what cannot be written again
-            return cls(
-                classes=tuple(settings["classes"]),
-                feat_norm_mean=settings["feat_norm_mean"],
-                feature_settings=settings["features"],
-                training=settings["training"],
-                **{name: handle[name][...] for name in PER_CLASS},
-            )
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import h5py
 import numpy as np
 import scipy.special
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
+from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.detection.detect import ImageDetector
 
-KIND = "detector"
-SCHEMA = 1
-
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(Model):
     """Linear detectors of all classes.
 
     Attributes:
@@ -39,6 +35,9 @@ class Detector:
         calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
             None.
     """
+
+    KIND: ClassVar[str] = "detector"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("W", "B", "calibration")
 
     classes: tuple[str, ...]
     W: np.ndarray
@@ -71,11 +70,7 @@ class Detector:
         Raises:
             InputError: the features have another length.
         """
-        if features.shape[1] != self.dim:
-            raise InputError(
-                f"the detector expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
-                "use the backbone and layer it was trained with"
-            )
+        check_length(features, self.dim, "the detector")
         return (features * feature_scale(self.feat_norm_mean)) @ self.W + self.B
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
@@ -137,54 +132,3 @@ class Detector:
         from rcnn_svm.detection.detect import ImageDetector
 
         return ImageDetector(self)
-
-    def save(self, path: str | os.PathLike, history: dict[str, np.ndarray] | None = None) -> None:
-        """Write the detector to an HDF5 file, with the arrays of its mining history where given."""
-        settings = {
-            "classes": list(self.classes),
-            "feat_norm_mean": self.feat_norm_mean,
-            "features": self.feature_settings,
-            "training": self.training,
-        }
-        with create_h5(path, KIND, SCHEMA, settings) as handle:
-            handle.create_dataset("W", data=self.W)
-            handle.create_dataset("B", data=self.B)
-            if self.calibration is not None:
-                handle.create_dataset("calibration", data=self.calibration)
-            for name, array in (history or {}).items():
-                text = array.dtype == object  # as `load_history` returns it
-                handle.create_dataset(f"history/{name}", data=array, dtype=h5py.string_dtype() if text else None)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> Detector:
-        """Read a detector written by `save`.
-
-        Raises:
-            InputError: the file is missing, damaged or not a detector.
-        """
-        with open_h5(path, KIND, SCHEMA) as handle:
-            settings = read_settings(handle)
-            for name in settings["classes"]:
-                name.encode()  # damaged text decodes to what cannot be written again
-            return cls(
-                classes=tuple(settings["classes"]),
-                W=handle["W"][...],
-                B=handle["B"][...],
-                feat_norm_mean=settings["feat_norm_mean"],
-                feature_settings=settings["features"],
-                training=settings["training"],
-                calibration=handle["calibration"][...] if "calibration" in handle else None,
-            )
-
-
-def load_history(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of the mining history recorded beside a detector.
-
-    Raises:
-        InputError: the file is missing, damaged or not a detector.
-    """
-    with open_h5(path, KIND, SCHEMA) as handle:
-        return {
-            name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
-            for name, data in handle.get("history", {}).items()
-        }

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rcnn_svm.errors import InputError
+
 
 class FeatureModel(Protocol):
     """What is applied to the features that a cache holds."""
@@ -67,3 +69,21 @@ class BoxCorrector(FeatureModel, Protocol):
         Returns:
             (N, 4) float32, the same convention.
         """
+
+
+def check_length(features: np.ndarray, dim: int, name: str) -> None:
+    """Check that features have as many dimensions as those that a model was trained on.
+
+    Args:
+        features: (N, D').
+        dim: D, of the model.
+        name: what to call the model in the message.
+
+    Raises:
+        InputError: they have another number.
+    """
+    if features.shape[1] != dim:
+        raise InputError(
+            f"{name} expects {dim}-d features, these have {features.shape[1]} dimensions; "
+            "use the backbone and layer it was trained with"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.errors import InputError
+from rcnn_svm.detection.interfaces import check_length
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,7 @@ class SoftmaxClassifier:
 
         Source: R-CNN appendix B, where this takes the place of the SVMs.
         """
-        if features.shape[1] != self.dim:
-            raise InputError(
-                f"the softmax classifier expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
-                "use the backbone and layer it was fine-tuned with"
-            )
+        check_length(features, self.dim, "the softmax classifier")
         return log_odds(features @ self.W + self.B)[:, 1:].astype(np.float32)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 import torch
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
+from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
@@ -27,57 +27,49 @@ from rcnn_svm.features.runtime import find_device
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
 
-KIND = "Fast R-CNN network"
-SCHEMA = 1
-
 
 @dataclass(frozen=True)
-class FastRCNN:
+class FastRCNN(Model):
     """A trained network.
 
     Attributes:
         network: on the CPU, in evaluation mode.
-        training: what `FastRCNNTrainer.identity` returned before the training.
+        training: `identity`: what `FastRCNNTrainer.identity` returned before the training.
     """
+
+    KIND: ClassVar[str] = "Fast R-CNN network"
 
     network: RoIPoolingNetwork
     training: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K class names."""
+        return self.network.classes
 
     @cached_property
     def digest(self) -> str:
         """16 hex digits that change with any weight."""
         return weights_digest(self.network)[:16]
 
-    def save(self, path: str | os.PathLike, history: dict[str, np.ndarray]) -> None:
-        """Write network and history of the training to an HDF5 file."""
-        settings = {
-            "classes": list(self.network.classes),
-            "network": self.network.settings,
-            "training": {"identity": self.training},
-        }
-        with create_h5(path, KIND, SCHEMA, settings) as handle:
-            for name, tensor in self.network.state_dict().items():
-                handle.create_dataset(f"state/{name}", data=tensor.numpy())
-            for name, array in history.items():
-                handle.create_dataset(f"history/{name}", data=array)
+    def settings(self) -> dict[str, Any]:
+        """Return all that a file records of the network but its weights, JSON-able."""
+        return {"classes": list(self.classes), "network": self.network.settings, "training": self.training}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the weights by the names of their datasets."""
+        return {f"state/{name}": tensor.numpy() for name, tensor in self.network.state_dict().items()}
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> FastRCNN:
-        """Read a network written by `save`.
-
-        Raises:
-            InputError: the file is missing, damaged or something else.
-        """
-        with open_h5(path, KIND, SCHEMA) as handle:
-            settings = read_settings(handle)
-            built = settings["network"]
-            sides = {name: built[name] for name in ("short_side", "long_side")}
-            network = RoIPoolingNetwork(built["name"], settings["classes"], RANDOM, **sides)
-            network.load_state_dict(
-                {name: torch.from_numpy(np.asarray(handle["state"][name])) for name in network.state_dict()}
-            )
-            network.settings = built
-            return cls(network.eval(), settings["training"]["identity"])
+    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset]) -> FastRCNN:
+        built = settings["network"]
+        sides = {name: built[name] for name in ("short_side", "long_side")}
+        network = RoIPoolingNetwork(built["name"], settings["classes"], RANDOM, **sides)
+        network.load_state_dict(
+            {name: torch.from_numpy(np.asarray(datasets[f"state/{name}"])) for name in network.state_dict()}
+        )
+        network.settings = built
+        return cls(network.eval(), settings["training"])
 
     def run_settings(
         self, database: ImageDatabase, proposals: ProposalSet, max_per_image: int = paper.MAX_PER_IMAGE
@@ -86,7 +78,7 @@ class FastRCNN:
         return {
             "image_set": database.name,
             "proposals": proposals.fingerprint,
-            "detector": {"digest": self.digest, "training": {"identity": self.training}},
+            "detector": {"digest": self.digest, "training": self.training},
             **limits(len(database), max_per_image),
         }
 
@@ -152,13 +144,3 @@ class _Correction:
         if not np.isfinite(deltas).all():
             raise InputError("corrections of boxes are not finite numbers; the network is damaged, so train it anew")
         return clip_boxes(apply_box_deltas(self.boxes[rows], deltas), self.image_size)
-
-
-def load_network_history(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of the training history recorded beside a network.
-
-    Raises:
-        InputError: the file is missing, damaged or something else.
-    """
-    with open_h5(path, KIND, SCHEMA) as handle:
-        return {name: data[...] for name, data in handle["history"].items()}

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
+from rcnn_svm.artefacts.files import array_digest, fingerprint
+from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes
 from rcnn_svm.cache.feature_norm import feature_scale
+from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.softmax import log_odds
 from rcnn_svm.errors import InputError
 
-KIND = "RoI head"
-SCHEMA = 1
-ARRAYS = ("hidden_W", "hidden_B", "W", "B", "box_W", "box_B")
-
 
 @dataclass(frozen=True)
-class RoIHead:
+class RoIHead(Model):
     """Scores regions with the interface of `Detector`, and corrects their boxes with that of `BoxRegressor`.
 
     Attributes:
@@ -41,6 +39,9 @@ class RoIHead:
 
     Source: Fast R-CNN section 2.
     """
+
+    KIND: ClassVar[str] = "RoI head"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("hidden_W", "hidden_B", "W", "B", "box_W", "box_B")
 
     classes: tuple[str, ...]
     W: np.ndarray
@@ -62,19 +63,8 @@ class RoIHead:
     @cached_property
     def digest(self) -> str:
         """16 hex digits that change with anything that decides a score or a correction."""
-        arrays = array_digest(*(getattr(self, name) for name in ARRAYS))
-        return fingerprint([KIND, list(self.classes), list(self.box_stds), float(self.feat_norm_mean), arrays])
-
-    def columns(self, classes: Sequence[str]) -> np.ndarray:
-        """Return the (len(classes),) int64 indices of classes by name.
-
-        Raises:
-            InputError: a class is not among those of the head.
-        """
-        missing = [name for name in classes if name not in self.classes]
-        if missing:
-            raise InputError(f"the RoI head has no class {missing[0]!r}, it has {', '.join(self.classes)}")
-        return np.array([self.classes.index(name) for name in classes], np.int64)
+        arrays = array_digest(*(getattr(self, name) for name in self.ARRAYS))
+        return fingerprint([self.KIND, list(self.classes), list(self.box_stds), float(self.feat_norm_mean), arrays])
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return the log-odds of every region for every class, log(p / (1 - p)) of the softmax probability p.
@@ -122,55 +112,14 @@ class RoIHead:
 
     def _last(self, features: np.ndarray) -> np.ndarray:
         """Return the (N, H) float32 input of the last layers."""
-        if features.shape[1] != self.dim:
-            raise InputError(
-                f"the RoI head expects {self.dim}-d features, these have {features.shape[1]} dimensions; "
-                "use the backbone and layer it was trained with"
-            )
+        check_length(features, self.dim, "the RoI head")
         scaled = features * feature_scale(self.feat_norm_mean)
         return np.maximum(scaled @ self.hidden_W + self.hidden_B, 0) if len(self.hidden_B) else scaled
 
-    def save(self, path: str | os.PathLike, history: dict[str, np.ndarray] | None = None) -> None:
-        """Write the head to an HDF5 file, with the arrays of its training history where given."""
-        settings = {
-            "classes": list(self.classes),
-            "box_stds": list(self.box_stds),
-            "feat_norm_mean": self.feat_norm_mean,
-            "features": self.feature_settings,
-            "training": self.training,
-        }
-        with create_h5(path, KIND, SCHEMA, settings) as handle:
-            for name in ARRAYS:
-                handle.create_dataset(name, data=getattr(self, name))
-            for name, array in (history or {}).items():
-                handle.create_dataset(f"history/{name}", data=array)
+    def settings(self) -> dict[str, Any]:
+        """Return all that a file records of the head but its arrays, JSON-able."""
+        return {**super().settings(), "box_stds": list(self.box_stds)}
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> RoIHead:
-        """Read a head written by `save`.
-
-        Raises:
-            InputError: the file is missing, damaged or not a RoI head.
-        """
-        with open_h5(path, KIND, SCHEMA) as handle:
-            settings = read_settings(handle)
-            for name in settings["classes"]:
-                name.encode()  # damaged text decodes to what cannot be written again
-            return cls(
-                classes=tuple(settings["classes"]),
-                box_stds=tuple(settings["box_stds"]),
-                feat_norm_mean=settings["feat_norm_mean"],
-                feature_settings=settings["features"],
-                training=settings["training"],
-                **{name: handle[name][...] for name in ARRAYS},
-            )
-
-
-def load_head_history(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of the training history recorded beside a head: `steps` and `probes` of `Descent`.
-
-    Raises:
-        InputError: the file is missing, damaged or not a RoI head.
-    """
-    with open_h5(path, KIND, SCHEMA) as handle:
-        return {name: data[...] for name, data in handle.get("history", {}).items()}
+    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> RoIHead:
+        return super()._restored(settings, datasets, box_stds=tuple(settings["box_stds"]), **more)

@@ -17,7 +17,7 @@ from rcnn_svm.artefacts.files import reading
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.shards import as_float32
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.examples import class_columns, class_positives
@@ -254,7 +254,7 @@ def negatives_of_model(path: str | Path, classes: Sequence[str]) -> list[int]:
     Raises:
         InputError: the file is damaged, records no training or lacks a class.
     """
-    detector, history = Detector.load(path), load_history(path)
+    detector, history = Detector.load(path), Detector.load_history(path)
     counts = []
     with reading(path):
         for name in classes:

@@ -11,7 +11,7 @@ import numpy as np
 from rcnn_svm.artefacts.files import READ_ERRORS, open_h5, read_settings, reading
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.reports.tables import text_table
 
@@ -104,7 +104,7 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
     Raises:
         InputError: the model has no such class.
     """
-    detector, history = Detector.load(path), load_history(path)
+    detector, history = Detector.load(path), Detector.load_history(path)
     if name not in detector.classes:
         raise InputError(f"class {name!r} is not in {path}; it has {', '.join(detector.classes)}")
     if "support" not in history:

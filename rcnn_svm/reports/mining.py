@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.artefacts.files import reading
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.reports.tables import text_table
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.tuning.svm_C import best_C
@@ -21,7 +21,7 @@ def mining_table(path: str | Path) -> str:
     Raises:
         InputError: the file is missing, damaged or not a model.
     """
-    detector, history = Detector.load(path), load_history(path)
+    detector, history = Detector.load(path), Detector.load_history(path)
     if not history:
         return f"{len(detector.classes)} classes: {', '.join(detector.classes)} (without a record of the training)"
     with reading(path):

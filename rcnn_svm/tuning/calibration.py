@@ -20,7 +20,7 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.examples import class_positives
 from rcnn_svm.progress import progress_bar
@@ -135,7 +135,7 @@ def calibrate_model(path: str | Path, cache: FeatureCache) -> None:
     Raises:
         InputError: the model has no folds or was trained on another cache, or see `fit_calibration`.
     """
-    detector, history = Detector.load(path), load_history(path)
+    detector, history = Detector.load(path), Detector.load_history(path)
     if detector.calibration is not None:
         return
     if "fold_W" not in history:

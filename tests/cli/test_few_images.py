@@ -10,7 +10,7 @@ import pytest
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.cli.main import main
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.tuning import calibration
 from rcnn_svm.tuning.svm_C import C_PATH
 
@@ -85,7 +85,7 @@ def test_fewer_images_than_folds_make_fewer_folds(features, tmp_path):
     )
     argv = ["train", "--features", features["test"], "--classes", name, "--seed", seed, "--calibrate"]
     assert main([*map(str, argv), "--out", str(tmp_path / "m.h5")]) == 0
-    assert sorted(load_history(tmp_path / "m.h5")["fold_of_image"]) == [0, 1, 2, 2]
+    assert sorted(Detector.load_history(tmp_path / "m.h5")["fold_of_image"]) == [0, 1, 2, 2]
     assert Detector.load(tmp_path / "m.h5").calibration.shape == (1, 2)
 
 

@@ -20,7 +20,7 @@ from rcnn_svm.cli.run import _constants
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 
@@ -158,7 +158,7 @@ def test_automatic_split_is_told_and_recorded(own_data, split_run, capsys):
     chosen = re.search(r"chosen: --svm-C 0\.01 --pos-loss-weight auto, because a class has (\d+) objects", printed)
     training = Detector.load(split_run / "model.h5").training
     assert chosen and training["svm_C"] == 0.01
-    updates = load_history(split_run / "model.h5")["updates"]
+    updates = Detector.load_history(split_run / "model.h5")["updates"]
     objects = [updates[updates[:, 0] == k][0, 3] for k in range(len(training["pos_loss_weight"]))]
     assert int(chosen[1]) == int(np.median(objects))
     assert np.argmax(training["pos_loss_weight"]) == np.argmin(objects) and min(training["pos_loss_weight"]) > 2

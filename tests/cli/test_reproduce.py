@@ -14,7 +14,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli import main as cli
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.finetune.record import load_softmax
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
@@ -96,7 +96,7 @@ def test_rows_from_images_to_tables(arguments, tmp_path, calls, capsys):
         assert f"| {row['title']} | {100 * row['map_voc07']:.1f} |" in text
     assert "Trained on 10 images of trainval, tested on 5 of test." in text
 
-    history = {name: load_history(tmp_path / "models" / f"{name}.h5") for name in FROZEN}
+    history = {name: Detector.load_history(tmp_path / "models" / f"{name}.h5") for name in FROZEN}
     assert history[FROZEN[4]]["scan"][:, 1].max() == 1 and history[FROZEN[0]]["scan"][:, 1].max() == 0
     last = [history[FROZEN[0]]["updates"][history[FROZEN[0]]["updates"][:, 0] == c][-1, 4] for c in range(5)]
     assert history[FROZEN[3]]["updates"][:, 4].tolist() == last

@@ -20,7 +20,7 @@ from PIL import Image
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SCRIPT_STAGES = {
@@ -73,7 +73,7 @@ def test_both_solvers_train_the_same_detector(pipeline, features, tmp_path):
         assert main([*argv, "--solver", solver, "--tolerance", tolerance, "--svm-C", "0.01"]) == 0
     ours, theirs = Detector.load(tmp_path / "dcd.h5"), Detector.load(tmp_path / "liblinear.h5")
     np.testing.assert_allclose(ours.W, theirs.W, atol=1e-4 * np.abs(theirs.W).max())
-    added = [load_history(tmp_path / f"{solver}.h5")["added"] for solver in ("dcd", "liblinear")]
+    added = [Detector.load_history(tmp_path / f"{solver}.h5")["added"] for solver in ("dcd", "liblinear")]
     np.testing.assert_array_equal(*added)
 
 

@@ -13,7 +13,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
-from rcnn_svm.fast_rcnn.roi_head import RoIHead, load_head_history
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
 
 def command(*words):
@@ -33,7 +33,7 @@ def test_the_head_is_the_trainers_and_is_not_trained_twice(features, head, capsy
     cache = FeatureCache.open(features["trainval"])
     trainer = RoIHeadTrainer(sampler="ohem", iterations=60).fit(cache)
     assert RoIHead.load(head).digest == trainer.head_.digest
-    history = load_head_history(head)
+    history = RoIHead.load_history(head)
     np.testing.assert_array_equal(history["steps"], trainer.history_["steps"])
     assert head.with_name("head.loss.png").stat().st_size > 1000
     assert not head.with_name("head.h5.checkpoint").exists()

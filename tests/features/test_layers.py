@@ -15,7 +15,7 @@ from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
 from rcnn_svm.features import backbones, layers
@@ -150,7 +150,7 @@ def test_stages_take_the_layer_from_pool5(workplace, tmp_path, capsys):
     assert main([*train, "--features", str(workplace / "train.fc7"), "--out", str(models["direct"])]) == 0
     pool5 = ["--features", str(workplace / "train.pool5"), "--layer", "fc7", *weights]
     assert main([*train, *pool5, "--out", str(models["derived"])]) == 0
-    added = [load_history(path)["added"] for path in models.values()]
+    added = [Detector.load_history(path)["added"] for path in models.values()]
     np.testing.assert_array_equal(*added)
     detectors = [Detector.load(path) for path in models.values()]
     np.testing.assert_allclose(detectors[1].W, detectors[0].W, rtol=0, atol=1e-3 * np.abs(detectors[0].W).max())

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.engine.class_miner import ClassGroup
@@ -519,7 +519,7 @@ def test_model_file_keeps_detector_record_and_provenance(tmp_path):
     cache = make_cache(11)
     miner = fit(cache, k_folds=2)
     miner.save(tmp_path / "model.h5")
-    detector, history = Detector.load(tmp_path / "model.h5"), load_history(tmp_path / "model.h5")
+    detector, history = Detector.load(tmp_path / "model.h5"), Detector.load_history(tmp_path / "model.h5")
     np.testing.assert_array_equal(detector.W, miner.detector_.W)
     np.testing.assert_array_equal(detector.B, miner.detector_.B)
     assert detector.training["identity"] == miner.identity(cache)

@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cli.main import main
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.random_negatives import RandomNegativeTrainer, draw_negatives, negatives_of_model
 
@@ -113,11 +113,11 @@ def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
     assert main([*train, "--out", drawn, "--random-negatives", mined]) == 0
     assert main([*train, "--out", few, "--random-negatives", "7"]) == 0
     assert "random negatives" in capsys.readouterr().out
-    updates = load_history(mined)["updates"]
+    updates = Detector.load_history(mined)["updates"]
     last = [int(updates[updates[:, 0] == c][-1, 4]) for c in range(3)]
     assert negatives_of_model(mined, CLASSES) == last
     for path, counts in ((drawn, last), (few, [7] * 3)):
-        np.testing.assert_array_equal(np.bincount(load_history(path)["negatives"][:, 0]), counts)
+        np.testing.assert_array_equal(np.bincount(Detector.load_history(path)["negatives"][:, 0]), counts)
         assert Detector.load(path).classes == CLASSES
     assert main([*train, "--out", few, "--random-negatives", "7"]) == 0  # done already
     assert "is trained already" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
@@ -133,7 +133,7 @@ def test_counting_by_score_changes_little(few, miner):
 
 
 def test_the_model_file_keeps_it_and_everything_else(few, miner, model):
-    before, history = Detector.load(model), load_history(model)
+    before, history = Detector.load(model), Detector.load_history(model)
     assert before.calibration is None
     with pytest.raises(InputError, match="not calibrated, so it has scores but no probabilities"):
         before.probabilities(np.zeros((1, 3)))
@@ -143,9 +143,9 @@ def test_the_model_file_keeps_it_and_everything_else(few, miner, model):
     assert after.calibration.shape == (3, 2) and (after.calibration[:, 0] > 0).all()
     np.testing.assert_array_equal(after.W, before.W)
     assert after.training == before.training
-    for name, table in load_history(model).items():
+    for name, table in Detector.load_history(model).items():
         np.testing.assert_array_equal(table, history[name], err_msg=name)
-    assert load_history(model).keys() == history.keys()
+    assert Detector.load_history(model).keys() == history.keys()
     np.testing.assert_allclose(after.probabilities(after.scores_at(0.3)[None]), 0.3)
     assert f"{after.scores_at(0.5)[0]:.2f}" in mining_table(model)
     written = model.stat().st_mtime_ns

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.boxes import nms
-from rcnn_svm.detection.detector import Detector, load_history
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining import hard_negatives
@@ -112,7 +112,7 @@ def test_the_result_is_that_of_a_training_with_the_chosen_C(few, chosen, tmp_pat
     counts = [sum((few.regions(i).label == c + 1).sum() for i in range(few.num_images)) for c in range(3)]
     expected = [balanced_weight(int(count), 300, few.num_rows) for count in counts]
     assert training["pos_loss_weight"] == pytest.approx(expected) and len(set(expected)) == 3
-    np.testing.assert_array_equal(load_history(tmp_path / "model.h5")["selection"], table)
+    np.testing.assert_array_equal(Detector.load_history(tmp_path / "model.h5")["selection"], table)
 
     text = mining_table(tmp_path / "model.h5")
     (line,) = [line for line in text.splitlines() if "chosen" in line]

@@ -23,7 +23,7 @@ from rcnn_svm.detection.image_set import check_features, detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align, evaluate_detections
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
-from rcnn_svm.fast_rcnn.roi_head import RoIHead, load_head_history
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.random_negatives import RandomNegativeTrainer, negatives_of_model
 
@@ -82,7 +82,7 @@ class MiningComparison:
 
     def histories(self, method: str) -> list[dict[str, np.ndarray]]:
         """Return the training histories of a softmax method, one per seed; none for an SVM."""
-        return [load_head_history(self._model(method, seed)) for seed in self.seeds if method.startswith(SOFTMAX)]
+        return [RoIHead.load_history(self._model(method, seed)) for seed in self.seeds if method.startswith(SOFTMAX)]
 
     def _check(self) -> None:
         """Find out before the first training whether its result can be tested."""

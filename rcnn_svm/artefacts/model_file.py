@@ -1,0 +1,148 @@
+"""Trained models on disk: an HDF5 file of settings, arrays, and the history of the training."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import h5py
+import numpy as np
+
+from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
+from rcnn_svm.errors import InputError
+
+# Where the class of every kind of model is; imported when a file of its kind is loaded, so that a detector loads no
+# torch.
+MODELS = {
+    "detector": "rcnn_svm.detection.detector:Detector",
+    "box regressor": "rcnn_svm.detection.bbox_regression:BoxRegressor",
+    "RoI head": "rcnn_svm.fast_rcnn.roi_head:RoIHead",
+    "Fast R-CNN network": "rcnn_svm.fast_rcnn.model:FastRCNN",
+}
+
+
+class Model:
+    """A trained model that one file holds.
+
+    As it stands it serves a dataclass of a linear model on cached features: with `feat_norm_mean`, `feature_settings`
+    and the attributes that `ARRAYS` names. A model of other parts overrides `settings`, `arrays` and `_restored`.
+
+    Attributes:
+        KIND: what a file says that it is, one of `MODELS`.
+        SCHEMA: version of the layout of its files.
+        ARRAYS: names of the attributes that are arrays, each a dataset; one that may be None is optional.
+        classes: K class names.
+        training: settings of the training and what it was trained on, JSON-able.
+    """
+
+    KIND: ClassVar[str]
+    SCHEMA: ClassVar[int] = 1
+    ARRAYS: ClassVar[tuple[str, ...]] = ()
+
+    classes: tuple[str, ...]
+    training: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with anything that decides what the model returns."""
+        raise NotImplementedError
+
+    def columns(self, classes: Sequence[str]) -> np.ndarray:
+        """Return the (len(classes),) int64 indices of classes by name.
+
+        Raises:
+            InputError: a class is not among those of the model.
+        """
+        missing = [name for name in classes if name not in self.classes]
+        if missing:
+            raise InputError(
+                f"the {self.KIND} has no class {missing[0]!r}, it has {', '.join(self.classes)}; "
+                "train one on a cache that has it"
+            )
+        return np.array([self.classes.index(name) for name in classes], np.int64)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that a file records of the model but its arrays, JSON-able."""
+        return {
+            "classes": list(self.classes),
+            "feat_norm_mean": self.feat_norm_mean,
+            "features": self.feature_settings,
+            "training": self.training,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the model's arrays by the names of their datasets."""
+        named = {name: getattr(self, name) for name in self.ARRAYS}
+        return {name: array for name, array in named.items() if array is not None}
+
+    @classmethod
+    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> Self:
+        """Return the model of `settings` and `arrays` as they were saved; `more` are further attributes."""
+        return cls(
+            classes=tuple(settings["classes"]),
+            feat_norm_mean=settings["feat_norm_mean"],
+            feature_settings=settings["features"],
+            training=settings["training"],
+            **{name: datasets[name][...] for name in cls.ARRAYS if name in datasets},
+            **more,
+        )
+
+    def save(self, path: str | os.PathLike, history: Mapping[str, np.ndarray] | None = None) -> None:
+        """Write the model to an HDF5 file.
+
+        Args:
+            path: the file, replaced when the new one is complete.
+            history: arrays of the history of its training, kept beside it; text as arrays of str objects.
+
+        Raises:
+            InputError: the file cannot be written; what was there is intact.
+        """
+        with create_h5(path, self.KIND, self.SCHEMA, self.settings()) as handle:
+            for name, array in self.arrays().items():
+                handle.create_dataset(name, data=array)
+            for name, array in (history or {}).items():
+                text = array.dtype == object
+                handle.create_dataset(f"history/{name}", data=array, dtype=h5py.string_dtype() if text else None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read a model written by `save`.
+
+        Raises:
+            InputError: the file is missing, damaged or of another kind.
+        """
+        with open_h5(path, cls.KIND, cls.SCHEMA) as handle:
+            settings = read_settings(handle)
+            for name in settings["classes"]:
+                name.encode()  # damaged text decodes to what cannot be written again
+            return cls._restored(settings, handle)
+
+    @classmethod
+    def load_history(cls, path: str | os.PathLike) -> dict[str, np.ndarray]:
+        """Return the arrays of the history that was saved beside a model, by name; none where there is no history.
+
+        Raises:
+            InputError: the file is missing, damaged or of another kind.
+        """
+        with open_h5(path, cls.KIND, cls.SCHEMA) as handle:
+            return {
+                name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
+                for name, data in handle.get("history", {}).items()
+            }
+
+
+def load_model(path: str | os.PathLike, kinds: Sequence[str] = tuple(MODELS)) -> Model:
+    """Read a model of whichever kind the file says.
+
+    Args:
+        path: a file written by `Model.save`.
+        kinds: the kinds that will do, among `MODELS`.
+
+    Raises:
+        InputError: the file is missing, damaged or of none of these kinds.
+    """
+    with open_h5_of(path, kinds) as handle:
+        module, name = MODELS[handle.attrs["kind"]].split(":")
+    return getattr(importlib.import_module(module), name).load(path)

@@ -1,0 +1,141 @@
+"""The one base of all model files: what earlier versions wrote opens, and what is saved comes back."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from rcnn_svm.artefacts.files import create_h5
+from rcnn_svm.artefacts.model_file import MODELS, load_model
+from rcnn_svm.detection.bbox_regression import BoxRegressor
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.errors import InputError
+from rcnn_svm.fast_rcnn.roi_head import RoIHead
+
+CLASSES = ("cat", "dog")
+FEATURES = {"backbone": {"name": "lite0"}}
+TRAINING = {"identity": {"cache": "0123"}}
+SETTINGS = {"classes": list(CLASSES), "feat_norm_mean": 2.5, "features": FEATURES, "training": TRAINING}
+
+
+def numbers(*shape):
+    return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 3) / 8
+
+
+SHARED = {"classes": CLASSES, "feat_norm_mean": 2.5, "feature_settings": FEATURES, "training": TRAINING}
+DETECTOR = {"W": numbers(3, 2), "B": numbers(2), "calibration": np.array([[1, 0.5], [2, 0]])}
+REGRESSOR = {"mu": numbers(2, 4), "T": numbers(2, 4, 4), "T_inv": numbers(2, 4, 4), "Beta": numbers(2, 4, 4)}
+HEAD = {
+    "W": numbers(4, 3),
+    "B": numbers(3),
+    "box_W": numbers(4, 12),
+    "box_B": numbers(12),
+    "hidden_W": numbers(3, 4),
+    "hidden_B": numbers(4),
+}
+STDS = (0.1, 0.1, 0.2, 0.2)
+# What commit 78a98d6, before this module was, wrote for these models; the digests are those that it computed.
+WRITTEN_BEFORE = [
+    (Detector(**SHARED, **DETECTOR), "detector", SETTINGS, DETECTOR, "cadc779788ffa9bd"),
+    (BoxRegressor(**SHARED, **REGRESSOR), "box regressor", SETTINGS, REGRESSOR, "60e6a19993aeb964"),
+    (
+        RoIHead(**SHARED, **HEAD, box_stds=STDS),
+        "RoI head",
+        {**SETTINGS, "box_stds": list(STDS)},
+        HEAD,
+        "46f01035248425f1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "kind", "settings", "arrays", "digest"), WRITTEN_BEFORE)
+def test_files_of_earlier_versions_open(tmp_path, model, kind, settings, arrays, digest):
+    path = tmp_path / "model.h5"
+    with h5py.File(path, "w") as handle:
+        handle.attrs.update({"kind": kind, "schema": 1, "settings": json.dumps(settings)})
+        for name, array in arrays.items():
+            handle.create_dataset(name, data=array)
+        handle.create_dataset("history/steps", data=np.arange(6))
+        handle.create_dataset("history/image_ids", data=["a", "b"], dtype=h5py.string_dtype())
+    loaded = load_model(path)
+    assert type(loaded) is type(model)
+    assert loaded.digest == model.digest == digest
+    assert (loaded.classes, loaded.feature_settings, loaded.training) == (CLASSES, FEATURES, TRAINING)
+    history = type(model).load_history(path)
+    assert history["steps"].tolist() == [0, 1, 2, 3, 4, 5] and history["image_ids"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("model", "kind", "settings", "arrays", "digest"), WRITTEN_BEFORE)
+def test_files_are_laid_out_as_before(tmp_path, model, kind, settings, arrays, digest):
+    path = tmp_path / "model.h5"
+    model.save(path, {"steps": np.arange(6), "image_ids": np.array(["a", "b"], object)})
+    with h5py.File(path) as handle:
+        assert (handle.attrs["kind"], handle.attrs["schema"]) == (kind, 1)
+        assert json.loads(handle.attrs["settings"]) == settings
+        assert handle.keys() == {*arrays, "history"}
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(handle[name][...], array)
+            assert handle[name].dtype == array.dtype
+        assert h5py.check_string_dtype(handle["history/image_ids"].dtype)
+    assert load_model(path).digest == digest
+
+
+def test_what_is_not_there_is_not_written(tmp_path):
+    plain = Detector(CLASSES, numbers(3, 2), numbers(2), 2.5)
+    plain.save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5") as handle:
+        assert handle.keys() == {"W", "B"}
+    assert Detector.load(tmp_path / "model.h5").calibration is None
+    assert Detector.load_history(tmp_path / "model.h5") == {}
+
+
+def test_every_kind_has_its_class():
+    for kind, home in MODELS.items():
+        module, name = home.split(":")
+        cls = getattr(pytest.importorskip(module), name)
+        assert kind == cls.KIND
+
+
+def test_a_file_of_another_kind_is_one_sentence(tmp_path):
+    path = tmp_path / "model.h5"
+    BoxRegressor(**SHARED, **REGRESSOR).save(path)
+    with pytest.raises(InputError, match=r"model\.h5 holds box regressor, expected detector or RoI head"):
+        load_model(path, ["detector", "RoI head"])
+    with pytest.raises(InputError, match=r"model\.h5 holds box regressor, expected detector"):
+        Detector.load(path)
+    with create_h5(path, "detections", 1, {}):
+        pass
+    with pytest.raises(InputError, match=r"holds detections, expected detector or box regressor or RoI head or Fast"):
+        load_model(path)
+    with pytest.raises(InputError, match=r"none\.h5 does not exist"):
+        load_model(tmp_path / "none.h5")
+    path.write_text("not HDF5")
+    with pytest.raises(InputError, match="is no HDF5 file but something else"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("damage", ["array", "settings", "text", "schema"])
+def test_a_damaged_file_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "model.h5"
+    Detector(**SHARED, **DETECTOR).save(path)
+    with h5py.File(path, "r+") as handle:
+        if damage == "array":
+            del handle["W"]
+        elif damage == "settings":
+            handle.attrs["settings"] = json.dumps({"classes": ["cat"]})
+        elif damage == "text":
+            handle.attrs["settings"] = json.dumps({**SETTINGS, "classes": ["\udcff", "dog"]})
+        else:
+            handle.attrs["schema"] = 2
+    with pytest.raises(InputError, match=r"is damaged|schema 2, this version of rcnn-svm reads 1"):
+        load_model(path)
+
+
+def test_a_class_that_a_model_lacks_is_named():
+    regressor = BoxRegressor(**SHARED, **REGRESSOR)
+    assert regressor.columns(("dog", "cat", "dog")).tolist() == [1, 0, 1]
+    with pytest.raises(InputError, match="the box regressor has no class 'cow', it has cat, dog; train one on a cache"):
+        regressor.columns(("dog", "cow"))
