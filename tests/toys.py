@@ -58,3 +58,21 @@ def make_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
         w, h = rng.integers(width // 12 + 1, width // 3 + 2), rng.integers(height // 12 + 1, height // 3 + 2)
         image[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
     return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+
+
+def one_feature() -> FeatureCache:
+    """Three images of one class whose regions have one feature, for mining with pencil and paper."""
+    feature = [[4, 1, 0, 3], [2, 0.5, 3], [1.5]]
+    overlap = [[1, 0.1, 0, 0.3], [0, 0, 0.5], [0]]
+    count = [len(values) for values in feature]
+    gt = np.arange(sum(count)) == 0
+    return FeatureCache.from_arrays(
+        features=np.concatenate(feature)[:, None],
+        boxes=np.tile([0, 0, 9, 9], (sum(count), 1)),
+        gt=gt,
+        label=gt,
+        overlap=np.concatenate(overlap)[:, None],
+        image_start=np.cumsum([0, *count]),
+        classes=["thing"],
+        name="one feature",
+    )

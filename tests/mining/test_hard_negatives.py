@@ -1,4 +1,4 @@
-"""The mining loop against a literal, slow transcription of its rules, and its surroundings."""
+"""The mining loop against its definition (`reference.py`), and its surroundings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.engine.class_miner import ClassGroup
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.reference import ReferenceMiner
+from rcnn_svm.mining.rules import MiningRules
+from tests.toys import one_feature
 
 
 def make_cache(
@@ -49,95 +52,69 @@ def make_cache(
     )
 
 
-def mine_literally(cache, norm, *, C, weight, bias, limit, epochs, hard=-1.0001, evict=-1.2, neg=0.3, capacity=None):
-    """rcnn_train.m's loop, one image and class at a time, with lists; returns every event.
+def assert_equal(miner: HardNegativeMiner, reference: ReferenceMiner) -> None:
+    """Every event and every key the same, and nearly the same detectors."""
+    for name in ("added", "evicted", "budget"):
+        np.testing.assert_array_equal(miner.history_.table(name), reference.history.table(name), err_msg=name)
+    updates = reference.history.table("updates")[:, :7]  # all but the solver's passes
+    np.testing.assert_array_equal(miner.history_.table("updates")[:, :7], updates)
+    kept = [[c, *key] for c, keys in enumerate(reference.negatives) for key in keys]
+    assert miner.negatives_.tolist() == kept
+    np.testing.assert_allclose(miner.detector_.W, reference.W, atol=1e-4 * np.abs(reference.W).max())
+    np.testing.assert_allclose(miner.detector_.B, reference.B, atol=1e-4 * np.abs(reference.B).max())
 
-    With `capacity`, the most negatives of a class, it follows the rules of `memory_budget`.
-    """
-    scale = np.float32(20) / np.float32(norm)
-    K = len(cache.classes)
-    images = [cache.regions(i) for i in range(cache.num_images)]
-    W, B = np.zeros((cache.dim, K), np.float32), np.zeros(K, np.float32)
-    positives = [[(i, r) for i, im in enumerate(images) for r in np.flatnonzero(im.label == c + 1)] for c in range(K)]
-    caches, pending = [[] for _ in range(K)], [0] * K
-    added, evicted, schedule, budget = [], [], [], []
 
-    def row(key):
-        return images[key[0]].features[key[1]] * scale
-
-    def candidates(c, epoch, i):
-        scores = images[i].features * scale @ W[:, c] + B[c]
-        eligible = images[i].overlap[:, c] < np.float32(neg)
-        hits = np.flatnonzero(eligible & ((scores > np.float32(hard)) | ((epoch, i) == (0, 0))))
-        return [r for r in hits if (i, r) not in caches[c]], scores
-
-    def train(c, epoch, i):
-        keys = positives[c] + caches[c]
-        X = np.array([row(key) for key in keys], np.float64)
-        y = np.array([1] * len(positives[c]) + [-1] * len(caches[c]))
-        svm = LinearSVC(
-            C=C, loss="hinge", tol=1e-9, max_iter=10**7, intercept_scaling=bias, class_weight={1: weight}
-        ).fit(X, y)
-        W[:, c], B[c] = svm.coef_[0], svm.intercept_[0]
-        before, fresh, pending[c] = len(caches[c]), pending[c], 0
-        scores = {key: np.float32(row(key) @ W[:, c] + B[c]) for key in caches[c]}
-        leaving = {key for key in caches[c] if scores[key] < np.float32(evict)}
-        if capacity is not None:
-            excess = max(before - len(leaving) - capacity // 2, 0)
-            spare = [key for key in caches[c] if key not in leaving and scores[key] < -1 - 1e-6]
-            easiest = sorted(spare, key=scores.get)[:excess]
-            if easiest:
-                budget.append((c, epoch, i, 0, len(easiest)))
-            leaving |= set(easiest)
-        evicted.extend((len(schedule), *key) for key in caches[c] if key in leaving)
-        caches[c] = [key for key in caches[c] if key not in leaving]
-        schedule.append((c, epoch, i, len(positives[c]), before, len(caches[c]), fresh))
-
-    for epoch in range(epochs):
-        for i, image in enumerate(images):
-            first, last = (epoch, i) == (0, 0), (epoch, i) == (epochs - 1, len(images) - 1)
-            for c in range(K):
-                hits, scores = candidates(c, epoch, i)
-                if capacity is not None and len(caches[c]) + len(hits) > capacity:
-                    if pending[c]:
-                        train(c, epoch, i)
-                        hits, scores = candidates(c, epoch, i)
-                    room = max(capacity - len(caches[c]), 0)
-                    if len(hits) > room:
-                        budget.append((c, epoch, i, len(hits) - room, 0))
-                        hits = sorted(sorted(hits, key=lambda r: -scores[r])[:room])
-                for r in hits:
-                    caches[c].append((i, r))
-                    added.append((c, epoch, i, r))
-                    pending[c] += 1
-                if ((first and len(image)) or pending[c] > limit or last) and caches[c]:
-                    train(c, epoch, i)
-    return W, B, added, evicted, schedule, caches, budget
+def test_a_case_for_pencil_and_paper():
+    """See test_reference.py: the last detector is the line that is -1 at the negative at 2 and 1 at the object at 4."""
+    miner = HardNegativeMiner(feat_norm_mean=20, svm_C=100, bias_mult=1000, n_jobs=1).fit(one_feature())
+    assert miner.history_.table("added").tolist() == [[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 0], [0, 0, 2, 0]]
+    assert miner.history_.table("evicted").tolist() == [[0, 0, 2], [1, 0, 1], [1, 2, 0]]
+    assert miner.negatives_.tolist() == [[0, 1, 0]]
+    assert (miner.detector_.W[0, 0], miner.detector_.B[0]) == pytest.approx((1, -3), abs=1e-3)
 
 
 @pytest.mark.parametrize("solver", ["dcd", "liblinear"])
 @pytest.mark.parametrize(("seed", "limit", "epochs"), [(0, 60, 1), (1, 25, 2), (2, 5000, 1), (3, 40, 3)])
-def test_equals_the_literal_loop(solver, seed, limit, epochs):
+def test_equals_the_definition(solver, seed, limit, epochs):
     cache = make_cache(seed)
-    parameters = {"C": 0.02, "weight": 2.0, "bias": 10.0}
-    W, B, added, evicted, schedule, caches, _ = mine_literally(cache, 4.0, limit=limit, epochs=epochs, **parameters)
-    miner = HardNegativeMiner(
-        svm_C=0.02,
-        retrain_limit=limit,
-        max_epochs=epochs,
-        feat_norm_mean=4.0,
-        solver=solver,
-        tolerance={"dcd": 1e-11, "liblinear": 1e-9}[solver],
-        n_jobs=1,
-    ).fit(cache)
-    history = miner.history_
-    assert history.table("added").tolist() == [list(map(int, key)) for key in added]
-    assert history.table("evicted").tolist() == [list(map(int, key)) for key in evicted]
-    assert history.table("updates")[:, :7].tolist() == [list(map(int, entry)) for entry in schedule]
-    assert miner.negatives_.tolist() == [[c, int(i), int(r)] for c, keys in enumerate(caches) for i, r in keys]
-    np.testing.assert_allclose(miner.detector_.W, W, atol=1e-4 * np.abs(W).max())
-    np.testing.assert_allclose(miner.detector_.B, B, atol=1e-4 * np.abs(B).max())
-    assert evicted and len(schedule) >= 6, "the case exercises the rules"
+    parameters = {"svm_C": 0.02, "max_epochs": epochs, "feat_norm_mean": 4.0}
+    reference = ReferenceMiner(cache, MiningRules(retrain_limit=limit), **parameters).mine()
+    tolerance = {"dcd": 1e-11, "liblinear": 1e-9}[solver]
+    miner = HardNegativeMiner(retrain_limit=limit, solver=solver, tolerance=tolerance, n_jobs=1, **parameters)
+    assert_equal(miner.fit(cache), reference)
+    np.testing.assert_array_equal(miner.history_.table("scan"), reference.history.table("scan"))
+    losses = reference.history.table("update_loss")
+    np.testing.assert_allclose(miner.history_.table("update_loss"), losses, atol=1e-6 * losses.max())
+    assert len(reference.history.table("evicted")) and len(losses) >= 6, "the case exercises the rules"
+
+
+class ReferenceWithBudget(ReferenceMiner):
+    """The definition with the rules of `memory_budget`: no class holds more than `capacity` negatives."""
+
+    def __init__(self, *args, capacity: int, **parameters):
+        super().__init__(*args, **parameters)
+        self.capacity = capacity
+
+    def hard_negatives(self, c, epoch, image, scores):
+        new = [key for key in super().hard_negatives(c, epoch, image, scores) if key not in self.negatives[c]]
+        if len(self.negatives[c]) + len(new) > self.capacity and self.num_added[c]:
+            self.train(c, epoch, image)
+            scores = self.images[image].features * self.scale @ self.W[:, c] + self.B[c]
+            return self.hard_negatives(c, epoch, image, scores)
+        room = max(self.capacity - len(self.negatives[c]), 0)
+        if len(new) > room:
+            self.history.record("budget", [(c, epoch, image, len(new) - room, 0)])
+        return sorted(sorted(new, key=lambda key: -scores[key[1]])[:room])
+
+    def easy(self, c, epoch, image, scores):
+        leaves = super().easy(c, epoch, image, scores)
+        excess = max(len(scores) - leaves.sum() - self.capacity // 2, 0)
+        spare = [n for n in range(len(scores)) if not leaves[n] and scores[n] < -1 - 1e-6]
+        easiest = sorted(spare, key=scores.__getitem__)[:excess]
+        if easiest:
+            self.history.record("budget", [(c, epoch, image, 0, len(easiest))])
+        leaves[easiest] = True
+        return leaves
 
 
 def capacity_bytes(cache: FeatureCache, capacity: int) -> int:
@@ -165,21 +142,15 @@ def assert_same_training(a: HardNegativeMiner, b: HardNegativeMiner, *, exact_we
 
 
 @pytest.mark.parametrize(("seed", "limit", "epochs", "capacity"), [(0, 60, 1, 70), (1, 25, 2, 70), (3, 900, 3, 120)])
-def test_equals_the_literal_loop_under_a_budget(seed, limit, epochs, capacity):
+def test_equals_the_definition_under_a_budget(seed, limit, epochs, capacity):
     cache = make_cache(seed)
-    W, _, added, evicted, schedule, caches, budget = mine_literally(
-        cache, 4.0, C=5e-4, weight=2.0, bias=10.0, limit=limit, epochs=epochs, capacity=capacity
-    )
-    options = {"retrain_limit": limit, "max_epochs": epochs, "memory_budget": capacity_bytes(cache, capacity)}
-    miner = fit(cache, svm_C=5e-4, tolerance=1e-11, **options)
-    history = miner.history_
-    assert history.table("added").tolist() == [list(map(int, key)) for key in added]
-    assert history.table("evicted").tolist() == [list(map(int, key)) for key in evicted]
-    assert history.table("updates")[:, :7].tolist() == [list(map(int, entry)) for entry in schedule]
-    assert history.table("budget").tolist() == [list(map(int, entry)) for entry in budget]
-    assert miner.negatives_.tolist() == [[c, int(i), int(r)] for c, keys in enumerate(caches) for i, r in keys]
-    np.testing.assert_allclose(miner.detector_.W, W, atol=1e-4 * np.abs(W).max())
-    assert (history.table("budget")[:, 3:] > 0).any(axis=0).all(), "examples were left out and thrown out"
+    parameters = {"svm_C": 5e-4, "max_epochs": epochs, "feat_norm_mean": 4.0}
+    reference = ReferenceWithBudget(cache, MiningRules(retrain_limit=limit), **parameters, capacity=capacity).mine()
+    options = {"retrain_limit": limit, "memory_budget": capacity_bytes(cache, capacity)}
+    miner = fit(cache, tolerance=1e-11, **options, **parameters)
+    assert_equal(miner, reference)
+    bound = miner.history_.table("budget")[:, 3:] > 0
+    assert bound.any(axis=0).all(), "examples were left out and thrown out"
 
 
 def test_a_budget_that_never_binds_changes_nothing():
