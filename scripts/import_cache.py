@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Same as `rcnn-svm import`."""
+"""Same as `rcnn-svm import`; named as its module, because import is a keyword."""
 
 import sys
 

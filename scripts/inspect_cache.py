@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Same as `rcnn-svm inspect`."""
+"""Same as `rcnn-svm inspect`; as inspect.py it would hide the standard library's inspect from all scripts here."""
 
 import sys
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Same as `rcnn-svm bbox`."""
+"""Same as `rcnn-svm train-bbox`."""
 
 import sys
 
 from rcnn_svm.cli.main import run_command
 
 if __name__ == "__main__":
-    sys.exit(run_command("bbox"))
+    sys.exit(run_command("train-bbox"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
-import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 import rcnn_svm
 from rcnn_svm import paper
+from rcnn_svm.cli.main import command_parser
 from rcnn_svm.descent import Schedule
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.evaluation.voc import evaluate_detections
@@ -151,18 +150,17 @@ def test_the_papers_numbers():
     ("command", "call", "options"),
     [
         ("train", HardNegativeMiner, {"epochs": "max_epochs"}),
-        ("bbox", BoxRegressorTrainer, {}),
+        ("train-bbox", BoxRegressorTrainer, {}),
         ("finetune", FineTuner, {}),
-        ("train_head", Schedule, {}),
-        ("train_head", RoIHeadTrainer, {}),
-        ("train_head", RoIPoolingNetwork, {}),
+        ("train-head", Schedule, {}),
+        ("train-head", RoIHeadTrainer, {}),
+        ("train-head", RoIPoolingNetwork, {}),
         ("imbalance", measure_cache, {}),
         ("evaluate", evaluate_detections, {}),
     ],
 )
 def test_the_commands_defaults_are_the_functions(command, call, options):
-    parser = argparse.ArgumentParser()
-    importlib.import_module(f"rcnn_svm.cli.{command}").add_arguments(parser)
+    parser = command_parser(command)
     known = {name: given.default for name, given in inspect.signature(call).parameters.items()}
     compared = 0
     for action in parser._actions:

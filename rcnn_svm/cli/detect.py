@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bbox",
         metavar="FILE",
         type=Path,
-        help="correct the boxes with this file of the bbox stage, of the model's layer, or of pool5 for fc6 and fc7",
+        help="correct the boxes with this file of the train-bbox stage, made from the model's layer, or from pool5 for "
+        "fc6 and fc7",
     )
     parser.add_argument(
         "--thresh",

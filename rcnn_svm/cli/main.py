@@ -24,7 +24,7 @@ HEADINGS = {
         "finetune": "fine-tune a network on the windows of an image set (optional)",
         "extract": "compute the features of all regions into a feature cache",
         "train": "train one SVM per class by hard negative mining",
-        "bbox": "train bounding-box regression on cached features (optional)",
+        "train-bbox": "train bounding-box regression on cached features (optional)",
         "train-head": "train Fast R-CNN's last layers, with a sampler or with OHEM",
         "test": "score a feature cache with a model and keep the best boxes",
         "evaluate": "compute average precision and report it",
@@ -81,17 +81,9 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
         argv: its arguments; those of this process where None.
         prog: what the help calls the program; the name of the script where None.
     """
-    module = _module(command)
-    parser = argparse.ArgumentParser(
-        prog,
-        description=module.__doc__,
-        epilog=EXIT_CODES,
-        formatter_class=HelpFormatter,
-    )
-    module.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = command_parser(command, prog).parse_args(argv)
     try:
-        return module.run(args) or 0
+        return _module(command).run(args) or 0
     except InputError as error:
         print(f"rcnn-svm {command}: error: {error}", file=sys.stderr)
         return 2
@@ -109,9 +101,15 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
 
 def run_arguments(command: str, argv: Sequence[str]) -> int:
     """Run one command inside another and return its exit code; what it raises goes to the caller."""
-    module, parser = _module(command), argparse.ArgumentParser()
+    return _module(command).run(command_parser(command).parse_args(argv)) or 0
+
+
+def command_parser(command: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a command's arguments; `prog` is what its help calls the program."""
+    module = _module(command)
+    parser = argparse.ArgumentParser(prog, description=module.__doc__, epilog=EXIT_CODES, formatter_class=HelpFormatter)
     module.add_arguments(parser)
-    return module.run(parser.parse_args(argv)) or 0
+    return parser
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         *(["--calibrate"] if args.calibrate else []),
     )
     if args.bbox:
-        _stage("bbox", "--features", features(train), "--out", regressor)
+        _stage("train-bbox", "--features", features(train), "--out", regressor)
     _stage(
         "test",
         *("--features", features(test), "--model", model, "--out", detections),

@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.MAX_PER_IMAGE,
         help="boxes of a class to keep in one image (default: %(default)s)",
     )
-    parser.add_argument("--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the bbox stage")
+    parser.add_argument(
+        "--bbox", metavar="FILE", type=Path, help="correct the boxes with this file of the train-bbox stage"
+    )
     parser.add_argument(
         "--bbox-features",
         metavar="DIR",

@@ -196,7 +196,7 @@ def test_a_disk_that_refuses_to_write(pipeline, tmp_path):
     """The system refuses files above a size, as a full disk does: what was complete stays and is gone on from."""
     argv = [str(word) for word in extract(pipeline, pipeline.voc, tmp_path / "f")][1:]
     argv[argv.index("--shard-images") + 1] = "4"
-    command = [sys.executable, str(SCRIPTS / "extract_features.py"), *argv]
+    command = [sys.executable, str(SCRIPTS / "extract.py"), *argv]
     limited = [sys.executable, "-c", LIMITED, str(400 << 10), *command[1:]]
     done = subprocess.run(limited, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr

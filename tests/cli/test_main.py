@@ -14,6 +14,12 @@ from rcnn_svm.errors import InputError
 
 FOLDER = Path(cli.__file__).parent
 NO_COMMANDS = {"__init__", "arguments", "main", "trained"}
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+# Every script is named as its command, but for these.
+EXCEPTIONS = {
+    "inspect": "inspect_cache",  # inspect.py would hide the standard library's module from every script beside it
+    "import": "import_cache",  # import is a keyword, so that the module has this name too
+}
 
 
 def loaded_by(*argv: str) -> set[str]:
@@ -58,6 +64,23 @@ def test_help_loads_no_library():
 def test_help_of_a_command_loads_no_library_that_takes_long(command):
     heavy = {"torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime", "scipy", "h5py"}
     assert not loaded_by(command, "--help") & heavy
+
+
+def script_of(command: str) -> Path:
+    return SCRIPTS / f"{EXCEPTIONS.get(command, command.replace('-', '_'))}.py"
+
+
+def test_every_command_is_a_script_of_its_name():
+    assert sorted(SCRIPTS.iterdir()) == sorted(map(script_of, COMMANDS))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_script_is_its_command(command):
+    script = script_of(command)
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: {script.name}")
+    assert f"Same as `rcnn-svm {command}`" in script.read_text() and f'run_command("{command}")' in script.read_text()
 
 
 @pytest.mark.parametrize("columns", [80, 200])

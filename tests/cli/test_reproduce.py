@@ -112,7 +112,7 @@ def test_fine_tuned_rows_with_boxes_corrected_and_softmax(arguments, tmp_path, c
     rows = ["lite0-ft-penultimate", "lite0-ft-penultimate-bb", "lite0-ft-softmax"]
     argv = [*arguments, "--crop-size", "32", "--iterations", "1", "--rows", ",".join(rows), "--out", str(tmp_path)]
     assert main(argv) == 0
-    stages = ("propose", "finetune", "extract", "train", "bbox", "test", "evaluate")
+    stages = ("propose", "finetune", "extract", "train", "train-bbox", "test", "evaluate")
     assert [calls.count(stage) for stage in stages] == [2, 1, 2, 1, 1, 3, 3]
     weights = tmp_path / "finetune" / "lite0" / "weights.pt"
     backbone = FeatureCache.open(tmp_path / "features" / "lite0.ft.penultimate.train").settings["backbone"]

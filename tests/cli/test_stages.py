@@ -23,19 +23,6 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-SCRIPT_STAGES = {
-    "propose.py": "propose",
-    "extract_features.py": "extract",
-    "train_svms.py": "train",
-    "train_bbox.py": "bbox",
-    "test.py": "test",
-    "evaluate.py": "evaluate",
-    "detect.py": "detect",
-    "inspect_cache.py": "inspect",
-    "imbalance.py": "imbalance",
-    "check_parity.py": "parity",
-    "reproduce_voc07.py": "reproduce",
-}
 
 
 def test_run_makes_everything(pipeline, features):
@@ -123,7 +110,7 @@ def test_a_killed_extraction_goes_on(pipeline, tmp_path):
     proposals = next((pipeline.out / "proposals").glob("*trainval*"))
     argv = ["extract", "--voc", str(pipeline.voc), "--split", "trainval", "--classes", pipeline.names]
     argv += ["--proposals", str(proposals), "--crop-size", "64", "--shard-images", "1", "--out", str(tmp_path / "f")]
-    process = subprocess.Popen([sys.executable, str(SCRIPTS / "extract_features.py"), *argv[1:]])
+    process = subprocess.Popen([sys.executable, str(SCRIPTS / "extract.py"), *argv[1:]])
     deadline = time.monotonic() + 60
     while not (tmp_path / "f" / "shard-00001.h5").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -141,7 +128,7 @@ def test_an_interrupted_stage_exits_with_130(pipeline, tmp_path):
     proposals = next((pipeline.out / "proposals").glob("*trainval*"))
     argv = ["--voc", str(pipeline.voc), "--split", "trainval", "--classes", pipeline.names, "--crop-size", "96"]
     argv += ["--proposals", str(proposals), "--shard-images", "1", "--out", str(tmp_path / "f")]
-    command = [sys.executable, str(SCRIPTS / "extract_features.py"), *argv]
+    command = [sys.executable, str(SCRIPTS / "extract.py"), *argv]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "f" / "shard-00000.h5").exists() and time.monotonic() < deadline:
@@ -150,13 +137,6 @@ def test_an_interrupted_stage_exits_with_130(pipeline, tmp_path):
     _, errors = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in errors and "run the same command to go on" in errors
-
-
-@pytest.mark.parametrize("script", SCRIPT_STAGES)
-def test_scripts_are_the_stages(script):
-    done = subprocess.run([sys.executable, str(SCRIPTS / script), "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"usage: {script}" in done.stdout
 
 
 def test_changed_images_and_labels_are_noticed(pipeline, features, tmp_path, capsys):

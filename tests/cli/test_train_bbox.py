@@ -1,4 +1,4 @@
-"""The bbox stage and what test, detect and inspect do with its file."""
+"""The train-bbox stage and what test, detect and inspect do with its file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def regressor(pipeline, tmp_path_factory):
     """The file of a box regressor trained on the pipeline's features."""
     out = tmp_path_factory.mktemp("bbox") / "boxes.h5"
     (features,) = (pipeline.out / "features").glob("*trainval*")
-    assert command("bbox", "--features", features, "--out", out, "--lambda", "100", "--min-overlap", "0.4") == 0
+    assert command("train-bbox", "--features", features, "--out", out, "--lambda", "100", "--min-overlap", "0.4") == 0
     return out
 
 
@@ -60,7 +60,8 @@ def other_layer(source, folder, values):
 
 def test_the_table_tells_examples_and_overlaps(pipeline, features, regressor, capsys):
     before = regressor.stat().st_mtime_ns
-    words = ("bbox", "--features", features["trainval"], "--out", regressor, "--lambda", "100", "--min-overlap", "0.4")
+    words = ("train-bbox", "--features", features["trainval"], "--out", regressor)
+    words += ("--lambda", "100", "--min-overlap", "0.4")
     assert command(*words) == 0
     printed = capsys.readouterr().out
     assert "is trained already with these settings" in printed
@@ -81,7 +82,7 @@ def test_the_table_tells_examples_and_overlaps(pipeline, features, regressor, ca
 
 def test_a_regressor_trained_otherwise_is_not_replaced(features, regressor, capsys):
     before = regressor.read_bytes()
-    assert command("bbox", "--features", features["trainval"], "--out", regressor) == 2
+    assert command("train-bbox", "--features", features["trainval"], "--out", regressor) == 2
     error = capsys.readouterr().err
     assert "was trained otherwise (parameters.min_overlap: 0.4 there, 0.6 wanted)" in error
     assert regressor.read_bytes() == before
@@ -89,7 +90,7 @@ def test_a_regressor_trained_otherwise_is_not_replaced(features, regressor, caps
 
 def test_a_regressor_that_cannot_be_saved_does_not_lose_the_training(features, tmp_path, monkeypatch, capsys):
     out = tmp_path / "boxes.h5"
-    words = ("bbox", "--features", features["trainval"], "--out", out)
+    words = ("train-bbox", "--features", features["trainval"], "--out", out)
 
     def full(*args, **options):
         raise InputError("cannot write boxes.h5: No space left on device")
@@ -107,7 +108,7 @@ def test_a_regressor_that_cannot_be_saved_does_not_lose_the_training(features, t
 
 
 def test_numbers_out_of_range(features, tmp_path, capsys):
-    words = ("bbox", "--features", features["trainval"], "--out", tmp_path / "b.h5")
+    words = ("train-bbox", "--features", features["trainval"], "--out", tmp_path / "b.h5")
     for option, value in (("--min-overlap", "1"), ("--min-overlap", "nan"), ("--seed", "-1")):
         assert command(*words, option, value) == 2
         assert option[2:].replace("-", "_") in capsys.readouterr().err
@@ -137,7 +138,7 @@ def test_detections_say_how_they_were_corrected(test_words, regressor, capsys):
 def test_boxes_are_corrected_from_another_layer(features, test_words, tmp_path):
     words, out = test_words
     folders = {name: other_layer(path, tmp_path / f"other.{name}", 0) for name, path in features.items()}
-    assert command("bbox", "--features", folders["trainval"], "--out", tmp_path / "b.h5", "--lambda", "10") == 0
+    assert command("train-bbox", "--features", folders["trainval"], "--out", tmp_path / "b.h5", "--lambda", "10") == 0
     assert command(*words) == 0
     plain = Detections.load(out)
     assert command(*words, "--bbox", tmp_path / "b.h5", "--bbox-features", folders["test"]) == 0
@@ -157,7 +158,7 @@ def test_boxes_are_corrected_from_another_layer(features, test_words, tmp_path):
 def test_what_does_not_belong_together_is_one_sentence(pipeline, features, regressor, test_words, tmp_path, capsys):
     words, out = test_words
     folders = {name: other_layer(path, tmp_path / f"other.{name}", 0) for name, path in features.items()}
-    command("bbox", "--features", folders["trainval"], "--out", tmp_path / "b.h5")
+    command("train-bbox", "--features", folders["trainval"], "--out", tmp_path / "b.h5")
     capsys.readouterr()
     image = next((pipeline.voc / "VOC2007" / "JPEGImages").iterdir())
     detect = ["detect", image, "--model", pipeline.out / "model.h5", "--out", tmp_path / "pictures"]

@@ -179,7 +179,7 @@ def test_detect_corrects_boxes_from_pool5_for_a_model_of_fc7(workplace, tmp_path
     model, boxes, out = (str(tmp_path / name) for name in ("m.h5", "b.h5", "d.h5"))
     train, test = str(workplace / "train.pool5"), str(workplace / "test.pool5")
     assert main(["train", "--features", train, "--layer", "fc7", *weights, "--svm-C", "0.01", "--out", model]) == 0
-    assert main(["bbox", "--features", train, "--min-overlap", "0.3", "--lambda", "10", "--out", boxes]) == 0
+    assert main(["train-bbox", "--features", train, "--min-overlap", "0.3", "--lambda", "10", "--out", boxes]) == 0
     assert main(["test", "--features", test, "--model", model, *weights, "--bbox", boxes, "--out", out]) == 0
     cache = FeatureCache.open(test)
     image = str(workplace / "voc/VOC2007/JPEGImages" / f"{cache.image_ids[0]}.jpg")

@@ -13,6 +13,7 @@ from typing import Any
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import file_digest, provenance, reading
 from rcnn_svm.experiments.reproduce.rows import Row
+from rcnn_svm.experiments.reproduce.stages import recorded_stage
 
 YEAR = "2007"
 SPLITS = {"train": "trainval", "test": "test"}
@@ -89,14 +90,14 @@ class Pipeline:
             how = ["--model", self._model(row, features["train"])]
         if row.bbox:
             regressor = out / "bbox" / f"{_network(row)}.h5"
-            self._run("bbox", "--features", features["train"], "--out", regressor)
+            self._run("train-bbox", "--features", features["train"], "--out", regressor)
             how += ["--bbox", regressor, "--bbox-features", features["test"]]
         self._run("test", "--features", features["test"], *self._layer(row), *how, "--out", detections)
         report = out / "reports" / _slug(row.id)
         self._run("evaluate", "--detections", detections, *self._data("test"), "--pictures", 0, "--out", report)
         seconds: dict[str, float] = defaultdict(float)
         for (stage, *_), value in self._seconds.items():
-            seconds[stage] += value
+            seconds[recorded_stage(stage)] += value
         return {
             "row": row.id,
             "title": row.title,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
 
-from rcnn_svm.cli import main as cli
+from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.cli.main import command_parser
 from rcnn_svm.errors import InputError
 from rcnn_svm.experiments.reproduce import stages
 from rcnn_svm.experiments.reproduce.pipeline import Pipeline, Setup, deviations
@@ -69,8 +69,8 @@ def test_finetuned_fc7_with_boxes_corrected(tmp_path):
     assert option(train, "--out") == option(test, "--model") == "models/alexnet-ft-fc7.h5"
     for command in (train, test):
         assert (option(command, "--layer"), option(command, "--weights")) == ("fc7", weights)
-    assert "--layer" not in by_stage["bbox"]  # pool5, as in the paper
-    assert option(test, "--bbox") == option(by_stage["bbox"], "--out")
+    assert "--layer" not in by_stage["train-bbox"]  # pool5, as in the paper
+    assert option(test, "--bbox") == option(by_stage["train-bbox"], "--out")
     assert option(test, "--bbox-features") == option(test, "--features") == "features/alexnet.ft.pool5.test"
     assert result["classes"] == {"cat": 0.25} and result["title"] == "AlexNet fine-tuned fc7 BB"
     # Each command is counted once, though several stages need its result.
@@ -110,9 +110,7 @@ def test_the_stages_understand_every_command(backbone, tmp_path):
         patch.chdir(tmp_path)
         for row in rows_of(backbone):
             for stage, *words in commands_of(row.id, backbone, tmp_path, **changes)[0]:
-                parser = argparse.ArgumentParser()
-                cli._configure(parser, stage)
-                parser.parse_args(words)
+                command_parser(stage).parse_args(words)
 
 
 def test_random_weights_are_given_where_features_are_made_only(tmp_path):
@@ -147,6 +145,14 @@ def test_times_add_up_over_interruptions_and_stay(tmp_path, monkeypatch):
     second = StageRunner(run, tmp_path)
     assert second("train", "--jobs", 2) == second("train", "--jobs", 2) == 20  # the second time it is not run
     assert StageRunner(run, tmp_path)("train", "--jobs", 2) == 20  # run to check, found done
+
+
+def test_times_recorded_under_an_older_name_of_a_stage_count(tmp_path):
+    words = ("--features", "x")
+    path = tmp_path / f"bbox-{fingerprint(['bbox', list(words)])}.json"
+    path.write_text(json.dumps({"stage": "bbox", "seconds": 70.0, "done": True}))
+    assert StageRunner(lambda stage, argv: 0, tmp_path)("train-bbox", *words) == 70
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_failed_is_not_tried_again(tmp_path, capsys):

@@ -4,7 +4,7 @@ box that shows an object to a box that fits it better, as rcnn_train_bbox_regres
 The defaults are the paper's, which uses pool5 features. The test and detect stages take the result with --bbox.
 An interrupted training goes on with the classes that are not done.
 
-  rcnn-svm bbox --features cache/features/voc_2007_trainval.alexnet.pool5
+  rcnn-svm train-bbox --features cache/features/voc_2007_trainval.alexnet.pool5
 """
 
 from __future__ import annotations
