@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
+from rcnn_svm.artefacts.files import array_digest, create_h5, open_h5, read_settings
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.errors import InputError
 
@@ -36,6 +36,7 @@ class Checkpoint:
         """Replace the checkpoint, atomically."""
         with create_h5(self.path, KIND, SCHEMA, self.identity) as handle:
             handle.attrs["done"] = done
+            handle.attrs["digest"] = _digest(arrays)
             for name, array in arrays.items():
                 handle.create_dataset(name, data=array)
 
@@ -59,4 +60,11 @@ class Checkpoint:
                     "delete it to start anew, or train with the settings it was begun with"
                 )
             handle.visititems(collect)
+            # Checkpoints of earlier versions have no digest.
+            if handle.attrs.get("digest") not in (None, _digest(arrays)):
+                raise InputError(f"{self.path} is damaged (its arrays are not those written); delete it to start anew")
             return int(handle.attrs["done"]), arrays
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    return array_digest(*(arrays[name] for name in sorted(arrays)))

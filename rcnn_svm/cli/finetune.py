@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
     )
     identity = tuner.identity(network, database, proposals)
     out = args.out or Path("cache/finetuned") / re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}")
-    weights, checkpoint = out / WEIGHTS, out / "checkpoint.pt"
+    weights, checkpoint = out / WEIGHTS, out / "checkpoint.h5"
     check_writable(weights)
     if (out / RECORD).exists():
         record = load_record(out / RECORD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from torch import Tensor
 from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
-from rcnn_svm.descent import Descent, Schedule
+from rcnn_svm.descent import Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
+from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import AllRoIs, make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, region_targets
@@ -99,9 +99,7 @@ class RoIHeadTrainer(BaseEstimator):
         Args:
             cache: regions and features of the training images.
             y: not used; objects are in the cache.
-            checkpoint: file where progress is kept; a training that finds one of its own goes on from there. To be
-                deleted when the result is safe.
-            checkpoint_seconds: shortest time between two checkpoints.
+            checkpoint, checkpoint_seconds: as in `Descent.run`.
 
         Raises:
             InputError: a parameter is out of range, no image shows an object, features or the loss are not finite,
@@ -115,8 +113,9 @@ class RoIHeadTrainer(BaseEstimator):
         descent = Descent(
             schedule,
             network,
-            lambda step: loss(*batches.of_step(step), seed=batches.draw_seed(step)),
-            device=torch.device("cpu"),
+            lambda step, batch: loss(*batch, seed=step_seed(self.seed, step)),
+            batches.of_steps,
+            columns=COLUMNS,
             probe=lambda: batches.mean_loss(over_all),
         )
         with _one_thread():
@@ -209,15 +208,12 @@ class _Minibatches:
         self._scale = feature_scale(self.norm)
         self._order = functools.lru_cache(maxsize=2)(self._permutation)
 
-    def of_step(self, step: int) -> tuple[list[Tensor], list[RoITargets]]:
-        """Return scaled features and targets of the images of a step; every image comes once in an epoch."""
+    def of_steps(self, steps: range) -> Generator[tuple[list[Tensor], list[RoITargets]], None, None]:
+        """Yield scaled features and targets of the images of each step; every image comes once in an epoch."""
         count = self._trainer.images_per_batch
-        places = [divmod(step * count + n, len(self._images)) for n in range(count)]
-        return self._load([self._order(epoch)[place] for epoch, place in places])
-
-    def draw_seed(self, step: int) -> int:
-        """Return the seed for the draws of a step."""
-        return int(np.random.SeedSequence([self._trainer.seed, step]).generate_state(1)[0])
+        for step in steps:
+            places = [divmod(step * count + n, len(self._images)) for n in range(count)]
+            yield self._load([self._order(epoch)[place] for epoch, place in places])
 
     def mean_loss(self, loss: MinibatchLoss) -> Tensor:
         """Return (2,), the mean losses over all RoIs of some images, the same ones always."""

@@ -7,7 +7,8 @@ there are processes; the first of them writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.regions import build_regions
 from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.descent import Descent, Schedule
+from rcnn_svm.descent import Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.network import MinibatchLoss
+from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
@@ -105,9 +106,7 @@ class FastRCNNTrainer:
             network: as built; every process must have built the same.
             database: the training images.
             proposals: boxes of all its images.
-            checkpoint: file where progress is kept; a training that finds one of its own goes on from there. To be
-                deleted when the result is safe.
-            checkpoint_seconds: shortest time between two checkpoints.
+            checkpoint, checkpoint_seconds: as in `Descent.run`.
 
         Returns:
             `steps` (iterations, 4) and `probes` (0, 3) float32, as `RoIHeadTrainer.history_`; in a group of
@@ -123,41 +122,45 @@ class FastRCNNTrainer:
         loss: torch.nn.Module = MinibatchLoss(network, make_sampler(self.sampler, self.rois_per_image))
         if world_size() > 1:
             loss = DistributedDataParallel(loss)
-        batches: Iterator[list[Sample]] | None = None
 
-        def losses(step: int) -> Tensor:
-            nonlocal batches
-            if batches is None:
-                batches = self._batches(database, proposals, step)
-            samples = next(batches)
+        def losses(step: int, samples: list[Sample]) -> Tensor:
             seed = step_seed(self.seed, step, rank())
-            torch.manual_seed(seed)  # of dropout
+            torch.manual_seed(seed)  # seeds dropout
             images = [image.to(self.device) for image, _ in samples]
             return loss(images, [targets.to(self.device) for _, targets in samples], seed=seed)
 
-        descent = Descent(self.schedule, network, losses, device=self.device, leads=rank() == 0)
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            descent.run(checkpoint=checkpoint, identity=identity, checkpoint_seconds=checkpoint_seconds)
+        def batches(steps: range) -> Generator[list[Sample], None, None]:
+            return self._batches(database, proposals, steps)
+
+        descent = Descent(self.schedule, network, losses, batches, columns=COLUMNS, leads=rank() == 0)
+        descent.run(checkpoint=checkpoint, identity=identity, checkpoint_seconds=checkpoint_seconds)
         network.cpu().eval()
         return {"steps": descent.history, "probes": descent.probes}
 
-    def _batches(self, database: ImageDatabase, proposals: ProposalSet, first: int) -> Iterator[list[Sample]]:
-        """Yield the images of the steps from `first` on; they depend on seed, step and process alone."""
-        wanted = list(self._draws(len(database), first))
-        dataset = _Images(database, proposals)
-        for samples in DataLoader(dataset, batch_sampler=wanted, num_workers=self.workers, collate_fn=list):
+    def _batches(
+        self, database: ImageDatabase, proposals: ProposalSet, steps: range
+    ) -> Generator[list[Sample], None, None]:
+        """Yield the images of each step; they depend on seed, step and process alone."""
+        loader = DataLoader(
+            _Images(database, proposals),
+            batch_sampler=list(self._draws(len(database), steps)),
+            num_workers=self.workers,
+            collate_fn=list,
+            worker_init_fn=_ignore_interrupt,
+        )
+        for samples in loader:
             for sample in samples:
                 if isinstance(sample, InputError):
                     raise sample
             yield samples
 
-    def _draws(self, num_images: int, first: int) -> Iterator[list[tuple[int, bool]]]:
-        """Yield image indices, each with whether it is mirrored, of the steps from `first` on."""
+    def _draws(self, num_images: int, steps: range) -> Iterator[list[tuple[int, bool]]]:
+        """Yield the image indices of each step, each with whether it is mirrored."""
         order = DistributedSampler(
             range(num_images), num_replicas=world_size(), rank=rank(), shuffle=True, seed=self.seed
         )
         count, epoch, images = self.images_per_batch, -1, []
-        for step in range(first, self.schedule.iterations):
+        for step in steps:
             chosen = []
             for n in range(step * count, (step + 1) * count):
                 if n // len(order) != epoch:
@@ -201,9 +204,9 @@ class _Images(Dataset):
         return pixels, roi_targets(boxes, boxes[regions.gt], regions.label[regions.gt])
 
 
-def step_seed(seed: int, step: int, process: int) -> int:
-    """Return the seed for what is drawn at a step in a process."""
-    return int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0])
+def _ignore_interrupt(worker: int) -> None:
+    """Leave Ctrl-C, which reaches every process, to the one that trains: it needs its images until a step has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def rank() -> int:

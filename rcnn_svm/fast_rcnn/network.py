@@ -9,9 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from rcnn_svm import paper
+from rcnn_svm.descent import Columns
 from rcnn_svm.fast_rcnn.samplers import Sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets
 from rcnn_svm.mining.fast_rcnn import BACKGROUND, assign_labels, fast_rcnn_loss_per_roi
+
+# What `MinibatchLoss` returns.
+COLUMNS = Columns(
+    ("class_loss", "box_loss", "rois", "foreground"), num_losses=2, shown="loss {class_loss:.3f} + boxes {box_loss:.3f}"
+)
 
 
 class RoIPredictor(nn.Module):
@@ -74,7 +80,7 @@ class MinibatchLoss(nn.Module):
         self.sampler = sampler
 
     def forward(self, inputs: Any, images: Sequence[RoITargets], seed: int) -> Tensor:
-        """Return (4,) float32: classification loss, box loss, number of RoIs taken, of these foreground.
+        """Return `COLUMNS`, (4,) float32: classification loss, box loss, number of RoIs taken, of these foreground.
 
         Args:
             inputs: what the network takes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
@@ -25,13 +25,11 @@ class CropBatch(NamedTuple):
 
     Attributes:
         crops: (B, 3, S, S) float32, on the device.
-        labels: (B,) int64, on the device.
-        sampler_state: of the sampler after this batch was drawn; it is further by now.
+        labels: (B,) int64, on the device; 0 for background, c + 1 for class c.
     """
 
     crops: torch.Tensor
     labels: torch.Tensor
-    sampler_state: str
 
 
 def load_crops(
@@ -39,8 +37,8 @@ def load_crops(
 ) -> np.ndarray:
     """Return the warped crops of a mini-batch, mirrored where it says so.
 
-    Every window is likely to lie in another image, so each of the threads decodes an image and warps what lies in
-    it, on the CPU: on a GPU the gathers of `sample_crops_torch` would be launched anew for every crop.
+    Nearly every window is of another image, so each of the threads decodes an image and warps its windows, on the
+    CPU: on a GPU the gathers of `sample_crops_torch` would be launched anew for every crop.
 
     Returns:
         (B, 3, S, S) float32, (pixel - mean) / std; 0 beyond the image, which is the mean colour.
@@ -66,16 +64,16 @@ def load_crops(
 
 
 def crop_batches(
-    sampler: MinibatchSampler, images: ImageCache, network: FineTuneNetwork, device: torch.device, count: int
-) -> Iterator[CropBatch]:
-    """Yield mini-batches on the device, in the order drawn, while those that follow are prepared.
+    sampler: MinibatchSampler, images: ImageCache, network: FineTuneNetwork, device: torch.device, steps: range
+) -> Generator[CropBatch, None, None]:
+    """Yield the mini-batches of some steps on the device, in order, while those that follow are prepared.
 
     Args:
-        sampler: draws them; it runs ahead of what is yielded.
+        sampler: draws the windows.
         images: the decoded images.
-        network: says how crops are to be.
-        device: where they are to lie.
-        count: how many.
+        network: gives size, context, mean and standard deviation of the crops.
+        device: device of the crops and labels.
+        steps: numbers of the steps.
 
     Raises:
         InputError: an image cannot be read.
@@ -83,10 +81,10 @@ def crop_batches(
 
     def prepare() -> Iterator[CropBatch]:
         with ThreadPoolExecutor(cpu_count(), thread_name_prefix="crops") as threads:
-            for _ in range(count):
-                batch = sampler.draw()
+            for step in steps:
+                batch = sampler.draw(step)
                 crops = torch.from_numpy(load_crops(batch, images, network, threads))
-                yield CropBatch(crops.to(device), torch.from_numpy(batch.labels).to(device), sampler.state)
+                yield CropBatch(crops.to(device), torch.from_numpy(batch.labels).to(device))
 
     with closing(prefetch(prepare(), BATCHES_AHEAD)) as batches:
         yield from batches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,9 +103,9 @@ class MinibatchSampler:
 
     Args:
         windows: what to draw from.
-        batch_size: B.
-        foreground: of these on objects.
-        seed: of the draws.
+        batch_size: B, windows of a mini-batch.
+        foreground: number of these that are on objects.
+        seed: seeds the draws, each together with its step.
 
     Source: R-CNN section 2.3, Caffe's `WindowDataLayer`.
     """
@@ -122,27 +121,19 @@ class MinibatchSampler:
         self._windows = windows
         self._batch_size = batch_size
         self._foreground = foreground
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
 
-    def draw(self) -> Minibatch:
-        """Return the next mini-batch, objects first."""
+    def draw(self, step: int) -> Minibatch:
+        """Return the mini-batch of a step, objects first; it depends on the seed and the step alone."""
+        random = np.random.default_rng([self._seed, step])
         pools = (self._windows.foreground, self._windows.background)
         counts = (self._foreground, self._batch_size - self._foreground)
         chosen = np.concatenate(
-            [pool[self._random.integers(len(pool), size=count)] for pool, count in zip(pools, counts, strict=True)]
+            [pool[random.integers(len(pool), size=count)] for pool, count in zip(pools, counts, strict=True)]
         )
         return Minibatch(
             images=self._windows.images_of(chosen),
             boxes=self._windows.boxes_of(chosen),
             labels=self._windows.labels[chosen].astype(np.int64),
-            mirrored=self._random.random(self._batch_size) < paper.MIRROR_PROBABILITY,
+            mirrored=random.random(self._batch_size) < paper.MIRROR_PROBABILITY,
         )
-
-    @property
-    def state(self) -> str:
-        """What decides all draws that follow, as text; may be set to go on from there."""
-        return json.dumps(self._random.bit_generator.state)
-
-    @state.setter
-    def state(self, text: str) -> None:
-        self._random.bit_generator.state = json.loads(text)

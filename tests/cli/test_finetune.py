@@ -12,9 +12,9 @@ from PIL import Image
 from rcnn_svm.cli.main import main
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.finetune import tuner as training
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.interrupt import ctrl_c_at
 
 DATA = ("--classes", ",".join(SYNTHETIC_CLASSES))
 STEPS = ("--iterations", 5, "--batch-size", 12, "--foreground", 4, "--device", "cpu", "--crop-size", 32)
@@ -84,24 +84,14 @@ def test_fine_tuned_extracted_and_tested(voc, capsys):
     assert not (voc / "none.h5").exists()
 
 
-def test_interrupted_and_run_again(voc, monkeypatch, capsys):
+def test_interrupted_and_run_again(voc, capsys):
     assert finetune(voc, voc / "whole") == 0
-    step, taken = training._Training._step, []
-
-    def interrupted(self, *batch):
-        if len(taken) == 3:
-            taken.append(None)
-            raise KeyboardInterrupt
-        taken.append(None)
-        return step(self, *batch)
-
-    monkeypatch.setattr(training._Training, "_step", interrupted)
-    monkeypatch.setattr(training.FineTuner.fit, "__kwdefaults__", {"checkpoint": None, "checkpoint_seconds": 0.0})
-    assert finetune(voc, voc / "parts") == 130
-    assert "run the same command to go on" in capsys.readouterr().err
-    assert [path.name for path in (voc / "parts").iterdir()] == ["checkpoint.pt"]
-    assert finetune(voc, voc / "parts") == 0
-    assert len(taken) == 4 + 2
+    with ctrl_c_at(2, torch.nn.Linear) as steps:
+        assert finetune(voc, voc / "parts") == 130
+        assert "run the same command to go on" in capsys.readouterr().err
+        assert [path.name for path in (voc / "parts").iterdir()] == ["checkpoint.h5"]
+        assert finetune(voc, voc / "parts") == 0
+    assert len(steps) == 5
     whole, parts = (torch.load(voc / name / "weights.pt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(whole[key], parts[key]) for key in whole.keys() | parts.keys())
     records = [json.loads((voc / name / "finetune.json").read_text()) for name in ("whole", "parts")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,14 @@ from torch.nn import functional
 
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.descent import Descent
 from rcnn_svm.detection.bbox_correction import correct_detections
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
+from rcnn_svm.fast_rcnn.network import RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS
+from tests.interrupt import ctrl_c_at
 
 
 def assert_same(head, other):
@@ -32,25 +35,22 @@ def test_loss_over_all_rois_falls(telling, sampler):
     assert probes[-1, 1:].sum() < 0.7 * probes[0, 1:].sum()
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(telling, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ctrl_c_at_any_step_loses_none(telling, tmp_path, seed):
     def trainer():
         return RoIHeadTrainer(sampler="heuristic", iterations=30, hidden=4)
 
-    whole = trainer().fit(telling)
+    with ctrl_c_at(-1, RoIPredictor) as passes:
+        whole = trainer().fit(telling)
     checkpoint = tmp_path / "checkpoint"
-    original = Descent._step
-    for stop in (7, 19):
-        with monkeypatch.context() as patch:
-
-            def step(descent, stop=stop):
-                if descent._done == stop:
-                    raise KeyboardInterrupt
-                original(descent)
-
-            patch.setattr(Descent, "_step", step)
-            with pytest.raises(KeyboardInterrupt):
-                trainer().fit(telling, checkpoint=checkpoint, checkpoint_seconds=0)
-    resumed = trainer().fit(telling, checkpoint=checkpoint)
+    first, second = np.sort(np.random.default_rng(seed).choice(len(passes), 2, replace=False))
+    with ctrl_c_at(first, RoIPredictor) as before, pytest.raises(KeyboardInterrupt):
+        trainer().fit(telling, checkpoint=checkpoint)
+    with ctrl_c_at(second - len(before), RoIPredictor) as between, contextlib.suppress(KeyboardInterrupt):
+        trainer().fit(telling, checkpoint=checkpoint)
+    with ctrl_c_at(-1, RoIPredictor) as after:
+        resumed = trainer().fit(telling, checkpoint=checkpoint)
+    assert len(before) + len(between) + len(after) == len(passes)  # no step and no probe was done again
     assert_same(resumed.head_, whole.head_)
     for name in ("steps", "probes"):
         np.testing.assert_array_equal(resumed.history_[name], whole.history_[name])

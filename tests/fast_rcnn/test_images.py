@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -16,19 +17,20 @@ from torch import nn
 import rcnn_svm
 from rcnn_svm.cli.main import main
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.descent import Descent, Schedule
+from rcnn_svm.descent import Schedule
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn import image_training, roi_pool
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer
 from rcnn_svm.fast_rcnn.model import FastRCNN
-from rcnn_svm.fast_rcnn.network import MinibatchLoss
+from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.features.backbones import Trunk
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.interrupt import ctrl_c_at
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 
@@ -132,22 +134,17 @@ def test_a_few_steps_lower_the_loss_and_leave_the_first_layers(data, sampler):
     assert changed == {name for name in before if not name.startswith("maps.0.")}
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ctrl_c_at_any_step_loses_none(data, tmp_path, seed):
     whole, resumed = network(), network()
     history = trainer().fit(whole, *data)
-    original = Descent._step
-
-    def step(descent):
-        if descent._done == 3:
-            raise KeyboardInterrupt
-        original(descent)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Descent, "_step", step)
+    stop = np.random.default_rng(seed).integers(6)
+    with ctrl_c_at(stop, RoIPredictor) as steps:
         with pytest.raises(KeyboardInterrupt):
-            trainer().fit(resumed, *data, checkpoint=tmp_path / "c", checkpoint_seconds=0)
-    resumed = network()
-    again = trainer().fit(resumed, *data, checkpoint=tmp_path / "c")
+            trainer().fit(network(), *data, checkpoint=tmp_path / "c")
+        assert len(steps) == stop + 1
+        again = trainer().fit(resumed, *data, checkpoint=tmp_path / "c")
+        assert len(steps) == 6
     np.testing.assert_array_equal(history["steps"], again["steps"])
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name])
@@ -168,11 +165,11 @@ def test_mirrored_images_mirror_their_boxes(data):
 
 
 def test_every_image_comes_once_in_an_epoch(data):
-    draws = list(trainer(5)._draws(5, 0))
+    draws = list(trainer(5)._draws(5, range(5)))
     assert sorted(image for batch in draws[:5] for image, _ in batch) == sorted([*range(5)] * 2)
     assert sorted(image for batch in draws for image, _ in batch[:])[:2] == [0, 0]
-    assert list(trainer(5)._draws(5, 3)) == draws[3:]
-    mirrored = [mirrored for batch in trainer(100)._draws(5, 0) for _, mirrored in batch]
+    assert list(trainer(5)._draws(5, range(3, 5))) == draws[3:]
+    mirrored = [mirrored for batch in trainer(100)._draws(5, range(100)) for _, mirrored in batch]
     assert 70 < sum(mirrored) < 130
 
 
@@ -223,14 +220,28 @@ def test_an_image_that_cannot_be_read_is_one_sentence(devkit, tmp_path, capsys):
     assert "Traceback" not in error and ".jpg" in error
 
 
-@pytest.mark.parametrize("sampler", ["random", "ohem"])
-def test_two_processes_train_one_network(devkit, tmp_path, sampler):
-    """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
+def in_two_processes(*words) -> subprocess.CompletedProcess:
     script = Path(__file__).with_name("train_in_processes.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     package = str(Path(rcnn_svm.__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
-    subprocess.run([*launch, str(devkit), str(tmp_path), sampler], check=True, env=environment, timeout=200)
+    return subprocess.run([*launch, *map(str, words)], env=environment, timeout=200)
+
+
+def test_a_ctrl_c_in_two_processes_loses_no_step(devkit, tmp_path):
+    """Both processes and those that read their images get the signal."""
+    assert in_two_processes(devkit, tmp_path, "until-interrupted").returncode != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.stopped", "1.stopped", "checkpoint"]
+    with h5py.File(tmp_path / "checkpoint") as handle:
+        done, history = handle.attrs["done"], handle["history"][...]
+    assert 3 <= done < 2000
+    assert (history[:done, 2] > 0).all() and not history[done:].any()
+
+
+@pytest.mark.parametrize("sampler", ["random", "ohem"])
+def test_two_processes_train_one_network(devkit, tmp_path, sampler):
+    """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
+    in_two_processes(devkit, tmp_path, sampler).check_returncode()
     first, second = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2))
     images = sorted(first.pop("images") + second.pop("images"))
     assert len(set(images)) == 2

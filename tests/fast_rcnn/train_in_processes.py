@@ -1,25 +1,43 @@
-"""One step of one of several processes, started by torchrun; writes the weights and what was drawn."""
+"""One of several processes, started by torchrun: takes one step, or many until a Ctrl-C to torchrun."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import torch
 
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.descent import Schedule
+from rcnn_svm.descent import Schedule, step_seed
 from rcnn_svm.fast_rcnn import roi_pool
-from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, process_group, rank, step_seed
+from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, process_group, rank
+from rcnn_svm.fast_rcnn.network import RoIPredictor
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
+from tests.interrupt import ctrl_c_at
 
 spec = importlib.util.spec_from_file_location("test_images", Path(__file__).with_name("test_images.py"))
 test_images = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_images)
 
 
+def interrupted(root: Path, out: Path) -> None:
+    """Train on the devkit below `root` until torchrun is told to stop, at the third step of the first process."""
+    roi_pool.load_trunk = test_images.small_trunk
+    database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    with process_group("cpu"):
+        trainer = FastRCNNTrainer(schedule=Schedule(iterations=2000, lr=1e-4), device="cpu", workers=1)
+        proposals = ProposalSet.load(root / "trainval.h5")
+        with ctrl_c_at(2 if rank() == 0 else -1, RoIPredictor, os.getppid()):
+            try:
+                trainer.fit(test_images.network(), database, proposals, checkpoint=out / "checkpoint")
+            except KeyboardInterrupt:
+                (out / f"{rank()}.stopped").touch()
+                raise SystemExit(130) from None
+
+
 def main(root: Path, out: Path, sampler: str) -> None:
-    """Train for a step without dropout on the devkit below `root`."""
+    """Train for a step without dropout on the devkit below `root`; write the weights and what was drawn."""
     roi_pool.load_trunk = test_images.small_trunk
     network = test_images.network()
     for part in network.after.modules():
@@ -35,11 +53,14 @@ def main(root: Path, out: Path, sampler: str) -> None:
             device="cpu",
             workers=0,
         )
-        (drawn,) = trainer._draws(len(database), 0)
+        (drawn,) = trainer._draws(len(database), range(1))
         trainer.fit(network, database, ProposalSet.load(root / "trainval.h5"))
         images = [(index, mirrored, step_seed(3, 0, rank())) for index, mirrored in drawn]
         torch.save({"images": images, **network.state_dict()}, out / f"{rank()}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    if sys.argv[3] == "until-interrupted":
+        interrupted(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -34,22 +34,21 @@ def expected_crops(batch, database, network):
 
 
 def test_crops_are_those_of_the_warp(database, sampler, small_network):
-    network, batch = small_network(), sampler.draw()
+    network, batch = small_network(), sampler.draw(0)
     assert 0 < batch.mirrored.sum() < 24
     with ThreadPoolExecutor(3) as threads:
         crops = load_crops(batch, ImageCache(database.load_image, 10**6), network, threads)
     np.testing.assert_array_equal(crops, expected_crops(batch, database, network))
 
 
-def test_batches_come_in_the_order_drawn_with_their_state(database, proposals, sampler, small_network):
+def test_batches_are_those_of_their_steps(database, proposals, sampler, small_network):
     network, images = small_network(), ImageCache(database.load_image, 10**6)
-    found = list(crop_batches(sampler, images, network, torch.device("cpu"), 5))
+    found = list(crop_batches(sampler, images, network, torch.device("cpu"), range(3, 8)))
     again = MinibatchSampler(Windows(database, proposals), batch_size=24, foreground=6)
-    for crops, labels, state in found:
-        batch = again.draw()
+    for step, (crops, labels) in enumerate(found, 3):
+        batch = again.draw(step)
         np.testing.assert_array_equal(crops.numpy(), expected_crops(batch, database, network))
         np.testing.assert_array_equal(labels.numpy(), batch.labels)
-        assert state == again.state
     assert len(found) == 5
 
 
@@ -57,7 +56,11 @@ def test_an_image_that_cannot_be_read_stops_the_batches(database, sampler, small
     for i in range(len(database)):
         database.image_path(i).unlink()
     with pytest.raises(InputError, match=r"im\d\.png does not exist"):
-        list(crop_batches(sampler, ImageCache(database.load_image, 10**6), small_network(), torch.device("cpu"), 2))
+        list(
+            crop_batches(
+                sampler, ImageCache(database.load_image, 10**6), small_network(), torch.device("cpu"), range(2)
+            )
+        )
 
 
 def test_memory_for_images_is_bounded():

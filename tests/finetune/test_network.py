@@ -6,9 +6,10 @@ import torch
 import torchvision
 from torch import nn
 
+from rcnn_svm.descent import Schedule
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
-from rcnn_svm.finetune.network import build_network, parameter_groups, set_training_mode
+from rcnn_svm.finetune.network import build_network, set_training_mode
 
 SMALL = "shufflenet_v2_x0_5"
 CLASSES = ("cat", "dog")
@@ -73,10 +74,11 @@ def test_a_network_without_a_linear_end_is_refused():
 def test_rates_and_decay_are_the_originals(small_network):
     network = small_network()
     found = {}
-    for group in parameter_groups(network, 0.001, 5e-4):
+    parameters = dict(network.module.named_parameters())
+    for group in Schedule(lr=0.001, weight_decay=5e-4).parameter_groups(parameters, network.lr_factors):
         for parameter in group["params"]:
-            key = next(key for key, value in network.module.named_parameters() if value is parameter)
-            found[key] = (group["lr"], group["weight_decay"])
+            key = next(key for key, value in parameters.items() if value is parameter)
+            found[key] = (0.001 * group["lr_factor"], group["weight_decay"])
     assert found == {
         **dict.fromkeys(("0.weight", "1.weight"), (0.001, 5e-4)),
         **dict.fromkeys(("0.bias", "1.bias"), (0.002, 0.0)),

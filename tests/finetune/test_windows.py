@@ -56,8 +56,8 @@ def test_half_is_foreground(database, width, label):
 def test_batches_hold_what_they_should(database, windows):
     sampler = MinibatchSampler(windows, batch_size=40, foreground=10, seed=1)
     images, mirrored = set(), 0
-    for _ in range(30):
-        batch = sampler.draw()
+    for step in range(30):
+        batch = sampler.draw(step)
         assert (batch.labels > 0).sum() == 10 and len(batch.labels) == 40
         for image, box, label in zip(batch.images, batch.boxes, batch.labels, strict=True):
             iou, index = best_object(database, image, box)
@@ -71,7 +71,7 @@ def test_batches_hold_what_they_should(database, windows):
 def test_few_windows_on_objects_repeat(database):
     one = database.subset(database.image_ids[:1])
     far = ProposalSet(one.image_ids, [np.array([[60, 44, 63, 47]])], {})
-    batch = MinibatchSampler(Windows(one, far), batch_size=128, foreground=32).draw()
+    batch = MinibatchSampler(Windows(one, far), batch_size=128, foreground=32).draw(0)
     np.testing.assert_array_equal(np.sort(np.unique(batch.labels)), [0, 1, 2])
     assert (batch.labels > 0).sum() == 32 and (batch.labels == 0).sum() == 96
 
@@ -79,24 +79,23 @@ def test_few_windows_on_objects_repeat(database):
 def test_draws_are_uniform(windows):
     """Every window of a kind is as likely as any other."""
     sampler = MinibatchSampler(windows, batch_size=1000, foreground=500, seed=2)
-    drawn = np.concatenate([sampler.draw().boxes[:500] for _ in range(20)])
+    drawn = np.concatenate([sampler.draw(step).boxes[:500] for step in range(20)])
     boxes = windows.boxes_of(windows.foreground)
     counts = np.array([(drawn == box).all(axis=1).sum() for box in boxes])
     share = np.array([(boxes == box).all(axis=1).sum() for box in boxes]) / len(boxes)
     np.testing.assert_array_less(np.abs(counts - 10_000 * share), 5 * np.sqrt(10_000 * share))
 
 
-def test_goes_on_from_a_saved_state(windows):
+def test_a_batch_depends_on_seed_and_step_alone(windows):
     sampler = MinibatchSampler(windows, seed=5)
-    sampler.draw()
-    state = sampler.state
-    expected = [sampler.draw() for _ in range(3)]
-    other = MinibatchSampler(windows, seed=6)
-    other.state = state
-    for batch in expected:
-        again = other.draw()
+    expected = [sampler.draw(step) for step in range(4)]
+    other = MinibatchSampler(windows, seed=5)
+    for step in (3, 1, 1, 0, 2):
+        again = other.draw(step)
         for name in ("images", "boxes", "labels", "mirrored"):
-            np.testing.assert_array_equal(getattr(again, name), getattr(batch, name))
+            np.testing.assert_array_equal(getattr(again, name), getattr(expected[step], name))
+    others = [*expected[1:], MinibatchSampler(windows, seed=6).draw(0)]
+    assert all((batch.boxes != expected[0].boxes).any() for batch in others)
 
 
 def test_one_kind_alone_is_refused(database):
