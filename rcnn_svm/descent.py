@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import NONE, check_parameters, checks, real, whole
 from rcnn_svm.progress import progress_bar
 
 # Reading the loss waits for a GPU, so it is not done at every step.
@@ -50,6 +51,14 @@ class Schedule:
     fall of the rate.
     """
 
+    PARAMETER_CHECKS = checks(
+        iterations=whole(at_least=1),
+        lr=real(above=0),
+        momentum=real(at_least=0, below=1),
+        weight_decay=real(at_least=0),
+        step=whole(at_least=1) | NONE,
+    )
+
     iterations: int = paper.FAST_RCNN_ITERATIONS
     lr: float = paper.LR
     momentum: float = paper.MOMENTUM
@@ -57,16 +66,7 @@ class Schedule:
     step: int | None = None
 
     def __post_init__(self):
-        if self.iterations < 1:
-            raise InputError(f"iterations = {self.iterations} must be at least 1")
-        if self.step is not None and self.step < 1:
-            raise InputError(f"step = {self.step} must be at least 1")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"lr = {self.lr} must be a number above 0")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum = {self.momentum} must be at least 0 and less than 1")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"weight_decay = {self.weight_decay} must be a number of at least 0")
+        check_parameters(self)
 
     def lr_at(self, iteration: int) -> float:
         """Return the learning rate of weights at an iteration, counted from 0."""

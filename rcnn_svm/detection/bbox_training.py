@@ -24,6 +24,7 @@ from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxExamples, BoxRegressor, NormalEquations, box_examples
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, real, whole
 from rcnn_svm.progress import progress_bar
 
 # A fifth of the images is held out to see what corrections do to boxes that no fit has seen.
@@ -46,6 +47,14 @@ class BoxRegressorTrainer(BaseEstimator):
 
     Source: `rcnn_train_bbox_regressor.m` and appendix C of the R-CNN paper.
     """
+
+    PARAMETER_CHECKS = checks(
+        ridge_lambda=real(above=0),
+        min_overlap=real(at_least=0, below=1),
+        feat_norm_mean=real(above=0) | NONE,
+        seed=SEED,
+        max_bytes=whole(at_least=0),
+    )
 
     def __init__(
         self,
@@ -77,7 +86,7 @@ class BoxRegressorTrainer(BaseEstimator):
             InputError: a parameter is out of range, no region is an example, features are not finite, or the
                 checkpoint is of another training.
         """
-        self._validate()
+        check_parameters(self)
         self.regressor_ = _Training(self, cache, checkpoint).run()
         return self
 
@@ -85,14 +94,6 @@ class BoxRegressorTrainer(BaseEstimator):
         """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
         parameters = {k: v for k, v in self.get_params().items() if k != "max_bytes"}
         return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
-
-    def _validate(self) -> None:
-        if not 0 < self.ridge_lambda < np.inf:
-            raise InputError(f"ridge_lambda = {self.ridge_lambda} must be a number above 0")
-        if not 0 <= self.min_overlap < 1:
-            raise InputError(f"min_overlap = {self.min_overlap} must be at least 0 and below 1")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
 
 
 class _Image(NamedTuple):

@@ -20,8 +20,9 @@ from rcnn_svm.descent import Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
-from rcnn_svm.fast_rcnn.samplers import AllRoIs, make_sampler
+from rcnn_svm.fast_rcnn.samplers import SAMPLERS, AllRoIs, make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, region_targets
+from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, real, whole
 
 # Images are drawn from all over the cache; so many shards of it stay mapped.
 SHARDS_MAPPED = 64
@@ -56,6 +57,16 @@ class RoIHeadTrainer(BaseEstimator):
 
     Source: Fast R-CNN section 2.3. Images are not mirrored, for the cache has no features of their mirrors.
     """
+
+    PARAMETER_CHECKS = checks(
+        **Schedule.PARAMETER_CHECKS,
+        sampler=one_of(SAMPLERS),
+        hidden=whole(at_least=0),
+        images_per_batch=whole(at_least=1),
+        rois_per_image=whole(at_least=1),
+        feat_norm_mean=real(above=0) | NONE,
+        seed=SEED,
+    )
 
     def __init__(
         self,
@@ -105,13 +116,13 @@ class RoIHeadTrainer(BaseEstimator):
             InputError: a parameter is out of range, no image shows an object, features or the loss are not finite,
                 or the checkpoint is of another training.
         """
-        schedule = self._validated()
+        check_parameters(self)
         batches = _Minibatches(self, cache)
         network = RoIPredictor(cache.dim, len(cache.classes), self.hidden, self.seed)
         loss = MinibatchLoss(network, make_sampler(self.sampler, self.rois_per_image))
         over_all = MinibatchLoss(network, AllRoIs())
         descent = Descent(
-            schedule,
+            self._schedule(),
             network,
             lambda step, batch: loss(*batch, seed=step_seed(self.seed, step)),
             batches.of_steps,
@@ -132,18 +143,7 @@ class RoIHeadTrainer(BaseEstimator):
         """Write the head with the history of its training; `RoIHead.load` reads it."""
         self.head_.save(path, self.history_)
 
-    def _validated(self) -> Schedule:
-        """Return the schedule of valid parameters."""
-        if self.hidden < 0:
-            raise InputError(f"hidden = {self.hidden} must be at least 0, which is no hidden layer")
-        if self.images_per_batch < 1:
-            raise InputError(f"images_per_batch = {self.images_per_batch} must be at least 1")
-        norm = self.feat_norm_mean
-        if norm is not None and not 0 < norm < np.inf:
-            raise InputError(f"feat_norm_mean = {norm} must be a finite number above 0")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
-        make_sampler(self.sampler, self.rois_per_image)
+    def _schedule(self) -> Schedule:
         return Schedule(
             iterations=self.iterations,
             lr=self.lr,

@@ -27,10 +27,11 @@ from rcnn_svm.descent import Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
-from rcnn_svm.fast_rcnn.samplers import make_sampler
+from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
 from rcnn_svm.features.extract import check_proposals
 from rcnn_svm.features.runtime import find_device
+from rcnn_svm.parameters import SEED, check_parameters, checks, one_of, whole
 from rcnn_svm.proposals.store import ProposalSet
 
 Sample = tuple[Tensor, RoITargets]
@@ -54,6 +55,14 @@ class FastRCNNTrainer:
     Source: Fast R-CNN section 2.3.
     """
 
+    PARAMETER_CHECKS = checks(
+        sampler=one_of(SAMPLERS),
+        images_per_batch=whole(at_least=1),
+        rois_per_image=whole(at_least=1),
+        seed=SEED,
+        workers=whole(at_least=0),
+    )
+
     def __init__(
         self,
         *,
@@ -65,11 +74,6 @@ class FastRCNNTrainer:
         device: str = "auto",
         workers: int = 2,
     ):
-        if images_per_batch < 1:
-            raise InputError(f"images_per_batch = {images_per_batch} must be at least 1")
-        if not 0 <= seed < 2**31:
-            raise InputError(f"seed = {seed} must be between 0 and {2**31 - 1}")
-        make_sampler(sampler, rois_per_image)
         self.sampler = sampler
         self.schedule = schedule or Schedule()
         self.images_per_batch = images_per_batch
@@ -77,6 +81,7 @@ class FastRCNNTrainer:
         self.seed = seed
         self.device = find_device(device)
         self.workers = workers
+        check_parameters(self)
 
     def identity(self, network: RoIPoolingNetwork, database: ImageDatabase, proposals: ProposalSet) -> dict[str, Any]:
         """Return what decides the weights after `fit`, JSON-able; to be asked before it, and reads every image."""

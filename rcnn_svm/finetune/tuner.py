@@ -21,6 +21,7 @@ from rcnn_svm.finetune.crops import CropBatch, crop_batches
 from rcnn_svm.finetune.image_cache import ImageCache
 from rcnn_svm.finetune.network import FineTuneNetwork, set_training_mode
 from rcnn_svm.finetune.windows import MinibatchSampler, Windows
+from rcnn_svm.parameters import SEED, check_parameters, checks, whole
 from rcnn_svm.proposals.store import ProposalSet
 
 COLUMNS = Columns(
@@ -50,6 +51,13 @@ class FineTuner:
     Source: R-CNN section 2.3, `pascal_finetune_solver.prototxt`.
     """
 
+    PARAMETER_CHECKS = checks(
+        batch_size=whole(at_least=2),
+        foreground=whole(at_least=1),
+        seed=SEED,
+        image_cache_bytes=whole(at_least=0),
+    )
+
     def __init__(
         self,
         *,
@@ -64,19 +72,18 @@ class FineTuner:
         device: str = "auto",
         image_cache_bytes: int = 2_000_000_000,
     ):
-        if not 1 <= foreground < batch_size:
-            raise InputError(
-                f"foreground = {foreground} of batch_size = {batch_size} windows leaves no windows of one kind; "
-                "it must be at least 1 and less than the batch size"
-            )
-        if not 0 <= seed < 2**31:
-            raise InputError(f"seed = {seed} must be between 0 and {2**31 - 1}")
         self.schedule = Schedule(iterations, lr, momentum, weight_decay, step)
         self.batch_size = batch_size
         self.foreground = foreground
         self.seed = seed
         self.device = find_device(device)
         self.image_cache_bytes = image_cache_bytes
+        check_parameters(self)
+        if foreground >= batch_size:
+            raise InputError(
+                f"foreground = {foreground} must be less than batch_size = {batch_size}, so that some windows show the "
+                "background"
+            )
 
     def identity(self, network: FineTuneNetwork, database: ImageDatabase, proposals: ProposalSet) -> dict[str, Any]:
         """Return what decides the weights after `fit`, JSON-able. Ask before `fit`; this reads every image."""

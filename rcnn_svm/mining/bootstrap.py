@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import FLAG, INFINITY, NONE, Check, check_parameters, checks, one_of, real, whole
 from rcnn_svm.progress import progress_bar
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -32,6 +33,17 @@ BLOCK_ROWS = 8192
 SMALLEST_PROBABILITY = np.finfo(np.float64).eps
 DTYPES = (np.float64, np.float32)
 MINED = ("negatives", "all")
+
+_SCORED = Check(
+    lambda value: (
+        hasattr(value, "__sklearn_tags__")
+        and not isinstance(value, type)
+        and is_classifier(value)
+        and (hasattr(value, "decision_function") or hasattr(value, "predict_proba"))
+    ),
+    "a classifier with a decision function or probabilities, which tell what is hard",
+)
+_RANDOM_STATE = Check(lambda value: isinstance(value, np.random.RandomState), "a RandomState")
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,22 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     is nearer to 1 than ours of losses.
     """
 
+    PARAMETER_CHECKS = checks(
+        estimator=_SCORED,
+        mined=one_of(MINED),
+        initial_size=whole(at_least=1) | real(above=0, at_most=1, noun="a fraction"),
+        hard_margin=real(at_least=0) | INFINITY,
+        evict_margin=real() | INFINITY | NONE,
+        max_added=whole(at_least=1) | NONE,
+        stop_ratio=real(above=1, hint=", such as 1.05") | NONE,
+        validation_fraction=real(above=0, below=1) | NONE,
+        scoring=Check(lambda value: isinstance(value, str) or callable(value), "a name or a function") | NONE,
+        n_rounds_no_change=whole(at_least=1),
+        max_rounds=whole(at_least=1),
+        random_state=whole(at_least=0, at_most=2**32 - 1) | _RANDOM_STATE | NONE,
+        verbose=FLAG,
+    )
+
     def __init__(
         self,
         estimator: BaseEstimator,
@@ -272,7 +300,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises:
             InputError: a parameter is out of range, or a class has no example to begin with.
         """
-        self._validate()
+        self._check_parameters()
         X, y = validate_data(self, X, y, **self._array_checks())
         check_classification_targets(y)
         self.classes_, target = np.unique(y, return_inverse=True)
@@ -304,7 +332,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises:
             InputError: as in `fit`; or batches that do not fit together, hold unknown labels, or change.
         """
-        self._validate()
+        self._check_parameters()
         if not callable(batches):
             raise InputError(
                 f"batches is a {type(batches).__name__}, expected a function that returns them anew in every call"
@@ -339,34 +367,13 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
         return tags
 
-    def _validate(self) -> None:
-        """Check the parameters' ranges."""
-        scored = hasattr(self.estimator, "decision_function") or hasattr(self.estimator, "predict_proba")
-        if not (is_classifier(self.estimator) and scored):
-            raise InputError(
-                f"estimator {self.estimator!r} is no classifier with a decision function or probabilities, by which "
-                "hard examples are told; choose one"
-            )
-        if self.mined not in MINED:
-            raise InputError(f"mined = {self.mined!r} is unknown; choose one of {', '.join(MINED)}")
-        size = self.initial_size
-        if not (_is_number(size) and (size >= 1 if isinstance(size, Integral) else 0 < size <= 1)):
-            raise InputError(f"initial_size = {size!r} must be a number of examples or a fraction in (0.0, 1.0]")
-        if not (_is_number(self.hard_margin) and self.hard_margin >= 0):
-            raise InputError(f"hard_margin = {self.hard_margin!r} must be 0 or above")
-        if self.evict_margin is not None and not self.evict_margin >= self.hard_margin:
+    def _check_parameters(self) -> None:
+        check_parameters(self)
+        if self.evict_margin is not None and self.evict_margin < self.hard_margin:
             raise InputError(
                 f"evict_margin = {self.evict_margin!r} must not be below hard_margin = {self.hard_margin!r}, or "
                 "examples would come and go"
             )
-        if self.stop_ratio is not None and not self.stop_ratio > 1:
-            raise InputError(f"stop_ratio = {self.stop_ratio!r} must be above 1, such as 1.05")
-        if self.validation_fraction is not None and not 0 < self.validation_fraction < 1:
-            raise InputError(f"validation_fraction = {self.validation_fraction!r} must be between 0 and 1")
-        for name in ("max_added", "n_rounds_no_change", "max_rounds"):
-            value = getattr(self, name)
-            if not (isinstance(value, Integral) and value >= 1) and (name != "max_added" or value is not None):
-                raise InputError(f"{name} = {value!r} must be a whole number of at least 1")
 
     def _array_checks(self) -> dict:
         return {
@@ -684,10 +691,6 @@ def _equal(X: np.ndarray | sparse.csr_matrix, Y: np.ndarray | sparse.csr_matrix)
     if sparse.issparse(X):
         return all(_equal(getattr(X, part), getattr(Y, part)) for part in ("indptr", "indices", "data"))
     return np.array_equal(X, Y, equal_nan=True)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _goes_on(estimator: BaseEstimator) -> bool:

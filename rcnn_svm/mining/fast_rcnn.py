@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import check_parameters, checks, real, whole
 
 BACKGROUND = 0
 IGNORED = -1
@@ -81,6 +82,15 @@ class RoISampler:
     empty draw; the original leaves such images out of the training.
     """
 
+    PARAMETER_CHECKS = checks(
+        rois_per_image=whole(at_least=1),
+        fg_fraction=real(at_least=0, at_most=1),
+        fg_thresh=real(at_least=0, at_most=1),
+        bg_thresh_hi=real(at_least=0, at_most=1),
+        bg_thresh_lo=real(at_least=0, at_most=1),
+        seed=whole(at_least=0, at_most=2**63 - 1),
+    )
+
     def __init__(
         self,
         *,
@@ -91,17 +101,14 @@ class RoISampler:
         bg_thresh_lo: float = paper.BG_THRESH_LO,
         seed: int = paper.SEED,
     ):
-        if rois_per_image < 1:
-            raise InputError(f"rois_per_image = {rois_per_image} must be at least 1")
-        if not 0 <= fg_fraction <= 1:
-            raise InputError(f"fg_fraction = {fg_fraction} must be between 0 and 1")
-        _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
         self.rois_per_image = rois_per_image
         self.fg_fraction = fg_fraction
         self.fg_thresh = fg_thresh
         self.bg_thresh_hi = bg_thresh_hi
         self.bg_thresh_lo = bg_thresh_lo
         self.seed = seed
+        check_parameters(self)
+        _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, max_overlaps: Tensor, max_classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
+from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
@@ -94,6 +95,27 @@ class HardNegativeMiner(BaseEstimator):
     Source: `rcnn_train.m`. It differs in that liblinear there stops at tolerance 0.1 with a random order,
     which leaves the result uncertain by some percent; with a tight tolerance both give the same keys.
     """
+
+    PARAMETER_CHECKS = checks(
+        svm_C=real(above=0, at_most=LARGEST) | one_of([AUTO]),
+        pos_loss_weight=real(above=0, at_most=LARGEST) | one_of([AUTO]),
+        bias_mult=real(above=0, at_most=LARGEST),
+        hard_thresh=real(at_least=-LARGEST, at_most=LARGEST),
+        evict_thresh=real(at_least=-LARGEST, at_most=LARGEST),
+        neg_overlap=real(at_least=0, at_most=1),
+        retrain_limit=whole(at_least=0),
+        max_epochs=whole(at_least=1),
+        stop_ratio=real(above=1, hint=", such as 1.05") | NONE,
+        memory_budget=whole(at_least=0) | NONE,
+        k_folds=whole(at_least=0),
+        solver=one_of(SOLVERS),
+        tolerance=real(at_least=MIN_TOLERANCE, hint=", what double precision can show") | NONE,
+        classes=NAMES | NONE,
+        feat_norm_mean=real(above=0) | NONE,
+        n_jobs=THREADS,
+        seed=SEED,
+        block_bytes=whole(at_least=1),
+    )
 
     def __init__(
         self,
@@ -159,7 +181,7 @@ class HardNegativeMiner(BaseEstimator):
             InputError: a parameter is out of range, a class is unknown or has no ground truth, or the
                 checkpoint is of another training.
         """
-        self._validate()
+        check_parameters(self)
         chosen, selection = self.svm_C, None
         if self.svm_C == AUTO:
             selection = self._select_C(cache, folds, checkpoint, checkpoint_seconds)
@@ -222,35 +244,6 @@ class HardNegativeMiner(BaseEstimator):
             for number, fold in enumerate(self.folds_):
                 record["fold_of_image"][fold] = number
         self.detector_.save(path, record)
-
-    def _validate(self) -> None:
-        """Check the parameters' ranges."""
-        if self.n_jobs == 0:
-            raise InputError("n_jobs = 0 must be a number of threads, or -1 for every core")
-        for name in ("svm_C", "pos_loss_weight", "bias_mult"):
-            value = getattr(self, name)
-            if name != "bias_mult" and value == AUTO:
-                continue
-            if isinstance(value, str) or not 0 < value <= LARGEST:
-                word = "" if name == "bias_mult" else f", or the word {AUTO}"
-                raise InputError(f"{name} = {value!r} must be above 0 and at most {LARGEST:g}{word}")
-        if not 0 <= self.neg_overlap <= 1:
-            raise InputError(f"neg_overlap = {self.neg_overlap} must be between 0 and 1")
-        if self.max_epochs < 1:
-            raise InputError(f"max_epochs = {self.max_epochs} must be at least 1")
-        if self.stop_ratio is not None and not self.stop_ratio > 1:
-            raise InputError(f"stop_ratio = {self.stop_ratio} must be above 1, such as 1.05")
-        for name in ("hard_thresh", "evict_thresh"):
-            if not abs(getattr(self, name)) <= LARGEST:
-                raise InputError(f"{name} = {getattr(self, name)} must be a number within +-{LARGEST:g}")
-        if not 0 <= self.seed < 2**31:
-            raise InputError(f"seed = {self.seed} must be between 0 and {2**31 - 1}")
-        if self.solver not in SOLVERS:
-            raise InputError(f"solver {self.solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
-        if self.tolerance is not None and not self.tolerance >= MIN_TOLERANCE:
-            raise InputError(
-                f"tolerance = {self.tolerance} must be at least {MIN_TOLERANCE:g}, what double precision can show"
-            )
 
     def _make_solver(self) -> SvmSolver:
         options = {} if self.tolerance is None else {"tolerance": self.tolerance}

@@ -15,10 +15,16 @@ from torchvision.ops import nms
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.read_only import SharedDropout, read_only
+from rcnn_svm.parameters import check_parameters, check_values, checks, one_of, real, whole
 
 ReadOnlyMode = Literal["train", "same_dropout", "eval"]
 READ_ONLY_MODES = ("train", "same_dropout", "eval")
 NMS_WITHIN = ("image", "label")
+
+SELECTION = checks(
+    batch_size=whole(at_least=1),
+    nms_threshold=real(at_least=0, at_most=1, hint=", an IoU; 1 suppresses nothing"),
+)
 
 
 def select_hard_rois(
@@ -51,7 +57,7 @@ def select_hard_rois(
     Source: Shrivastava et al. 2016, sections 4.1 and 4.2: suppression within the image, `labels` None. The released
     code suppresses within image and label: pass the labels.
     """
-    _check_selection(batch_size, nms_threshold)
+    check_values({"batch_size": batch_size, "nms_threshold": nms_threshold}, SELECTION)
     if loss.ndim != 1 or boxes.shape != (len(loss), 4) or (labels is not None and labels.shape != loss.shape):
         shapes = f"loss {tuple(loss.shape)}, boxes {tuple(boxes.shape)}"
         shapes += "" if labels is None else f", labels {tuple(labels.shape)}"
@@ -107,6 +113,13 @@ class OnlineHardExampleMiner:
     Source: Shrivastava et al. 2016, section 4.2. Ours: the read-only network is the trained one without gradient.
     """
 
+    PARAMETER_CHECKS = checks(
+        **SELECTION,
+        num_images=whole(at_least=1),
+        nms_within=one_of(NMS_WITHIN),
+        read_only_mode=one_of(READ_ONLY_MODES),
+    )
+
     def __init__(
         self,
         *,
@@ -116,16 +129,14 @@ class OnlineHardExampleMiner:
         nms_within: Literal["image", "label"] = "image",
         read_only_mode: ReadOnlyMode = "train",
     ):
-        if num_images < 1 or batch_size % num_images:
-            raise InputError(f"batch_size = {batch_size} must be a multiple of num_images = {num_images}")
-        _check_selection(batch_size, nms_threshold)
-        _check_choice("nms_within", nms_within, NMS_WITHIN)
-        _check_choice("read_only_mode", read_only_mode, READ_ONLY_MODES)
         self.batch_size = batch_size
         self.num_images = num_images
         self.nms_threshold = nms_threshold
         self.nms_within = nms_within
         self.read_only_mode = read_only_mode
+        check_parameters(self)
+        if batch_size % num_images:
+            raise InputError(f"batch_size = {batch_size} must be a multiple of num_images = {num_images}")
 
     def __call__(
         self,
@@ -182,15 +193,3 @@ class OnlineHardExampleMiner:
     def _select(self, loss: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         within = labels if self.nms_within == "label" else None
         return select_hard_rois(loss, boxes, self.batch_size // self.num_images, self.nms_threshold, within)
-
-
-def _check_selection(batch_size: int, nms_threshold: float) -> None:
-    if batch_size < 1:
-        raise InputError(f"batch_size = {batch_size} must be at least 1")
-    if not 0 <= nms_threshold <= 1:
-        raise InputError(f"nms_threshold = {nms_threshold} must be an IoU between 0 and 1; 1 suppresses nothing")
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} = {value!r} must be one of {', '.join(choices)}")

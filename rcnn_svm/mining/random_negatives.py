@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.examples import class_columns, class_positives
-from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.hard_negatives import LARGEST, HardNegativeMiner
 from rcnn_svm.mining.rules import MiningRules, supports
+from rcnn_svm.parameters import check_parameters, checks, list_of, real, whole
 from rcnn_svm.progress import progress_bar
-from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
+
+# Parameters that mean what they mean to `HardNegativeMiner`.
+SHARED = ("bias_mult", "neg_overlap", "solver", "tolerance", "classes", "feat_norm_mean", "n_jobs", "seed")
 
 
 class RandomNegativeTrainer(BaseEstimator):
@@ -49,6 +53,13 @@ class RandomNegativeTrainer(BaseEstimator):
     Source: the comparison of R-CNN, section 2.3 (hard negative mining), with the start of bootstrapping in Sung and
     Poggio, which is a random sample.
     """
+
+    PARAMETER_CHECKS = checks(
+        **{name: HardNegativeMiner.PARAMETER_CHECKS[name] for name in SHARED},
+        num_negatives=whole(at_least=1) | list_of(whole(at_least=1), "a list of them, one per class"),
+        svm_C=real(above=0, at_most=LARGEST, hint=" (auto is for mining)"),
+        pos_loss_weight=real(above=0, at_most=LARGEST, hint=" (auto is for mining)"),
+    )
 
     def __init__(
         self,
@@ -87,12 +98,9 @@ class RandomNegativeTrainer(BaseEstimator):
         Raises:
             InputError: a parameter is out of range, or a class is unknown, or has no ground truth or no negative.
         """
+        check_parameters(self)
         shared = {name: value for name, value in self.get_params().items() if name != "num_negatives"}
         miner = HardNegativeMiner(**shared)
-        miner._validate()
-        for name in ("svm_C", "pos_loss_weight"):
-            if getattr(self, name) == AUTO:
-                raise InputError(f"{name} = {AUTO!r} is for mining; give a number with random negatives")
         columns = class_columns(cache, self.classes)
         counts = self._counts(columns)
         norm = mean_feature_norm(cache, self.seed) if self.feat_norm_mean is None else float(self.feat_norm_mean)
@@ -169,12 +177,11 @@ class RandomNegativeTrainer(BaseEstimator):
 
     def _counts(self, columns: Sequence[int]) -> list[int]:
         """Return how many negatives to draw for every class."""
-        single = isinstance(self.num_negatives, int)
-        counts = [self.num_negatives] * len(columns) if single else [int(n) for n in self.num_negatives]
-        if len(counts) != len(columns) or min(counts) < 1:
+        single = isinstance(self.num_negatives, Integral)
+        counts = [int(self.num_negatives)] * len(columns) if single else [int(n) for n in self.num_negatives]
+        if len(counts) != len(columns):
             raise InputError(
-                f"num_negatives = {self.num_negatives} must be one number of at least 1, or {len(columns)} of them, "
-                "one per class"
+                f"num_negatives = {self.num_negatives} must be one number, or {len(columns)} of them, one per class"
             )
         return counts
 

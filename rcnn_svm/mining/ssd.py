@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED
+from rcnn_svm.parameters import check_parameters, check_values, checks, real, whole
+
+LIMITS = checks(ratio=real(at_least=0), min_negatives=whole(at_least=0))
 
 
 def select_hard_negatives(
@@ -34,7 +37,7 @@ def select_hard_negatives(
     Source: SSD section 2.2, "Hard negative mining". torchvision's SSD differs where an image has fewer negatives
     than that: there the rest of the number is filled with positives, whose loss then counts twice.
     """
-    _check_limits(ratio, min_negatives)
+    check_values({"ratio": ratio, "min_negatives": min_negatives}, LIMITS)
     if loss.ndim != 2 or loss.shape != labels.shape:
         raise InputError(
             f"loss has shape {tuple(loss.shape)} and labels {tuple(labels.shape)}, expected (images, anchors) for both"
@@ -62,11 +65,13 @@ class HardNegativeRatioLoss(nn.Module):
     Source: SSD section 2.2, equations 1 and 3.
     """
 
+    PARAMETER_CHECKS = LIMITS
+
     def __init__(self, *, ratio: float = paper.SSD_RATIO, min_negatives: int = 0):
         super().__init__()
-        _check_limits(ratio, min_negatives)
         self.ratio = ratio
         self.min_negatives = min_negatives
+        check_parameters(self)
 
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and what it was taken over.
@@ -90,9 +95,3 @@ class HardNegativeRatioLoss(nn.Module):
         positive = labels > BACKGROUND
         hard = select_hard_negatives(loss, labels, ratio=self.ratio, min_negatives=self.min_negatives)
         return loss[positive | hard].sum() / positive.sum().clamp(min=1), hard
-
-
-def _check_limits(ratio: float, min_negatives: int) -> None:
-    # An endless ratio would be cut to a whole number of negatives that is none.
-    if not 0 <= ratio < float("inf") or min_negatives < 0:
-        raise InputError(f"ratio = {ratio} and min_negatives = {min_negatives} must be finite and not negative")

@@ -241,7 +241,7 @@ def test_one_image_is_trained_on_and_nothing_held_out(tmp_path):
 def test_bad_input_is_one_sentence(tmp_path, cache):
     with pytest.raises(InputError, match="ridge_lambda = 0 must be a number above 0"):
         fitted(cache, ridge_lambda=0)
-    with pytest.raises(InputError, match="min_overlap = 1 must be at least 0 and below 1"):
+    with pytest.raises(InputError, match="min_overlap = 1 must be a number of at least 0 and below 1"):
         fitted(cache, min_overlap=1)
     with pytest.raises(InputError, match="seed = -1"):
         fitted(cache, seed=-1)

@@ -16,11 +16,11 @@ from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.engine.class_miner import ClassGroup
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.reference import ReferenceMiner
 from rcnn_svm.mining.rules import MiningRules
+from rcnn_svm.parameters import checks, real
 from tests.toys import one_feature
 
 
@@ -430,7 +430,8 @@ def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:class 'class[12]' never had a negative")
 def test_an_unreachable_tolerance_and_an_untrained_class_are_told(monkeypatch):
-    monkeypatch.setattr(hard_negatives, "MIN_TOLERANCE", 1e-30)
+    reachable_or_not = checks(**{**HardNegativeMiner.PARAMETER_CHECKS, "tolerance": real(above=0)})
+    monkeypatch.setattr(HardNegativeMiner, "PARAMETER_CHECKS", reachable_or_not)
     with pytest.warns(ConvergenceWarning, match="above the tolerance 1e-25"):
         fit(make_cache(0), tolerance=1e-25)
     with pytest.warns(UserWarning, match="class 'class0' never had a negative"):
@@ -516,20 +517,20 @@ def without_class(cache: FeatureCache, label: int) -> FeatureCache:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"svm_C": 0}, "svm_C = 0 must be above 0"),
-        ({"neg_overlap": 1.5}, r"neg_overlap = 1\.5 must be between"),
-        ({"evict_thresh": float("nan")}, "evict_thresh = nan must be a number within"),
-        ({"seed": -1}, "seed = -1 must be between 0"),
-        ({"k_folds": -1}, "k_folds = -1 must be 0 or between 2"),
-        ({"solver": "sgd"}, "solver 'sgd' is unknown; choose one of dcd, liblinear"),
+        ({"svm_C": 0}, "svm_C = 0 must be a number above 0"),
+        ({"neg_overlap": 1.5}, r"neg_overlap = 1\.5 must be a number between"),
+        ({"evict_thresh": float("nan")}, "evict_thresh = nan must be a number between"),
+        ({"seed": -1}, "seed = -1 must be a whole number between 0"),
+        ({"k_folds": -1}, "k_folds = -1 must be a whole number of at least 0"),
+        ({"solver": "sgd"}, "solver = 'sgd' must be one of dcd, liblinear"),
         ({"classes": ["dog"]}, "class 'dog' is not in toy; it has class0, class1, class2"),
         ({"max_epochs": 0}, "max_epochs = 0"),
         ({"n_jobs": 0}, "n_jobs = 0 must be a number of threads"),
         ({"k_folds": 1}, "k_folds = 1 must be 0 or between 2"),
         ({"k_folds": 99}, "k_folds = 99"),
-        ({"tolerance": -1}, "tolerance = -1 must be at least 1e-13"),
-        ({"stop_ratio": 1}, "stop_ratio = 1 must be above 1, such as 1.05"),
-        ({"stop_ratio": float("nan")}, "stop_ratio = nan must be above 1"),
+        ({"tolerance": -1}, "tolerance = -1 must be a number of at least 1e-13"),
+        ({"stop_ratio": 1}, "stop_ratio = 1 must be a number above 1, such as 1.05"),
+        ({"stop_ratio": float("nan")}, "stop_ratio = nan must be a number above 1"),
         ({"memory_budget": capacity_bytes(make_cache(0), 2) - 1}, "leaves 3 classes no room for negatives beside"),
         ({"memory_budget": 0}, f"give at least {capacity_bytes(make_cache(0), 2)}, better"),
     ],

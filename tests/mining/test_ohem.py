@@ -273,8 +273,8 @@ def test_images_without_rois_give_a_zero_with_gradient():
     [
         ({"batch_size": 127}, "multiple of num_images"),
         ({"batch_size": 0}, "at least 1"),
-        ({"num_images": 0}, "multiple of num_images"),
-        ({"nms_threshold": 70}, "IoU between 0 and 1"),
+        ({"num_images": 0}, "num_images = 0 must be a whole number of at least 1"),
+        ({"nms_threshold": 70}, "between 0 and 1, an IoU"),
         ({"nms_within": "class"}, "image, label"),
         ({"read_only_mode": "off"}, "train, same_dropout, eval"),
     ],

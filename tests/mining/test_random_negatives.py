@@ -101,7 +101,7 @@ def test_refuses_what_cannot_be_drawn():
     with pytest.raises(InputError, match="svm_C"):
         RandomNegativeTrainer(num_negatives=5, svm_C=-1.0).fit(cache)
     for name in ("svm_C", "pos_loss_weight"):
-        with pytest.raises(InputError, match=f"{name} = 'auto' is for mining"):
+        with pytest.raises(InputError, match=rf"{name} = 'auto' must be a number .*\(auto is for mining\)"):
             RandomNegativeTrainer(num_negatives=5, **{name: "auto"}).fit(cache)
 
 

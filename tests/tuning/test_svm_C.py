@@ -190,9 +190,9 @@ def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"svm_C": "best"}, "svm_C = 'best' must be above 0 and at most 1e.09, or the word auto"),
-        ({"pos_loss_weight": "many"}, "pos_loss_weight = 'many' must be above 0"),
-        ({"bias_mult": "auto"}, "bias_mult = 'auto' must be above 0 and at most 1e.09$"),
+        ({"svm_C": "best"}, "svm_C = 'best' must be a number above 0 and at most 1000000000, or the word auto"),
+        ({"pos_loss_weight": "many"}, "pos_loss_weight = 'many' must be a number above 0"),
+        ({"bias_mult": "auto"}, "bias_mult = 'auto' must be a number above 0 and at most 1000000000$"),
     ],
 )
 def test_other_words_are_told(few, options, told):

@@ -1,0 +1,121 @@
+"""Every hyper-parameter has a check, and every check says in one sentence what was expected."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+
+import rcnn_svm
+from rcnn_svm import HardNegativeMiner
+from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import FLAG, NAMES, NONE, SEED, check_values, list_of, one_of, real, whole
+
+MODULES = [importlib.import_module(module.name) for module in pkgutil.walk_packages(rcnn_svm.__path__, "rcnn_svm.")]
+CLASSES = {
+    value.__name__: value
+    for module in MODULES
+    for value in vars(module).values()
+    if inspect.isclass(value) and value.__module__.startswith("rcnn_svm.")
+}
+CHECKED = [
+    cls
+    for cls in CLASSES.values()
+    if issubclass(cls, BaseEstimator) or getattr(cls, "PARAMETER_CHECKS", None) is not None
+]
+
+CHECKED_ELSEWHERE = {
+    ("FastRCNNTrainer", "device"): "`find_device` knows the devices of this machine",
+    ("FastRCNNTrainer", "schedule"): "a `Schedule` checks itself",
+    ("FineTuner", "device"): "`find_device` knows the devices of this machine",
+    **{
+        ("FineTuner", name): "a `Schedule` checks itself"
+        for name in ("iterations", "lr", "momentum", "weight_decay", "step")
+    },
+}
+
+
+def parameters(cls):
+    """Return the parameters of a class's constructor, by name."""
+    return dict(inspect.signature(cls).parameters)
+
+
+def test_the_classes_with_hyper_parameters_are_found():
+    names = {cls.__name__ for cls in CHECKED}
+    assert names >= {
+        *("HardNegativeMiner", "RandomNegativeTrainer", "BootstrapClassifier", "BoxRegressorTrainer", "RoIHeadTrainer"),
+        *("FastRCNNTrainer", "FineTuner", "Schedule"),
+        *("RoISampler", "OnlineHardExampleMiner", "HardNegativeRatioLoss"),
+    }
+
+
+@pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)
+def test_every_parameter_has_a_check_that_its_default_passes(cls):
+    elsewhere = {name for owner, name in CHECKED_ELSEWHERE if owner == cls.__name__}
+    assert set(cls.PARAMETER_CHECKS) == set(parameters(cls)) - elsewhere
+    for name, check in cls.PARAMETER_CHECKS.items():
+        default = parameters(cls)[name].default
+        assert default is inspect.Parameter.empty or check.accepts(default), name
+
+
+@pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)
+def test_no_parameter_takes_a_value_of_another_kind(cls):
+    for name, check in cls.PARAMETER_CHECKS.items():
+        for value in (math.nan, -math.inf, 1j, object(), b"auto", {}, [], [None], np.zeros(2), np.bool_(True)):
+            assert not check.accepts(value), (name, value)
+        assert check.accepts(True) == (name == "verbose"), name
+        assert check.accepts("no such word") == (name == "scoring"), name
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad", "sentence"),
+    [
+        (real(above=0), [1e-9, 3, np.float32(2)], [0, math.inf], "a number above 0"),
+        (real(at_least=0, below=1), [0, 0.5], [1, -1e-9], "a number of at least 0 and below 1"),
+        (real(at_least=0, at_most=1), [0, 1], [-1, 2], "a number between 0 and 1"),
+        (real(above=1, hint=", such as 1.05") | NONE, [1.05, None], [1], "a number above 1, such as 1.05, or None"),
+        (whole(at_least=1), [1, np.int64(7), 10**400], [0, 1.0, "1"], "a whole number of at least 1"),
+        (whole(), [-3, 0], [0.5], "a whole number"),
+        (SEED, [0, 2**31 - 1], [-1, 2**31], "a whole number between 0 and 2147483647"),
+        (one_of(["auto"]), ["auto"], ["Auto", None], "the word auto"),
+        (one_of({"dcd": 1, "liblinear": 2}), ["dcd"], ["sgd", 1], "one of dcd, liblinear"),
+        (NAMES, [["cat"], ("cat", "dog"), np.array(["cat"])], ["cat", [], [1], {"cat": 1}], "a list of names"),
+        (list_of(whole(at_least=1), "a list of counts"), [[1, 2]], [[1, 0], 1], "a list of counts"),
+        (FLAG, [True, False], [1, None], "True or False"),
+    ],
+)
+def test_checks(check, good, bad, sentence):
+    assert check.expected == sentence
+    assert all(map(check.accepts, good)) and not any(map(check.accepts, bad))
+
+
+def test_the_sentence():
+    check_values({"seed": 3}, {"seed": SEED})
+    with pytest.raises(InputError) as caught:
+        check_values({"seed": "three"}, {"seed": SEED})
+    assert str(caught.value) == "seed = 'three' must be a whole number between 0 and 2147483647"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"feat_norm_mean": value} for value in (0, -1.0, math.nan, "auto", True)),
+        *({"retrain_limit": value} for value in (-1, 2.5, None, "many")),
+        *({"block_bytes": value} for value in (0, 1.5, None)),
+        *({"k_folds": value} for value in (2.0, None)),
+        *({"memory_budget": value} for value in (-1, 1e9, "all")),
+        *({"svm_C": value} for value in (True, None, math.nan, math.inf)),
+        *({"classes": value} for value in ("cat", [], [0])),
+        *({"max_epochs": 1.5}, {"n_jobs": None}, {"seed": 3.0}, {"solver": None}, {"neg_overlap": "0.3"}),
+    ],
+    ids=str,
+)
+def test_mining_refuses_them_before_it_reads_anything(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name} = .* must be "):
+        HardNegativeMiner(**wrong).fit(None)
