@@ -71,3 +71,14 @@ def test_what_the_table_names_exists():
         if not exists(file, name)
     ]
     assert not missing, "docs/paper.md: write the new file or name into the row\n" + "\n".join(missing)
+
+
+def test_every_source_note_has_its_row():
+    named = {(file, name) for _, file, name in rows()}
+    without = [
+        f"`{name}` in rcnn_svm/{path.relative_to(PACKAGE)}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for name, docstring in definitions(path)
+        if "Source:" in docstring and (str(path.relative_to(PACKAGE)), name) not in named
+    ]
+    assert not without, "docs/paper.md: add a row for each of these, which have a Source note\n" + "\n".join(without)
