@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
+from rcnn_svm.svm.kernels import combine, descend, score_examples
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
 # In the mining loop the weights move by more than half their length, so known scores tell little: a rough solution on
@@ -34,8 +34,6 @@ NEAR = 0.05
 MAX_NEWTON = 1500
 # Relative to the diagonal.
 RIDGE = 1e-6
-# An example without weight in the solution is set aside once its margin is exceeded by this.
-SLACK = 0.02
 # Scores in single precision are good enough to leave this violation.
 MIN_SINGLE = 1e-3
 
@@ -67,10 +65,10 @@ class DualCoordinateDescent:
         rows, slots, y, upper = problem.rows, problem.slots, problem.y, problem.upper
         alpha = np.zeros(len(slots)) if alpha is None else alpha.copy()
         norms = problem.norms[slots] + problem.bias_mult**2
-        weights = _combine(rows, slots, alpha * y, problem.bias_mult)
+        weights = combine(rows, slots, alpha * y, problem.bias_mult)
         exact = scores is None
         if exact:
-            scores = _score(rows, slots, weights, problem.bias_mult)
+            scores = score_examples(rows, slots, weights, problem.bias_mult)
         violation, rounds, passes = VIOLATION, 0, 0
         while True:
             if exact:
@@ -86,12 +84,12 @@ class DualCoordinateDescent:
             single = allowed > MIN_SINGLE
             moving = weights.astype(np.float32) if single else weights
             bias = moving.dtype.type(problem.bias_mult)
-            passes += _descend(rows, slots, y, upper, norms, alpha, moving, bias, working, allowed, seed + passes)
+            passes += descend(rows, slots, y, upper, norms, alpha, moving, bias, working, allowed, seed + passes)
             if single:
-                weights = _combine(rows, slots, alpha * y, problem.bias_mult)
+                weights = combine(rows, slots, alpha * y, problem.bias_mult)
             if allowed < VIOLATION:
                 _newton(problem, alpha, weights)
-            scores, exact = _score(rows, slots, weights, problem.bias_mult), True
+            scores, exact = score_examples(rows, slots, weights, problem.bias_mult), True
             rounds += 1
 
 
@@ -120,7 +118,7 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
     # Single precision is enough for a direction; the ridge keeps its rounding from making the matrix indefinite.
     gram[np.diag_indices_from(gram)] *= 1 + RIDGE
     inside = np.arange(len(free))
-    residual = 1.0 - sign * _score(problem.rows, slots, weights, problem.bias_mult)
+    residual = 1.0 - sign * score_examples(problem.rows, slots, weights, problem.bias_mult)
     start = alpha[free]
     while len(inside):
         # The bare routines: what is around them in SciPy takes as long for matrices this small.
@@ -138,106 +136,4 @@ def _newton(problem: SvmProblem, alpha: np.ndarray, weights: np.ndarray) -> None
         if length == 1.0:
             break
         inside = inside[room >= 1.0]
-    weights += _combine(problem.rows, slots, (alpha[free] - start) * sign, problem.bias_mult)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _dot(row, weights, bias_mult):
-    total = bias_mult * weights[len(row)]
-    for d in range(len(row)):
-        total += row[d] * weights[d]
-    return total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _add(weights, row, factor, bias_mult):
-    factor = weights.dtype.type(factor)
-    for d in range(len(row)):
-        weights[d] += factor * row[d]
-    weights[len(row)] += factor * bias_mult
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _dot_four(a, b, c, d, weights, bias_mult, scores):
-    """Score four rows at once: their reads overlap, and the weights are read once for all of them."""
-    s = t = u = v = bias_mult * weights[len(a)]
-    for k in range(len(a)):
-        weight = weights[k]
-        s += a[k] * weight
-        t += b[k] * weight
-        u += c[k] * weight
-        v += d[k] * weight
-    scores[0], scores[1], scores[2], scores[3] = s, t, u, v
-
-
-@numba.njit(cache=True, nogil=True)
-def _score(rows, slots, weights, bias_mult):
-    scores = np.empty(len(slots))
-    whole = len(slots) // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, d = slots[i], slots[i + 1], slots[i + 2], slots[i + 3]
-        _dot_four(rows[a], rows[b], rows[c], rows[d], weights, bias_mult, scores[i : i + 4])
-    for i in range(whole, len(slots)):
-        scores[i] = _dot(rows[slots[i]], weights, bias_mult)
-    return scores
-
-
-@numba.njit(cache=True, nogil=True)
-def _combine(rows, slots, factors, bias_mult):
-    weights = np.zeros(rows.shape[1] + 1)
-    for i in range(len(slots)):
-        if factors[i] != 0.0:
-            _add(weights, rows[slots[i]], factors[i], bias_mult)
-    return weights
-
-
-@numba.njit(cache=True, nogil=True)
-def _descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, working, violation, seed):
-    """Coordinate descent until no margin of the examples `working` is violated by more than `violation`; in place.
-
-    Examples that sit firmly at a bound are set aside until the others are done, at the lower bound sooner than in
-    liblinear: most hard negatives are no support vectors after all.
-    Returns the number of passes.
-    """
-    np.random.seed(seed)  # noqa: NPY002  (numba's own generator, one per thread)
-    active = working.copy()
-    count = len(active)
-    last_min = -np.inf
-    # In single precision the violation may be below what a score is good for: the next round is for that.
-    limit = 300 if weights.itemsize == 4 else 1000
-    for passes in range(1, limit + 1):
-        for i in range(count - 1, 0, -1):
-            j = np.random.randint(0, i + 1)  # noqa: NPY002
-            active[i], active[j] = active[j], active[i]
-        largest, smallest = -np.inf, np.inf
-        kept = 0
-        for place in range(count):
-            i = active[place]
-            row = rows[slots[i]]
-            gradient = y[i] * np.float64(_dot(row, weights, bias_mult)) - 1.0
-            projected = gradient
-            leaves = False
-            if alpha[i] == 0.0:
-                leaves = gradient > SLACK
-                projected = min(gradient, 0.0)
-            elif alpha[i] == upper[i]:
-                leaves = gradient < last_min
-                projected = max(gradient, 0.0)
-            if leaves:
-                continue
-            active[place], active[kept] = active[kept], i
-            kept += 1
-            largest = max(largest, projected)
-            smallest = min(smallest, projected)
-            if abs(projected) > 1e-14:
-                value = min(max(alpha[i] - gradient / norms[i], 0.0), upper[i])
-                _add(weights, row, (value - alpha[i]) * y[i], bias_mult)
-                alpha[i] = value
-        whole = count == len(active)
-        count = kept
-        last_min = smallest if smallest < 0 else -np.inf
-        if largest - smallest <= violation:
-            if whole:
-                return passes
-            count, last_min = len(active), -np.inf
-    return limit
+    weights += combine(problem.rows, slots, (alpha[free] - start) * sign, problem.bias_mult)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from rcnn_svm.svm.dual_coordinate_descent import HARDEST, DualCoordinateDescent, _descend, _hardest, _score
+from rcnn_svm.svm.dual_coordinate_descent import HARDEST, DualCoordinateDescent, _hardest
+from rcnn_svm.svm.kernels import descend, score_examples
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, losses, warn_of_gap
 
@@ -147,8 +148,8 @@ def test_descent_leaves_no_larger_violation_among_its_examples(violation, dtype)
     working = np.random.default_rng(0).permutation(len(alpha))[:300]
     norms = problem.norms[problem.slots] + problem.bias_mult**2
     arrays = problem.rows, problem.slots, problem.y, problem.upper, norms, alpha, weights
-    assert 1 < _descend(*arrays, dtype(problem.bias_mult), working, violation, 0) < 300
-    gradient = problem.y * _score(problem.rows, problem.slots, weights.astype(float), problem.bias_mult) - 1
+    assert 1 < descend(*arrays, dtype(problem.bias_mult), working, violation, 0) < 300
+    gradient = problem.y * score_examples(problem.rows, problem.slots, weights.astype(float), problem.bias_mult) - 1
     projected = np.where(alpha == 0, np.minimum(gradient, 0), gradient)
     projected = np.where(alpha == problem.upper, np.maximum(gradient, 0), projected)[working]
     # The last pass found no larger one, but moved the weights a little.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from rcnn_svm.svm.kernels import copy_scaled
 
 # The first size of a pool. Memory that was never written to costs nothing, copying it to grow does.
 RESERVED_BYTES = 1 << 30
@@ -64,7 +65,7 @@ class ExamplePool:
         if len(absent):
             taken = self._take(len(absent))
             missing = indices[absent]
-            _copy_scaled(features, absent if gathered else missing, self.scale, self.rows, self.norms, taken)
+            copy_scaled(features, absent if gathered else missing, self.scale, self.rows, self.norms, taken)
             self.regions[taken] = missing + self._block_start
             self._slot_of[missing] = taken
             slots[absent] = taken
@@ -109,16 +110,3 @@ def _extended(array: np.ndarray, length: int) -> np.ndarray:
     longer = np.empty((length, *array.shape[1:]), array.dtype)
     longer[: len(array)] = array
     return longer
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _copy_scaled(features, indices, scale, rows, norms, slots):
-    """Copy rows times `scale` into places, with their squared norms."""
-    for i in range(len(indices)):
-        source, target = features[indices[i]], rows[slots[i]]
-        norm = np.float32(0)  # the solver's steps need no more precision
-        for d in range(len(source)):
-            value = source[d] * scale
-            target[d] = value
-            norm += value * value
-        norms[slots[i]] = norm
