@@ -28,12 +28,13 @@ from threadpoolctl import threadpool_limits
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
-from rcnn_svm.mining.hard_negatives import SOLVERS, HardNegativeMiner
+from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.reports.tables import text_table
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution
+from rcnn_svm.svm.solvers import SOLVERS
 
 RULES = MiningRules()
 PHASES = ("prepare", "read", "score", "select", "solve", "evict")

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from joblib import cpu_count
 from sklearn.base import BaseEstimator, clone
@@ -31,24 +30,20 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.class_miner import Block, ClassGroup, phase
 from rcnn_svm.mining.engine.example_pool import ExamplePool
-from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.history import MiningHistory, training_record
 from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.class_weights import AUTO
-from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
-from rcnn_svm.svm.liblinear import Liblinear
-from rcnn_svm.svm.problem import SvmSolver
+from rcnn_svm.svm.solvers import SOLVERS, make_solver
 from rcnn_svm.tuning.svm_C import best_C, cross_validate_C, selection_folds
 
 # Beyond this, products with features leave the range of single precision.
 LARGEST = 1e9
 # A smaller relative gap drowns in the rounding of the objective.
 MIN_TOLERANCE = 1e-13
-
-SOLVERS = {"dcd": DualCoordinateDescent, "liblinear": Liblinear}
 
 
 class HardNegativeMiner(BaseEstimator):
@@ -229,14 +224,7 @@ class HardNegativeMiner(BaseEstimator):
 
     def save(self, path: str | Path) -> None:
         """Write the detector with the whole record of its training; `Detector.load` reads it."""
-        keys, scores = self.support_
-        record = {
-            **self.history_.tables(),
-            "negatives": self.negatives_,
-            "support": keys,
-            "support_scores": scores,
-            "image_ids": np.array(self.image_ids_, h5py.string_dtype()),
-        }
+        record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
         if self.fold_detectors_:
             record["fold_W"] = np.stack([detector.W for detector in self.fold_detectors_])
             record["fold_B"] = np.stack([detector.B for detector in self.fold_detectors_])
@@ -244,10 +232,6 @@ class HardNegativeMiner(BaseEstimator):
             for number, fold in enumerate(self.folds_):
                 record["fold_of_image"][fold] = number
         self.detector_.save(path, record)
-
-    def _make_solver(self) -> SvmSolver:
-        options = {} if self.tolerance is None else {"tolerance": self.tolerance}
-        return SOLVERS[self.solver](**options)
 
 
 class _Training:
@@ -316,7 +300,7 @@ class _Training:
             groups.append(
                 ClassGroup(
                     self.miner,
-                    self.miner._make_solver(),
+                    make_solver(self.miner.solver, self.miner.tolerance),
                     mine,
                     [self.columns[c] for c in mine],
                     [self.names[c] for c in mine],

@@ -7,7 +7,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
@@ -17,16 +16,16 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.history import MiningHistory, training_record
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.hard_negatives import LARGEST, HardNegativeMiner
 from rcnn_svm.mining.rules import MiningRules, supports
 from rcnn_svm.parameters import check_parameters, checks, list_of, real, whole
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
+from rcnn_svm.svm.solvers import make_solver
 
 # Parameters that mean what they mean to `HardNegativeMiner`.
 SHARED = ("bias_mult", "neg_overlap", "solver", "tolerance", "classes", "feat_norm_mean", "n_jobs", "seed")
@@ -39,10 +38,10 @@ class RandomNegativeTrainer(BaseEstimator):
     Solver, weights and scaling are those of `HardNegativeMiner`.
 
     Args:
-        num_negatives: of every class, or one number per class; all there are where there are fewer.
+        num_negatives: how many to draw for every class, or one number per class; all there are where there are fewer.
         svm_C, pos_loss_weight, bias_mult, neg_overlap, solver, tolerance, classes, feat_norm_mean, n_jobs: as in
             `HardNegativeMiner`.
-        seed: of the draw, of the sample for the norm and of the solver.
+        seed: seeds the draw, the sample for the norm and the solver.
 
     Attributes set by `fit`:
         detector_: the trained `Detector`.
@@ -99,29 +98,27 @@ class RandomNegativeTrainer(BaseEstimator):
             InputError: a parameter is out of range, or a class is unknown, or has no ground truth or no negative.
         """
         check_parameters(self)
-        shared = {name: value for name, value in self.get_params().items() if name != "num_negatives"}
-        miner = HardNegativeMiner(**shared)
         columns = class_columns(cache, self.classes)
         counts = self._counts(columns)
         norm = mean_feature_norm(cache, self.seed) if self.feat_norm_mean is None else float(self.feat_norm_mean)
         positives = class_positives(cache, columns)
         negatives = draw_negatives(cache, columns, counts, self.neg_overlap, self.seed)
         examples = [np.concatenate(pair) for pair in zip(positives, negatives, strict=True)]
-        wanted = np.unique(np.concatenate(examples))
-        rows = _gather(cache, wanted, feature_scale(norm))
+        regions = np.unique(np.concatenate(examples))
+        rows = cache.gather(regions, feature_scale(norm))
         norms = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
 
         def solve(c: int) -> SvmSolution:
-            positive = np.arange(len(examples[c])) < len(positives[c])
-            problem = SvmProblem(
-                rows=rows,
-                slots=np.searchsorted(wanted, examples[c]),
-                y=np.where(positive, 1.0, -1.0),
-                upper=np.where(positive, self.svm_C * self.pos_loss_weight, self.svm_C),
+            problem = SvmProblem.of(
+                rows,
+                norms,
+                np.searchsorted(regions, examples[c]),
+                np.arange(len(examples[c])) < len(positives[c]),
+                svm_C=self.svm_C,
+                pos_loss_weight=self.pos_loss_weight,
                 bias_mult=self.bias_mult,
-                norms=norms,
             )
-            solver = miner._make_solver()
+            solver = make_solver(self.solver, self.tolerance)
             solution = solver.solve(problem, None, self.seed + c, None)
             warn_of_gap(solution, solver.tolerance, cache.classes[columns[c]])
             return solution
@@ -136,7 +133,6 @@ class RandomNegativeTrainer(BaseEstimator):
             for solution in parallel(delayed(solve)(c) for c in range(len(columns))):
                 solutions.append(solution)
                 bar.update()
-
         weights = np.stack([solution.weights for solution in solutions])
         self.detector_ = Detector(
             classes=tuple(cache.classes[column] for column in columns),
@@ -151,7 +147,6 @@ class RandomNegativeTrainer(BaseEstimator):
                 "num_regions": cache.num_rows,
             },
         )
-        self.image_ids_ = cache.image_ids
         self._record(cache, positives, negatives, solutions)
         return self
 
@@ -165,14 +160,7 @@ class RandomNegativeTrainer(BaseEstimator):
 
     def save(self, path: str | Path) -> None:
         """Write the detector with the record of its training; `Detector.load` reads it."""
-        keys, scores = self.support_
-        record = {
-            **self.history_.tables(),
-            "negatives": self.negatives_,
-            "support": keys,
-            "support_scores": scores,
-            "image_ids": np.array(self.image_ids_, h5py.string_dtype()),
-        }
+        record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
         self.detector_.save(path, record)
 
     def _counts(self, columns: Sequence[int]) -> list[int]:
@@ -192,25 +180,25 @@ class RandomNegativeTrainer(BaseEstimator):
         negatives: list[np.ndarray],
         solutions: list[SvmSolution],
     ) -> None:
-        history = MiningHistory()
-        last = cache.num_images - 1
+        """Set the attributes that say what was drawn and what the training made of it."""
+        self.history_ = MiningHistory()
         keys, support, scores = [], [], []
         for c, solution in enumerate(solutions):
-            image = np.searchsorted(cache.image_start, negatives[c], side="right") - 1
-            row = negatives[c] - cache.image_start[image]
-            history.record("added", np.stack([np.full_like(image, c), np.zeros_like(image), image, row], axis=1))
             count = len(negatives[c])
-            history.record("updates", [(c, 0, last, len(positives[c]), count, count, count, solution.iterations)])
-            history.record("update_loss", [solution.loss])
-            history.record("update_gap", [solution.relative_gap])
-            keys.append(np.stack([np.full_like(image, c), image, row], axis=1).astype(np.int32))
-            mine = solution.scores[len(positives[c]) :].astype(np.float32)
-            inside = supports(mine)
-            support.append(keys[-1][inside])
-            scores.append(mine[inside])
-        self.history_ = history
+            drawn = np.insert(cache.keys(negatives[c]), 0, c, axis=1).astype(np.int32)  # class, image, row
+            self.history_.record("added", np.insert(drawn, 1, 0, axis=1))
+            update = (c, 0, cache.num_images - 1, len(positives[c]), count, count, count, solution.iterations)
+            self.history_.record("updates", [update])
+            self.history_.record("update_loss", [solution.loss])
+            self.history_.record("update_gap", [solution.relative_gap])
+            of_negatives = solution.scores[len(positives[c]) :].astype(np.float32)
+            inside = supports(of_negatives)
+            keys.append(drawn)
+            support.append(drawn[inside])
+            scores.append(of_negatives[inside])
         self.negatives_ = np.concatenate(keys)
         self.support_ = np.concatenate(support), np.concatenate(scores)
+        self.image_ids_ = cache.image_ids
 
 
 def draw_negatives(
@@ -222,10 +210,10 @@ def draw_negatives(
 
     Args:
         cache: the regions.
-        columns: of the classes.
+        columns: the classes, by their column in `cache.overlap`.
         counts: how many to draw for each; all there are where there are fewer.
         neg_overlap: the bound.
-        seed: of the draw.
+        seed: seeds the draw.
 
     Returns:
         (n,) int64 for every class, regions counted over all images, rising.
@@ -237,11 +225,11 @@ def draw_negatives(
     regions = [np.empty(0, np.int64) for _ in columns]
     tickets = [np.empty(0) for _ in columns]
     rules = MiningRules(neg_overlap=neg_overlap)
-    for _, first, arrays in cache.shards():
+    for block in cache.blocks():
         for c, column in enumerate(columns):
-            ticket = generators[c].random(len(arrays.overlap))
-            rows = np.flatnonzero(rules.negative(arrays.overlap[:, column]))
-            found = np.concatenate([regions[c], first + rows])
+            ticket = generators[c].random(len(block))
+            rows = np.flatnonzero(rules.negative(block.overlap[:, column]))
+            found = np.concatenate([regions[c], block.first_region + rows])
             drawn = np.concatenate([tickets[c], ticket[rows]])
             # The lowest numbers win: a uniform draw of which only the winners so far are kept.
             winners = np.sort(np.argsort(drawn, kind="stable")[: counts[c]])
@@ -267,20 +255,8 @@ def negatives_of_model(path: str | Path, classes: Sequence[str]) -> list[int]:
         for name in classes:
             number = detector.classes.index(name) if name in detector.classes else -1
             updates = history.get("updates", np.empty((0, 8), np.int32))
-            mine = updates[updates[:, 0] == number]
-            if not len(mine):
+            trainings = updates[updates[:, 0] == number]
+            if not len(trainings):
                 raise InputError(f"{path} records no training of class {name!r}; give the model of a train stage")
-            counts.append(int(mine[-1, 4]))
+            counts.append(int(trainings[-1, 4]))
     return counts
-
-
-def _gather(cache: FeatureCache, wanted: np.ndarray, scale: np.float32) -> np.ndarray:
-    """Return the scaled features of some regions (n,) int64, counted over all images and rising, (n, D) float32."""
-    gathered = np.empty((len(wanted), cache.dim), np.float32)
-    with progress_bar(cache.num_images, "gathering", "image") as bar:
-        for _, first, arrays in cache.shards():
-            mine = slice(*np.searchsorted(wanted, [first, first + len(arrays.features)]))
-            if mine.start < mine.stop:
-                np.multiply(as_float32(arrays.features[wanted[mine] - first]), scale, out=gathered[mine])
-            bar.update(len(arrays.image_size))
-    return gathered

@@ -38,6 +38,29 @@ class SvmProblem:
     bias_mult: float
     norms: np.ndarray
 
+    @classmethod
+    def of(
+        cls,
+        rows: np.ndarray,
+        norms: np.ndarray,
+        slots: np.ndarray,
+        positive: np.ndarray,
+        *,
+        svm_C: float,
+        pos_loss_weight: float,
+        bias_mult: float,
+    ) -> SvmProblem:
+        """Return the problem of a class.
+
+        Args:
+            rows, norms, slots, bias_mult: as above.
+            positive: (N,) bool, which examples are positives.
+            svm_C: weight of the hinge loss against the regulariser.
+            pos_loss_weight: weight of a positive's loss relative to a negative's.
+        """
+        y, upper = np.where(positive, 1.0, -1.0), np.where(positive, svm_C * pos_loss_weight, svm_C)
+        return cls(rows=rows, slots=slots, y=y, upper=upper, bias_mult=bias_mult, norms=norms)
+
 
 @dataclass(frozen=True)
 class SvmSolution:

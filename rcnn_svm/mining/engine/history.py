@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import h5py
 import numpy as np
 
 # name: (columns, dtype), in the order of the file format
@@ -96,3 +97,24 @@ class MiningHistory:
     def num_added(self) -> int:
         """Hard negatives added so far, to all classes."""
         return sum(map(len, self.parts["added"]))
+
+
+def training_record(
+    history: MiningHistory, negatives: np.ndarray, support: tuple[np.ndarray, np.ndarray], image_ids: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the record of a training as a detector's file keeps it, by table.
+
+    Args:
+        history: what happened.
+        negatives: (N, 3) int32, class, image and row of the negatives at the end.
+        support: (S, 3) int32 and (S,) float32, class, image, row and score of those on or inside the margin.
+        image_ids: identifiers of the images that keys count.
+    """
+    keys, scores = support
+    return {
+        **history.tables(),
+        "negatives": negatives,
+        "support": keys,
+        "support_scores": scores,
+        "image_ids": np.array(image_ids, h5py.string_dtype()),
+    }
