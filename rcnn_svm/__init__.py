@@ -1,51 +1,101 @@
-"""R-CNN with SVM hard negative mining, and the family of hard example mining methods around it."""
+"""R-CNN with SVM hard negative mining, and the family of hard example mining methods around it.
+
+The public names, in the order of the pipeline; each room (`rcnn_svm.mining`, `rcnn_svm.cache`, ...) has more.
+
+Images and boxes: ImageDatabase, load_voc, load_coco, load_xml_folder, load_csv, load_image, split_database
+Proposals: make_proposer, propose_database, ProposalSet
+Networks and features: FineTuner, load_backbone, make_runtime, FeatureExtractor, extract_database, FeatureCache,
+    RegionSet
+Mining: HardNegativeMiner, ReferenceMiner, RandomNegativeTrainer, BootstrapClassifier, cache_batches, RoISampler,
+    OnlineHardExampleMiner, add_ohem, HardNegativeRatioLoss
+Models: Detector, BoxRegressor, BoxRegressorTrainer, RoIHead, RoIHeadTrainer, FastRCNN, FastRCNNTrainer, load_model
+Detection: ImageDetector, detect_in_cache, correct_detections, Detections
+Evaluation: evaluate_detections, evaluate_coco
+Errors: InputError
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.artefacts import load_model
+    from rcnn_svm.cache import FeatureCache, RegionSet
+    from rcnn_svm.data import ImageDatabase, load_coco, load_csv, load_image, load_voc, load_xml_folder, split_database
+    from rcnn_svm.detection import (
+        BoxRegressor,
+        BoxRegressorTrainer,
+        Detections,
+        Detector,
+        ImageDetector,
+        correct_detections,
+        detect_in_cache,
+    )
+    from rcnn_svm.errors import InputError
+    from rcnn_svm.evaluation import evaluate_coco, evaluate_detections
+    from rcnn_svm.fast_rcnn import FastRCNN, FastRCNNTrainer, RoIHead, RoIHeadTrainer
+    from rcnn_svm.features import FeatureExtractor, extract_database, load_backbone, make_runtime
+    from rcnn_svm.finetune import FineTuner
+    from rcnn_svm.mining import (
+        BootstrapClassifier,
+        HardNegativeMiner,
+        HardNegativeRatioLoss,
+        OnlineHardExampleMiner,
+        RandomNegativeTrainer,
+        ReferenceMiner,
+        RoISampler,
+        add_ohem,
+        cache_batches,
+    )
+    from rcnn_svm.proposals import ProposalSet, make_proposer, propose_database
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "BootstrapClassifier": "rcnn_svm.mining.bootstrap",
-    "BoxRegressor": "rcnn_svm.detection.bbox_regression",
-    "BoxRegressorTrainer": "rcnn_svm.detection.bbox_training",
-    "Detector": "rcnn_svm.detection.detector",
-    "FeatureCache": "rcnn_svm.cache",
-    "FeatureExtractor": "rcnn_svm.features.extract",
-    "HardNegativeMiner": "rcnn_svm.mining.hard_negatives",
-    "ImageDatabase": "rcnn_svm.data",
-    "ImageDetector": "rcnn_svm.detection.detect",
-    "InputError": "rcnn_svm.errors",
-    "ProposalSet": "rcnn_svm.proposals.store",
-    "RegionSet": "rcnn_svm.cache",
-    "evaluate_coco": "rcnn_svm.evaluation.coco",
-    "evaluate_detections": "rcnn_svm.evaluation.voc",
-    "extract_database": "rcnn_svm.features.extract",
-    "load_backbone": "rcnn_svm.features.backbones",
-    "load_coco": "rcnn_svm.data",
-    "load_csv": "rcnn_svm.data",
-    "load_image": "rcnn_svm.data",
-    "load_voc": "rcnn_svm.data",
-    "load_xml_folder": "rcnn_svm.data",
-    "make_proposer": "rcnn_svm.proposals.methods",
-    "make_runtime": "rcnn_svm.features.runtime",
-    "propose_database": "rcnn_svm.proposals.propose",
-    "split_database": "rcnn_svm.data",
-    "detect_in_cache": "rcnn_svm.detection.image_set",
-}
+__all__ = [
+    "BootstrapClassifier",
+    "BoxRegressor",
+    "BoxRegressorTrainer",
+    "Detections",
+    "Detector",
+    "FastRCNN",
+    "FastRCNNTrainer",
+    "FeatureCache",
+    "FeatureExtractor",
+    "FineTuner",
+    "HardNegativeMiner",
+    "HardNegativeRatioLoss",
+    "ImageDatabase",
+    "ImageDetector",
+    "InputError",
+    "OnlineHardExampleMiner",
+    "ProposalSet",
+    "RandomNegativeTrainer",
+    "ReferenceMiner",
+    "RegionSet",
+    "RoIHead",
+    "RoIHeadTrainer",
+    "RoISampler",
+    "__version__",
+    "add_ohem",
+    "cache_batches",
+    "correct_detections",
+    "detect_in_cache",
+    "evaluate_coco",
+    "evaluate_detections",
+    "extract_database",
+    "load_backbone",
+    "load_coco",
+    "load_csv",
+    "load_image",
+    "load_model",
+    "load_voc",
+    "load_xml_folder",
+    "make_proposer",
+    "make_runtime",
+    "propose_database",
+    "split_database",
+]
 
-__all__ = ["__version__", *_HOME]
-
-
-def __dir__() -> list[str]:
-    # What is not loaded yet is to be found too, by whoever completes names.
-    return sorted({*globals(), *__all__})
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when first used, so that `rcnn-svm --help` does not wait for torch and scikit-learn.
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'rcnn_svm' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__)

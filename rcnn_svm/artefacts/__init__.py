@@ -1,0 +1,32 @@
+"""What stages leave on disk: files written whole or not at all, which say what made them.
+
+Model             the base of every trained model that has a file
+load_model        opens any of them; the class follows from the file
+Checkpoint        the progress of a training
+first_difference  where two settings differ, in words
+fingerprint       16 hex digits of settings
+provenance        the versions that wrote an artefact
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.artefacts.checkpoint import Checkpoint
+    from rcnn_svm.artefacts.files import fingerprint, provenance
+    from rcnn_svm.artefacts.identity import first_difference
+    from rcnn_svm.artefacts.model_file import Model, load_model
+
+__all__ = [
+    "Checkpoint",
+    "Model",
+    "fingerprint",
+    "first_difference",
+    "load_model",
+    "provenance",
+]
+
+__getattr__, __dir__ = lazy_names(__name__)

@@ -1,13 +1,33 @@
-"""Image sets and their ground truth."""
+"""The user's images and boxes, whatever their format, as one `ImageDatabase`.
 
-from rcnn_svm.data.checks import require_ground_truth, require_two_images
-from rcnn_svm.data.coco import load_coco
-from rcnn_svm.data.csv_boxes import load_csv
-from rcnn_svm.data.database import Annotation, ImageDatabase
-from rcnn_svm.data.images import load_image
-from rcnn_svm.data.splits import split_database
-from rcnn_svm.data.voc import VOC_CLASSES, load_voc
-from rcnn_svm.data.xml_folder import load_xml_folder
+load_voc              reads PASCAL VOC's devkit, or own data in its layout
+load_coco             reads COCO's JSON and a folder of images
+load_xml_folder       reads a folder of annotation files in VOC's XML
+load_csv              reads one object a row, and a folder of images
+ImageDatabase         images, classes and ground truth
+Annotation            the ground truth of one image
+load_image            reads an image file, upright and in RGB
+split_database        splits own images into those to train on and those to test on
+require_ground_truth  refuses a database in which a class has no object
+require_two_images    refuses a database of fewer than two images
+VOC_CLASSES           the 20 classes of PASCAL VOC
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.data.checks import require_ground_truth, require_two_images
+    from rcnn_svm.data.coco import load_coco
+    from rcnn_svm.data.csv_boxes import load_csv
+    from rcnn_svm.data.database import Annotation, ImageDatabase
+    from rcnn_svm.data.images import load_image
+    from rcnn_svm.data.splits import split_database
+    from rcnn_svm.data.voc import VOC_CLASSES, load_voc
+    from rcnn_svm.data.xml_folder import load_xml_folder
 
 __all__ = [
     "VOC_CLASSES",
@@ -22,3 +42,5 @@ __all__ = [
     "require_two_images",
     "split_database",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__)

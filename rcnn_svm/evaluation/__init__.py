@@ -1,0 +1,45 @@
+"""Average precision in both protocols of PASCAL VOC and in COCO's, and files for other people's tools.
+
+evaluate_detections     average precision as PASCAL VOC computes it
+VocResult               its result, class by class
+PrecisionRecall         the curve of one class
+average_precision_11    the 11-point protocol of VOC 2007
+average_precision_area  the area protocol from VOC 2010 on
+evaluate_coco           average precision as COCO computes it
+CocoResult              its result, class by class
+write_comp4             writes detections as VOC's results files
+read_comp4              reads such files
+write_coco_results      writes detections as COCO's results JSON
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
+    from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
+    from rcnn_svm.evaluation.voc import (
+        PrecisionRecall,
+        VocResult,
+        average_precision_11,
+        average_precision_area,
+        evaluate_detections,
+    )
+
+__all__ = [
+    "CocoResult",
+    "PrecisionRecall",
+    "VocResult",
+    "average_precision_11",
+    "average_precision_area",
+    "evaluate_coco",
+    "evaluate_detections",
+    "read_comp4",
+    "write_coco_results",
+    "write_comp4",
+]
+
+__getattr__, __dir__ = lazy_names(__name__)

@@ -1,0 +1,41 @@
+"""From regions to features: networks, the runtimes that run them, crops, and the extraction of whole image sets.
+
+load_backbone     a network by name, cut after the layer of the features
+backbone_names    the names it knows
+Backbone          such a network with its preprocessing
+make_runtime      what runs a network: torch, ONNX Runtime or OpenVINO
+to_onnx           a network as an ONNX file
+warp_regions      the crops of regions, with context, in the network's size
+FeatureExtractor  features of boxes of one image
+make_extractor    an extractor of the kind that a cache records
+extract_database  writes the feature cache of an image set
+layer_cache       fc6 or fc7 computed from a cache of pool5
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.features.backbones import Backbone, backbone_names, load_backbone
+    from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
+    from rcnn_svm.features.layers import layer_cache
+    from rcnn_svm.features.runtime import make_runtime, to_onnx
+    from rcnn_svm.features.warp import warp_regions
+
+__all__ = [
+    "Backbone",
+    "FeatureExtractor",
+    "backbone_names",
+    "extract_database",
+    "layer_cache",
+    "load_backbone",
+    "make_extractor",
+    "make_runtime",
+    "to_onnx",
+    "warp_regions",
+]
+
+__getattr__, __dir__ = lazy_names(__name__)

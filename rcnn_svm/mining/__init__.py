@@ -1,0 +1,65 @@
+"""Which examples to train on: R-CNN's hard negative mining, and the family of methods around it.
+
+ReferenceMiner          rcnn_train.m's loop, written down literally: read this first
+MiningRules             its four rules: negative, hard, retrain, easy
+HardNegativeMiner       the same keys and weights, fast
+RandomNegativeTrainer   the same SVMs on negatives drawn at random
+cache_batches           the examples of a class, in batches, for any classifier
+cache_keys              the keys of these examples
+BootstrapClassifier     Sung and Poggio's bootstrapping around any classifier
+BootstrapRound          what one of its rounds did
+RoISampler              the mini-batch of Fast R-CNN, drawn at random
+fast_rcnn_loss_per_roi  Fast R-CNN's loss, equation 1, RoI by RoI
+OnlineHardExampleMiner  online hard example mining: the RoIs of highest loss
+HardRoIs                the RoIs that it chose
+select_hard_rois        this choice as a function of losses
+add_ohem                puts it into torchvision's Faster R-CNN
+HardNegativeRatioLoss   SSD's loss: the worst negatives, a few per positive
+select_hard_negatives   this choice as a function of losses
+measure_cache           measures how many examples of a cache are easy or hard
+measure_scores          the same from scores
+Imbalance               what they measure
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rcnn_svm.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rcnn_svm.mining.bootstrap import BootstrapClassifier, BootstrapRound
+    from rcnn_svm.mining.examples import cache_batches, cache_keys
+    from rcnn_svm.mining.fast_rcnn import RoISampler, fast_rcnn_loss_per_roi
+    from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+    from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
+    from rcnn_svm.mining.ohem import HardRoIs, OnlineHardExampleMiner, select_hard_rois
+    from rcnn_svm.mining.ohem_torchvision import add_ohem
+    from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
+    from rcnn_svm.mining.reference import ReferenceMiner
+    from rcnn_svm.mining.rules import MiningRules
+    from rcnn_svm.mining.ssd import HardNegativeRatioLoss, select_hard_negatives
+
+__all__ = [
+    "BootstrapClassifier",
+    "BootstrapRound",
+    "HardNegativeMiner",
+    "HardNegativeRatioLoss",
+    "HardRoIs",
+    "Imbalance",
+    "MiningRules",
+    "OnlineHardExampleMiner",
+    "RandomNegativeTrainer",
+    "ReferenceMiner",
+    "RoISampler",
+    "add_ohem",
+    "cache_batches",
+    "cache_keys",
+    "fast_rcnn_loss_per_roi",
+    "measure_cache",
+    "measure_scores",
+    "select_hard_negatives",
+    "select_hard_rois",
+]
+
+__getattr__, __dir__ = lazy_names(__name__)
