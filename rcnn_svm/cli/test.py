@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> None:
 def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.fast_rcnn.image_set import detect_in_images, run_settings
     from rcnn_svm.fast_rcnn.model import FastRCNN
     from rcnn_svm.proposals.store import ProposalSet
 
@@ -139,11 +140,11 @@ def _test_images(args: argparse.Namespace) -> None:
     database, proposals = load_database(args), ProposalSet.load(args.proposals)
     out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
     check_writable(out)
-    settings = model.run_settings(database, proposals, args.max_per_image)
+    settings = run_settings(database, proposals, model, args.max_per_image)
     if out.exists() and Detections.load(out).settings == settings:
         print(f"{out} holds these detections already")
     else:
-        detections = model.test(database, proposals, device=args.device, max_per_image=args.max_per_image)
+        detections = detect_in_images(database, proposals, model, device=args.device, max_per_image=args.max_per_image)
         detections.save(out)
         print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
     print(f"wrote {out}")

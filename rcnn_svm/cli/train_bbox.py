@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     if out.exists():
         check_same_training(out, BoxRegressor.load(out).training.get("identity"), trainer.identity(cache))
     else:
-        trainer.fit(cache, checkpoint=checkpoint).regressor_.save(out)
+        trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
     print(bbox_table(out))
     print(f"wrote {out}")

@@ -101,12 +101,9 @@ class BoxRegressor(Model):
             scaled = features[mine] * feature_scale(self.feat_norm_mean)
             whitened = scaled @ self.Beta[index, :-1] + self.Beta[index, -1]
             deltas[mine] = whitened @ self.T_inv[index] + self.mu[index]
-        if not np.isfinite(deltas).all():
-            raise InputError(
-                "corrections of boxes are not finite numbers; the features or the box regressor are damaged "
-                "(the inspect stage verifies a cache)"
-            )
-        return apply_box_deltas(boxes, deltas)
+        return move_boxes(
+            boxes, deltas, "the features or the box regressor are damaged (the inspect stage verifies a cache)"
+        )
 
     def correct(
         self, features: np.ndarray, boxes: np.ndarray, cls: np.ndarray, image_size: tuple[int, int]
@@ -116,6 +113,25 @@ class BoxRegressor(Model):
         Source: `rcnn_test_bbox_regressor.m`.
         """
         return clip_boxes(self.predict(features, boxes, cls), image_size)
+
+
+def move_boxes(boxes: np.ndarray, deltas: np.ndarray, cause: str) -> np.ndarray:
+    """Return boxes moved by what a model predicts for them.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        deltas: (N, 4) float64, dx dy dw dh.
+        cause: what is wrong if a prediction is not a finite number, and the remedy; ends the message.
+
+    Returns:
+        (N, 4) float32, x1 y1 x2 y2, not cut to the image.
+
+    Raises:
+        InputError: a prediction is not finite.
+    """
+    if not np.isfinite(deltas).all():
+        raise InputError(f"corrections of boxes are not finite numbers; {cause}")
+    return apply_box_deltas(boxes, deltas)
 
 
 @dataclass(frozen=True)

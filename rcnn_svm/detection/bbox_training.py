@@ -95,6 +95,10 @@ class BoxRegressorTrainer(BaseEstimator):
         parameters = {k: v for k, v in self.get_params().items() if k != "max_bytes"}
         return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
 
+    def save(self, path: str | Path) -> None:
+        """Write the regressor with the record of its training; `BoxRegressor.load` reads it."""
+        self.regressor_.save(path)
+
 
 class _Image(NamedTuple):
     """The regions of an image, and which of them are examples."""

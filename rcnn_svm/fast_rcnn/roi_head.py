@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,16 +12,16 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, fingerprint
 from rcnn_svm.artefacts.model_file import Model
-from rcnn_svm.boxes import apply_box_deltas, clip_boxes
+from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.cache.feature_norm import feature_scale
+from rcnn_svm.detection.bbox_regression import move_boxes
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.softmax import log_odds
-from rcnn_svm.errors import InputError
 
 
 @dataclass(frozen=True)
 class RoIHead(Model):
-    """Scores regions with the interface of `Detector`, and corrects their boxes with that of `BoxRegressor`.
+    """Scores regions and corrects their boxes: a `RegionScorer`, as `Detector` is, and a `BoxCorrector`.
 
     Attributes:
         classes: K class names.
@@ -101,14 +101,14 @@ class RoIHead(Model):
 
         Source: Fast R-CNN section 2.3; `bbox_transform_inv` of its code.
         """
-        normalised = (self._last(features) @ self.box_W + self.box_B).reshape(len(boxes), len(self.classes) + 1, 4)
-        deltas = normalised[np.arange(len(boxes)), np.asarray(cls) + 1] * self.box_stds
-        if not np.isfinite(deltas).all():
-            raise InputError(
-                "corrections of boxes are not finite numbers; the features or the RoI head are damaged "
-                "(the inspect stage verifies a cache)"
-            )
-        return clip_boxes(apply_box_deltas(boxes, deltas), image_size)
+        return correct_rois(
+            boxes,
+            self._last(features) @ self.box_W + self.box_B,
+            cls,
+            self.box_stds,
+            image_size,
+            "the features or the RoI head are damaged (the inspect stage verifies a cache)",
+        )
 
     def _last(self, features: np.ndarray) -> np.ndarray:
         """Return the (N, H) float32 input of the last layers."""
@@ -123,3 +123,34 @@ class RoIHead(Model):
     @classmethod
     def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> RoIHead:
         return super()._restored(settings, datasets, box_stds=tuple(settings["box_stds"]), **more)
+
+
+def correct_rois(
+    boxes: np.ndarray,
+    regression: np.ndarray,
+    cls: np.ndarray,
+    box_stds: Sequence[float],
+    image_size: tuple[int, int],
+    cause: str,
+) -> np.ndarray:
+    """Return boxes corrected by what a network predicts for them, cut to the image.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        regression: (N, 4 (K + 1)) float32, dx dy dw dh of every class divided by `box_stds`, background first.
+        cls: (N,) int, the class index that each box is corrected for.
+        box_stds: 4 numbers that box targets were divided by.
+        image_size: (height, width), pixels.
+        cause: as in `move_boxes`.
+
+    Returns:
+        (N, 4) float32, the same convention.
+
+    Raises:
+        InputError: a correction is not finite.
+
+    Source: Fast R-CNN section 2.3; `bbox_transform_inv` of its code.
+    """
+    by_class = regression.reshape(len(boxes), regression.shape[1] // 4, 4)  # (N, K + 1, 4)
+    deltas = by_class[np.arange(len(boxes)), np.asarray(cls) + 1].astype(np.float64) * box_stds
+    return clip_boxes(move_boxes(boxes, deltas, cause), image_size)
