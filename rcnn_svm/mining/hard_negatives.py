@@ -1,42 +1,38 @@
 """Training of R-CNN's SVMs by hard negative mining, key by key like rcnn_train.m.
 
-The original opens one image after the other, scores its regions with the detectors of that moment, adds the
-hard negatives to the caches of their classes and retrains a class once enough have come together. Here blocks
-of images are read once and handed to groups of classes, each with a thread of its own (`class_group.py`).
+What is a negative, what is hard, when a class is trained and what is easy are the four rules of `rules.py`.
+`reference.py` puts them together image by image, as the original does: it is the definition. This estimator finds the
+same keys some hundred times faster, because every class goes through many images at once: `engine/class_miner.py` is
+one class, `engine/scan.py` hands blocks of images to the classes.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import cpu_count
 from sklearn.base import BaseEstimator, clone
-from threadpoolctl import ThreadpoolController
-from tqdm import tqdm
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.errors import InputError
-from rcnn_svm.mining.engine.class_miner import Block, ClassGroup, phase
+from rcnn_svm.mining.engine.budget import MemoryBudget
+from rcnn_svm.mining.engine.class_miner import ClassMiner, Setting, phase
 from rcnn_svm.mining.engine.example_pool import ExamplePool
 from rcnn_svm.mining.engine.history import MiningHistory, training_record
-from rcnn_svm.mining.engine.scan import BLOCKS_AHEAD, GroupThreads
+from rcnn_svm.mining.engine.scan import MiningLoop
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
-from rcnn_svm.progress import progress_bar
-from rcnn_svm.svm.class_weights import AUTO
+from rcnn_svm.svm.class_weights import AUTO, balanced_weight
 from rcnn_svm.svm.solvers import SOLVERS, make_solver
 from rcnn_svm.tuning.svm_C import best_C, cross_validate_C, selection_folds
 
@@ -181,11 +177,112 @@ class HardNegativeMiner(BaseEstimator):
         if self.svm_C == AUTO:
             selection = self._select_C(cache, folds, checkpoint, checkpoint_seconds)
             chosen = best_C(selection)
-        training = _Training(self, cache, folds, checkpoint, checkpoint_seconds, chosen)
+        self._train(cache, folds, checkpoint, checkpoint_seconds, chosen)
         if selection is not None and checkpoint is None:  # a checkpoint holds it already
-            training.history.record("selection", selection)
-        training.run()
+            self.history_.record("selection", selection)
         return self
+
+    def _train(
+        self,
+        cache: FeatureCache,
+        folds: Sequence[np.ndarray] | None,
+        checkpoint: str | Path | None,
+        checkpoint_seconds: float,
+        svm_C: float,
+    ) -> None:
+        """Mine with a C, and set the fitted attributes."""
+        columns = class_columns(cache, self.classes)
+        folds = split_folds(cache.num_images, self.k_folds, self.seed) if folds is None else list(folds)
+        identity = self.identity(cache)
+        seconds: dict[str, float] = defaultdict(float)
+        with phase(seconds, "prepare"):
+            norm = self.feat_norm_mean
+            norm = mean_feature_norm(cache, self.seed, self._num_threads) if norm is None else float(norm)
+            loop = MiningLoop(
+                cache,
+                self._make_classes(cache, columns, svm_C, norm),
+                max_epochs=self.max_epochs,
+                stop_ratio=self.stop_ratio,
+                block_bytes=self.block_bytes,
+                checkpoint=None if checkpoint is None else Checkpoint(checkpoint, identity),
+                checkpoint_seconds=checkpoint_seconds,
+            )
+            loop.load()
+        left_out = loop.run(folds)
+        classes = loop.classes
+        for miner in classes:
+            if not miner.num_updates:
+                warnings.warn(
+                    f"class {miner.name!r} never had a negative and is not trained: every region scores 0",
+                    stacklevel=3,
+                )
+
+        def detector(parts: Sequence[tuple[np.ndarray, np.float32]]) -> Detector:
+            weights, biases = zip(*parts, strict=True)
+            return Detector(
+                classes=tuple(miner.name for miner in classes),
+                W=np.ascontiguousarray(np.stack(weights, axis=1)),
+                B=np.array(biases, np.float32),
+                feat_norm_mean=norm,
+                feature_settings=cache.settings,
+                training={
+                    "identity": identity,
+                    "image_set": cache.name,
+                    "num_images": cache.num_images,
+                    "num_regions": cache.num_rows,
+                    "svm_C": svm_C,
+                    "pos_loss_weight": [miner.pos_loss_weight for miner in classes],
+                },
+            )
+
+        self.detector_ = detector([(miner.weights, miner.bias) for miner in classes])
+        self.history_ = loop.history
+        self.negatives_ = _with_class([miner.negatives for miner in classes])
+        keys, scores = zip(*(miner.support for miner in classes), strict=True)
+        self.support_ = _with_class(keys), np.concatenate(scores)
+        self.image_ids_ = cache.image_ids
+        self.folds_ = folds
+        self.fold_detectors_ = [detector(parts) for parts in left_out]
+        self.seconds_ = {**seconds, **loop.seconds}
+
+    def _make_classes(self, cache: FeatureCache, columns: Sequence[int], svm_C: float, norm: float) -> list[ClassMiner]:
+        """Return the classes before their first image; neighbours share no pool, and every thread has one."""
+        positives = class_positives(cache, columns)
+        counts = [len(regions) for regions in positives]
+        setting = Setting(
+            rules=self.rules,
+            solver=make_solver(self.solver, self.tolerance),
+            svm_C=svm_C,
+            bias_mult=self.bias_mult,
+            seed=self.seed,
+            image_start=cache.image_start,
+            budget=MemoryBudget.of_bytes(self.memory_budget, counts, cache.dim),
+        )
+        num_pools, scale = min(self._num_threads, len(columns)), feature_scale(norm)
+        max_rows = [setting.budget.max_rows(counts[pool::num_pools], cache.num_rows) for pool in range(num_pools)]
+        pools = [ExamplePool(cache.dim, scale, rows) for rows in max_rows]
+        return [
+            ClassMiner(
+                index,
+                column,
+                cache.classes[column],
+                positives[index],
+                pos_loss_weight=self._weight_of_positives(counts[index], cache.num_rows),
+                setting=setting,
+                pool=pools[index % num_pools],
+            )
+            for index, column in enumerate(columns)
+        ]
+
+    def _weight_of_positives(self, num_positives: int, num_regions: int) -> float:
+        """Return the weight of a positive's loss for a class, the same in all its trainings."""
+        if self.pos_loss_weight != AUTO:
+            return self.pos_loss_weight
+        return balanced_weight(num_positives, self.retrain_limit, num_regions)
+
+    @property
+    def _num_threads(self) -> int:
+        return self.n_jobs if self.n_jobs > 0 else max(cpu_count() + 1 + self.n_jobs, 1)
 
     def _select_C(
         self,
@@ -203,7 +300,7 @@ class HardNegativeMiner(BaseEstimator):
         if folds is None:
             folds = selection_folds(cache.num_images, self.k_folds, self.seed)
         trial = clone(self)
-        _Training(trial, cache, [], checkpoint, checkpoint_seconds, paper.SVM_C).run()
+        trial._train(cache, [], checkpoint, checkpoint_seconds, paper.SVM_C)
         table = cross_validate_C(trial, cache, folds)
         if saved:
             history = MiningHistory()
@@ -234,257 +331,6 @@ class HardNegativeMiner(BaseEstimator):
         self.detector_.save(path, record)
 
 
-class _Training:
-    """The state of one run of `HardNegativeMiner.fit`."""
-
-    def __init__(self, miner, cache, folds, checkpoint, checkpoint_seconds, svm_C):
-        self.miner = miner
-        self.svm_C = svm_C
-        self.cache = cache
-        self.columns = class_columns(cache, miner.classes)
-        self.names = [cache.classes[c] for c in self.columns]
-        self.folds = split_folds(cache.num_images, miner.k_folds, miner.seed) if folds is None else list(folds)
-        self.history = MiningHistory()
-        self.identity = miner.identity(cache)
-        self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self.identity)
-        self.checkpoint_seconds = checkpoint_seconds
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    def run(self) -> None:
-        """Mine, train the folds, and set the miner's fitted attributes."""
-        miner = self.miner
-        with phase(self.seconds, "prepare"):
-            norm = miner.feat_norm_mean
-            self.norm = mean_feature_norm(self.cache, miner.seed, self._num_threads) if norm is None else float(norm)
-            positives = class_positives(self.cache, self.columns)
-            self.groups = self._make_groups(positives)
-            done = self._load(positives)
-        # Every group has a thread of its own; those of the matrix library would come on top, and slow small products.
-        blas = ThreadpoolController().limit(limits=1, user_api="blas")
-        with blas, GroupThreads(self.groups) as self.threads:
-            # Blocks being worked on, and the one that is read meanwhile.
-            count = BLOCKS_AHEAD + 1 if len(self.groups) > 1 else 1
-            self.buffers = deque([np.empty((0, self.cache.dim), np.float32)] * count)
-            self._mine(done)
-            fold_detectors = [self._detector(self.threads.all("train_without", fold)) for fold in self.folds]
-        for group in self.groups:
-            for name, seconds in group.seconds.items():
-                self.seconds[name] += seconds
-        self._take_over_histories()
-        for name, (group, k) in zip(self.names, self._places(), strict=True):
-            if not group.states[k].num_updates:
-                warnings.warn(
-                    f"class {name!r} never had a negative and is not trained: every region scores 0", stacklevel=2
-                )
-        miner.detector_ = self._detector([(group.W, group.B) for group in self.groups])
-        miner.history_ = self.history
-        miner.negatives_ = self._with_class([group.negatives_of(k) for group, k in self._places()])
-        support = [group.states[k].support for group, k in self._places()]
-        miner.support_ = self._with_class([keys for keys, _ in support]), np.concatenate([s for _, s in support])
-        miner.image_ids_ = self.cache.image_ids
-        miner.folds_ = self.folds
-        miner.fold_detectors_ = fold_detectors
-        miner.seconds_ = dict(self.seconds)
-
-    def _make_groups(self, positives: list[np.ndarray]) -> list[ClassGroup]:
-        """Share the classes out, neighbours to different groups."""
-        count = len(self.columns)
-        number = min(self._num_threads, count)
-        capacity = self._capacity(positives)
-        groups = []
-        for g in range(number):
-            mine = range(g, count, number)
-            max_rows = self.cache.num_rows
-            if capacity is not None:
-                max_rows = min(max_rows, sum(len(positives[c]) + capacity for c in mine))
-            groups.append(
-                ClassGroup(
-                    self.miner,
-                    make_solver(self.miner.solver, self.miner.tolerance),
-                    mine,
-                    [self.columns[c] for c in mine],
-                    [self.names[c] for c in mine],
-                    image_start=self.cache.image_start,
-                    pool=ExamplePool(self.cache.dim, feature_scale(self.norm), max_rows),
-                    svm_C=self.svm_C,
-                    capacity=capacity,
-                )
-            )
-        return groups
-
-    @property
-    def _num_threads(self) -> int:
-        jobs = self.miner.n_jobs
-        return jobs if jobs > 0 else max(cpu_count() + 1 + jobs, 1)
-
-    def _capacity(self, positives: list[np.ndarray]) -> int | None:
-        """Return how many negatives every class may hold under the memory budget; None without one.
-
-        Raises:
-            InputError: that would be fewer than two.
-        """
-        budget = self.miner.memory_budget
-        if budget is None:
-            return None
-        row_bytes, count = 4 * self.cache.dim, sum(map(len, positives))
-        capacity = (budget // row_bytes - count) // len(positives)
-        if capacity < 2:
-            least = (count + 2 * len(positives)) * row_bytes
-            raise InputError(
-                f"memory_budget = {budget} bytes leaves {len(positives)} classes no room for negatives beside their "
-                f"{count} positives of {row_bytes} bytes; give at least {least}, better some hundred times "
-                f"{len(positives) * row_bytes} more"
-            )
-        return capacity
-
-    def _places(self) -> Iterator[tuple[ClassGroup, int]]:
-        """Yield group and position within it of every class, in the order of classes."""
-        for c in range(len(self.columns)):
-            k, g = divmod(c, len(self.groups))
-            yield self.groups[g], k
-
-    def _load(self, positives: list[np.ndarray]) -> int:
-        """Fill the example caches as they were at the last checkpoint; return the images done, over all passes."""
-        done, arrays = 0, {}
-        if self.checkpoint and self.checkpoint.exists():
-            done, arrays = self.checkpoint.load()
-            for name, parts in self.history.parts.items():
-                parts.append(arrays[name])
-        for c, (group, k) in enumerate(self._places()):
-            prefix = f"class/{c}/"
-            saved = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            group.expect(k, positives[c], saved or None)
-        for _, first, shard in self.cache.shards():
-            for group in self.groups:
-                group.load(first, shard.features)
-        return done
-
-    def _mine(self, done: int) -> None:
-        """Pass over the images, adding hard negatives and retraining, until the passes are over or bring no more."""
-        miner, num_images = self.miner, self.cache.num_images
-        with progress_bar(miner.max_epochs * num_images, "mining", "image", initial=done) as bar:
-            for epoch in range(miner.max_epochs):
-                if done < (epoch + 1) * num_images:
-                    self._scan(epoch, max(done - epoch * num_images, 0), bar)
-                    done = (epoch + 1) * num_images
-                if miner.stop_ratio is not None and self._has_converged(epoch):
-                    break
-        if self.checkpoint:
-            self._save_checkpoint(done)
-
-    def _scan(self, epoch: int, done: int, bar: tqdm) -> None:
-        """Mine all images but the first `done`."""
-        saved = time.monotonic()
-        for block in self._blocks(epoch, done):
-            self.threads.begin("scan", block)
-            self._tell(bar)
-            bar.update(len(block.images) - block.skip)
-            if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
-                self.threads.wait()
-                self._save_checkpoint(epoch * self.cache.num_images + block.images.stop)
-                saved = time.monotonic()
-        self.threads.wait()
-        self._tell(bar)
-
-    def _tell(self, bar: tqdm) -> None:
-        counts = {"hard": "num_added", "updates": "num_updates"}
-        told = {name: sum(getattr(group, attribute) for group in self.groups) for name, attribute in counts.items()}
-        bar.set_postfix(told, refresh=False)
-
-    def _blocks(self, epoch: int, done: int) -> Iterator[Block]:
-        """Read the images after the first `done`, a block at a time."""
-        cache = self.cache
-        runs = cache.runs(self.miner.block_bytes)
-        while True:
-            with phase(self.seconds, "read"):
-                run = next(runs, None)
-                if run is None:
-                    return
-                images, arrays, rows = run
-                if images.stop <= done:
-                    continue
-                features = self._widened(arrays.features[rows])
-            first = int(cache.image_start[images.start])
-            yield Block(
-                epoch=epoch,
-                images=images,
-                image_start=cache.image_start[images.start : images.stop + 1] - first,
-                features=features,
-                overlap=arrays.overlap[rows],
-                first_region=first,
-                skip=max(done - images.start, 0),
-                last=epoch == self.miner.max_epochs - 1 and images.stop == cache.num_images,
-            )
-
-    def _widened(self, features: np.ndarray) -> np.ndarray:
-        """Return a block's features in single precision: a view, or one of the buffers that take turns."""
-        if features.dtype == np.float32:
-            return features
-        buffer = self.buffers.popleft()
-        if len(buffer) < len(features):
-            buffer = np.empty(features.shape, np.float32)
-        self.buffers.append(buffer)
-        return as_float32(features, out=buffer)
-
-    def _has_converged(self, epoch: int) -> bool:
-        """Compare the objective on the caches with that on all data, once for every pass.
-
-        Source: the convergence test of voc-dpm (Felzenszwalb et al.), applied to every class.
-        """
-        table = self.history.table("convergence")
-        if not (table[:, 1] == epoch).any():
-            # What the scan recorded at the last image comes before the trainings that follow it.
-            self.threads.wait()
-            self._take_over_histories()
-            self.threads.all("finish_pass", epoch, self.cache.num_images - 1)
-            losses = np.zeros(len(self.columns))
-            for block in self._blocks(epoch, 0):
-                for group, part in zip(self.groups, self.threads.all("losses_of", block), strict=True):
-                    losses[group.numbers] += part
-            rows = []
-            for c, (group, k) in enumerate(self._places()):
-                positive, _, regulariser, cached = group.states[k].objective
-                rows.append((c, epoch, cached, positive + losses[c] + regulariser))
-            self._take_over_histories()
-            self.history.record("convergence", rows)
-            table = self.history.table("convergence")
-        mine = table[table[:, 1] == epoch]
-        never_trained = mine[:, 2] == 0
-        return bool((never_trained | (mine[:, 3] < self.miner.stop_ratio * mine[:, 2])).all())
-
-    def _take_over_histories(self) -> None:
-        self.history.take_over([group.history for group in self.groups])
-
-    def _detector(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> Detector:
-        """Return the detector made of every group's weights (k, D) and biases (k,)."""
-        W = np.empty((self.cache.dim, len(self.columns)), np.float32)
-        B = np.empty(len(self.columns), np.float32)
-        for group, (weights, biases) in zip(self.groups, parts, strict=True):
-            W[:, group.numbers], B[group.numbers] = weights.T, biases
-        return Detector(
-            classes=tuple(self.names),
-            W=W,
-            B=B,
-            feat_norm_mean=self.norm,
-            feature_settings=self.cache.settings,
-            training={
-                "identity": self.identity,
-                "image_set": self.cache.name,
-                "num_images": self.cache.num_images,
-                "num_regions": self.cache.num_rows,
-                "svm_C": self.svm_C,
-                "pos_loss_weight": [group.pos_loss_weight(group.states[k]) for group, k in self._places()],
-            },
-        )
-
-    def _with_class(self, keys: list[np.ndarray]) -> np.ndarray:
-        """Return (N, 3) int32, class, image and row, of every class's keys (n, 2)."""
-        return np.concatenate([np.insert(part, 0, c, axis=1) for c, part in enumerate(keys)]).astype(np.int32)
-
-    def _save_checkpoint(self, done: int) -> None:
-        self._take_over_histories()
-        arrays = self.history.tables()
-        for c, (group, k) in enumerate(self._places()):
-            for name, array in group.saved_state(k).items():
-                arrays[f"class/{c}/{name}"] = array
-        self.checkpoint.save(done, arrays)
+def _with_class(keys: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (N, 3) int32, class, image and row, of every class's keys (n, 2)."""
+    return np.concatenate([np.insert(part, 0, index, axis=1) for index, part in enumerate(keys)]).astype(np.int32)

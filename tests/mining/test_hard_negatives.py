@@ -16,7 +16,8 @@ from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.engine.class_miner import ClassGroup
+from rcnn_svm.mining.engine.class_miner import ClassMiner
+from rcnn_svm.mining.engine.scan import ClassThread
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.reference import ReferenceMiner
 from rcnn_svm.mining.rules import MiningRules
@@ -163,26 +164,22 @@ def test_a_budget_that_never_binds_changes_nothing():
 @pytest.mark.parametrize("capacity", [2, 30, 61, 150])
 def test_caches_stay_within_the_budget(monkeypatch, capacity):
     cache = make_cache(4)
-    groups, after = [], []
-    make, train = ClassGroup.__init__, ClassGroup.train
+    pools, after = set(), []
+    train = ClassMiner.train
 
-    def making(self, *args, **options):
-        make(self, *args, **options)
-        groups.append(self)
+    def training(self, *args):
+        train(self, *args)
+        pools.add(self.pool)
+        after.append((self.num_negatives, (self.alpha > 0)[~self.positive] | (self.scores >= -1)[~self.positive]))
 
-    def training(self, k, *args):
-        train(self, k, *args)
-        state = self.states[k]
-        after.append((state.num_negatives, (state.alpha > 0)[~state.positive] | (state.scores >= -1)[~state.positive]))
-
-    monkeypatch.setattr(ClassGroup, "__init__", making)
-    monkeypatch.setattr(ClassGroup, "train", training)
+    monkeypatch.setattr(ClassMiner, "train", training)
     miner = fit(cache, svm_C=5e-4, max_epochs=2, memory_budget=capacity_bytes(cache, capacity))
     tables = miner.history_.tables()
     for negatives, needed in after:
         assert negatives <= capacity // 2 or needed.all()
-    assert all(len(group.pool.rows) <= group.pool.max_rows for group in groups)
-    assert all(4 * cache.dim * group.pool.max_rows <= miner.memory_budget for group in groups)
+    assert pools
+    assert all(len(pool.rows) <= pool.max_rows for pool in pools)
+    assert all(4 * cache.dim * pool.max_rows <= miner.memory_budget for pool in pools)
 
     for c in range(3):
         waiting = [tuple(key) for key in tables["added"][tables["added"][:, 0] == c, 2:].tolist()]
@@ -297,8 +294,8 @@ def test_a_training_that_stops_early_resumes_to_the_same_result(tmp_path, monkey
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("scan", "losses_of"):
-            patch.setattr(ClassGroup, name, interrupted(getattr(ClassGroup, name)))
+        for name in ("scan", "losses"):
+            patch.setattr(ClassThread, name, interrupted(getattr(ClassThread, name)))
         with pytest.raises(KeyboardInterrupt):
             clone(whole).fit(cache, checkpoint=path, checkpoint_seconds=0)
     assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
@@ -306,7 +303,7 @@ def test_a_training_that_stops_early_resumes_to_the_same_result(tmp_path, monkey
     def scan(self, block):
         raise AssertionError("a training that is done scans nothing")
 
-    monkeypatch.setattr(ClassGroup, "scan", scan)
+    monkeypatch.setattr(ClassThread, "scan", scan)
     assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
 
 
@@ -339,7 +336,7 @@ def test_threads_change_nothing(tmp_path, dtype, capacity):
     one = fit(cache, **options)
     assert (len(one.history_.table("budget")) > 0) == (budget is not None)
     for n_jobs in (2, 3):
-        # A group of one class multiplies with another routine, which rounds otherwise.
+        # A thread of one class multiplies with another routine, which rounds otherwise.
         many = fit(cache, n_jobs=n_jobs, **options)
         assert_same_training(one, many, exact_weights=False)
         for a, b in zip(one.fold_detectors_, many.fold_detectors_, strict=True):
@@ -378,7 +375,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     whole = fit(cache, **options)
 
     scanned = []
-    scan = ClassGroup.scan
+    scan = ClassThread.scan
 
     def stopping(self, *args, **options):
         if len(scanned) == stop_after:
@@ -388,7 +385,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
 
     miner = clone(whole)
     path = tmp_path / "train.checkpoint"
-    monkeypatch.setattr(ClassGroup, "scan", stopping)
+    monkeypatch.setattr(ClassThread, "scan", stopping)
     with pytest.raises(KeyboardInterrupt):
         miner.fit(cache, checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
@@ -397,7 +394,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).fit(make_cache(8), checkpoint=path)
 
-    monkeypatch.setattr(ClassGroup, "scan", scan)
+    monkeypatch.setattr(ClassThread, "scan", scan)
     miner.fit(cache, checkpoint=path)
     assert_same_training(whole, miner)
     for a, b in zip(whole.fold_detectors_, miner.fold_detectors_, strict=True):
@@ -409,7 +406,7 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
 def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
     cache = make_cache(7)
     whole = fit(cache)
-    scan = ClassGroup.scan
+    scan = ClassThread.scan
     scanned = []
 
     def stopping(self, *args, **options):
@@ -418,12 +415,12 @@ def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
         scanned.append(args)
         scan(self, *args, **options)
 
-    monkeypatch.setattr(ClassGroup, "scan", stopping)
+    monkeypatch.setattr(ClassThread, "scan", stopping)
     with pytest.raises(KeyboardInterrupt):
         clone(whole).set_params(block_bytes=1).fit(
             cache, checkpoint=tmp_path / "train.checkpoint", checkpoint_seconds=0
         )
-    monkeypatch.setattr(ClassGroup, "scan", scan)
+    monkeypatch.setattr(ClassThread, "scan", scan)
     resumed = clone(whole).fit(cache, checkpoint=tmp_path / "train.checkpoint")
     assert_same_training(whole, resumed, exact_weights=False)
 

@@ -14,7 +14,7 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining import hard_negatives
-from rcnn_svm.mining.engine.class_miner import ClassGroup
+from rcnn_svm.mining.engine.scan import ClassThread
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.mining import mining_table
 from rcnn_svm.svm.class_weights import balanced_weight
@@ -139,7 +139,7 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
         if where == "selection":
             patch.setattr(hard_negatives, "cross_validate_C", interrupted(cross_validate_C, 0))
         else:
-            patch.setattr(ClassGroup, "scan", interrupted(ClassGroup.scan, {"trial": 2, "training": 7}[where]))
+            patch.setattr(ClassThread, "scan", interrupted(ClassThread.scan, {"trial": 2, "training": 7}[where]))
         with pytest.raises(KeyboardInterrupt):
             clone(miner).fit(few, checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
@@ -151,8 +151,8 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
             scanned.append(block.images.start)
             return whole_scan(self, block)
 
-        scanned, whole_scan = [], ClassGroup.scan
-        monkeypatch.setattr(ClassGroup, "scan", scan)
+        scanned, whole_scan = [], ClassThread.scan
+        monkeypatch.setattr(ClassThread, "scan", scan)
     assert_same(whole, clone(miner).fit(few, checkpoint=path))
     if where == "selection":
         assert scanned[0] == 0 and scanned.count(0) == 1, "the trial is not mined again"
@@ -162,7 +162,7 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
     def never(*args):
         raise AssertionError("done already")
 
-    monkeypatch.setattr(ClassGroup, "scan", never)
+    monkeypatch.setattr(ClassThread, "scan", never)
     monkeypatch.setattr(hard_negatives, "cross_validate_C", never)
     assert_same(whole, clone(miner).fit(few, checkpoint=path))
 

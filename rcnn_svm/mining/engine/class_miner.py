@@ -1,87 +1,115 @@
-"""The mining of some classes: each scans the regions, collects what it finds hard, retrains and evicts.
+"""One class in mining: its detector, its examples, and what the four rules make of a block of images.
 
-Classes never look at each other: what class c takes from image i depends on its own detector alone. So the
-classes are shared out to groups, one per thread, and within a group they go through a block of images one
-after the other, though the original goes through the images one after the other. A block is scored by one
-matrix product for all classes of the group; when a class is retrained after image i, only its own scores of
-the later images are out of date and are computed again. Keys, order and results stay those of the sequential
-algorithm.
+Classes never look at each other: what a class takes from an image depends on its own detector alone. So a class can
+go through a block of many images at once, though the original goes through the images one after the other:
+
+    1. One product scores the block for all classes, with the detectors as they are when it begins (`scan.py`).
+    2. The hard negatives of every image are counted. Their running sum says after which image a training is due.
+    3. The hard negatives up to that image are added to the cache, and the class is trained.
+    4. Only the scores of the later images are out of date now, and only this class's; they are computed again.
+       Back to 2, until the block is done.
+
+Keys, order and results are those of one image after the other (`mining/reference.py`).
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
-from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.cache.blocks import Block
+from rcnn_svm.cache.regions import keys_of
+from rcnn_svm.mining.engine.block import ScanBlock
+from rcnn_svm.mining.engine.budget import MemoryBudget, easiest
 from rcnn_svm.mining.engine.example_pool import ExamplePool
 from rcnn_svm.mining.engine.history import MiningHistory
-from rcnn_svm.mining.rules import supports
-from rcnn_svm.svm.class_weights import AUTO, balanced_weight
+from rcnn_svm.mining.rules import MiningRules, supports
 from rcnn_svm.svm.kernels import score_regions
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, warn_of_gap
 
-if TYPE_CHECKING:
-    from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-
 
 @dataclass(frozen=True)
-class Block:
-    """Consecutive images that are scored at once.
+class Setting:
+    """What all classes of a training have in common.
 
     Attributes:
-        epoch: number of the pass over the images.
-        images: their indices.
-        image_start: (I + 1,) int64, rows `image_start[i]:image_start[i + 1]` are those of `images[i]`.
-        features: (N, D) float32, unscaled.
-        overlap: (N, K) float32, of all classes of the cache.
-        first_region: number of the first row, counted over all images.
-        skip: so many images at the beginning are done already.
-        last: the last image of the last pass is among them.
+        rules: what is a negative, what is hard or easy, and when a class is trained.
+        solver: trains a detector.
+        svm_C: weight of the hinge loss.
+        bias_mult: value of the feature that carries the bias.
+        seed: seeds the solver, with the class and the number of its training.
+        image_start: (I + 1,) int64, as in `FeatureCache`.
+        budget: how many negatives a class may hold.
     """
 
-    epoch: int
-    images: range
+    rules: MiningRules
+    solver: SvmSolver
+    svm_C: float
+    bias_mult: float
+    seed: int
     image_start: np.ndarray
-    features: np.ndarray
-    overlap: np.ndarray
-    first_region: int
-    skip: int = 0
-    last: bool = False
+    budget: MemoryBudget
 
 
-@dataclass
-class ClassState:
-    """One class's detector and examples.
+class ClassMiner:
+    """The detector and the examples of one class.
+
+    Args:
+        index: number of the class in the training.
+        column: column of the class in `cache.overlap`.
+        name: name of the class.
+        positives: (P,) int64, regions of its ground truth, counted over all images.
+        pos_loss_weight: weight of a positive's loss relative to a negative's.
+        setting: what all classes have in common.
+        pool: holds the features of the examples, for all classes of a thread.
 
     Attributes:
-        slots: (N,) int64, places in the pool: the positives, then the negatives in the order they came.
+        weights, bias: (D,) and () float32, the detector, for scaled features; zero before the first training.
+        slots: (N,) int64, places of the examples in the pool: the positives, then the negatives as they came.
         alpha: (N,) float64, dual variables at the last training, 0 for examples that came later.
         scores: (N,) float32, by the last training, or in the scan for examples that came later.
-        num_positives: of the first rows in `slots`.
+        num_positives: how many of the first slots are positives.
         num_added: negatives added since the last training.
         num_updates: trainings so far.
-        objective: the objective at the last training.
-        support: (S, 2) int32 image and row, and their scores (S,) float32: the negatives on or inside the
-            margin at the last training.
+        objective: (4,) float64, the objective by part at the last training (see `svm.problem.losses`).
+        support: (S, 2) int32 keys and (S,) float32 scores of the negatives on or inside the margin, at the last
+            training.
+        history: what happened since it was last taken over.
+        seconds: time by phase.
     """
 
-    slots: np.ndarray
-    alpha: np.ndarray
-    scores: np.ndarray
-    num_positives: int
-    num_added: int = 0
-    num_updates: int = 0
-    objective: np.ndarray = field(default_factory=lambda: np.zeros(4))
-    support: tuple[np.ndarray, np.ndarray] = field(
-        default_factory=lambda: (np.empty((0, 2), np.int32), np.empty(0, np.float32))
-    )
+    def __init__(
+        self,
+        index: int,
+        column: int,
+        name: str,
+        positives: np.ndarray,
+        *,
+        pos_loss_weight: float,
+        setting: Setting,
+        pool: ExamplePool,
+    ):
+        self.index, self.column, self.name = index, column, name
+        self.pos_loss_weight, self.setting, self.pool = pos_loss_weight, setting, pool
+        self.weights, self.bias = np.zeros(pool.dim, np.float32), np.float32(0)
+        self.num_positives, self.num_added, self.num_updates = len(positives), 0, 0
+        self.slots = np.full(len(positives), -1)
+        self.alpha, self.scores = np.zeros(len(positives)), np.zeros(len(positives), np.float32)
+        self.objective = np.zeros(4)
+        self.support = np.empty((0, 2), np.int32), np.empty(0, np.float32)
+        self.history = MiningHistory()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._regions = positives  # of the slots, until `load` has found them
+
+    @property
+    def num_negatives(self) -> int:
+        """Negatives in the cache of the class."""
+        return len(self.slots) - self.num_positives
 
     @property
     def positive(self) -> np.ndarray:
@@ -89,344 +117,220 @@ class ClassState:
         return np.arange(len(self.slots)) < self.num_positives
 
     @property
-    def num_negatives(self) -> int:
-        """Negatives in the cache."""
-        return len(self.slots) - self.num_positives
+    def negatives(self) -> np.ndarray:
+        """(n, 2) int32, image and row of the negatives in the cache of the class."""
+        return self._keys(self.slots[self.num_positives :])
 
-
-class ClassGroup:
-    """Some classes with their detectors and example caches, mined by one thread.
-
-    Args:
-        miner: the parameters of the training.
-        solver: trains a detector.
-        numbers: of the group's classes among all that are trained.
-        columns: of the group's classes among those of the cache.
-        names: of the group's classes.
-        image_start: (I + 1,) int64, as in `FeatureCache`.
-        pool: an empty one, for the group's examples.
-        svm_C: weight of the hinge loss.
-        capacity: negatives a class may hold; no limit where None.
-
-    Attributes:
-        W: (k, D) float32, weights for scaled features.
-        B: (k,) float32, biases.
-        states: the classes' examples, once `expect` has said which.
-        history: what happened since it was last taken over.
-        seconds: thread time by phase.
-        num_added, num_updates: over all of the group's classes, in this process.
-    """
-
-    def __init__(
-        self,
-        miner: HardNegativeMiner,
-        solver: SvmSolver,
-        numbers: Sequence[int],
-        columns: Sequence[int],
-        names: Sequence[str],
-        *,
-        image_start: np.ndarray,
-        pool: ExamplePool,
-        svm_C: float,
-        capacity: int | None,
-    ):
-        self.miner = miner
-        self.solver = solver
-        self.numbers = list(numbers)
-        self.columns = list(columns)
-        self.names = list(names)
-        self.image_start = image_start
-        self.pool = pool
-        self.svm_C = svm_C
-        self.capacity = capacity
-        self.W = np.zeros((len(self.numbers), pool.rows.shape[1]), np.float32)
-        self.B = np.zeros(len(self.numbers), np.float32)
-        self.states: list[ClassState] = [None] * len(self.numbers)
-        self._expected: list[np.ndarray] = [None] * len(self.numbers)
-        self.history = MiningHistory()
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.num_added = self.num_updates = 0
-        self.rules = miner.rules
-
-    def expect(self, k: int, positives: np.ndarray, saved: dict[str, np.ndarray] | None = None) -> None:
-        """Give a class its examples, whose features `load` brings: all its ground truth, and what `saved` holds.
-
-        Args:
-            k: the class within the group.
-            positives: (P,) int64, regions counted over all images.
-            saved: what `saved_state` returned.
-        """
-        negatives, count = np.empty(0, np.int64), len(positives)
-        state = ClassState(negatives, np.zeros(count), np.zeros(count, np.float32), num_positives=count)
-        if saved is not None:
-            image, row = saved["keys"].astype(np.int64).T
-            negatives = self.image_start[image] + row
-            state.alpha, state.scores = saved["alpha"], saved["scores"]
-            state.num_added, state.num_updates = saved["counters"].tolist()
-            state.objective, state.support = saved["objective"], (saved["support"], saved["support_scores"])
-            self.W[k], self.B[k] = saved["weights"][:-1], saved["weights"][-1]
-        self._expected[k] = np.concatenate([positives, negatives])
-        state.slots = np.full(len(self._expected[k]), -1)
-        self.states[k] = state
-
-    def load(self, first_region: int, features: np.ndarray) -> None:
-        """Take the expected examples out of consecutive regions.
-
-        Args:
-            first_region: number of the first one.
-            features: (N, D) float32 or float16, unscaled.
-        """
-        self.pool.open_block(first_region, len(features))
-        for state, expected in zip(self.states, self._expected, strict=True):
-            mine = np.flatnonzero((expected >= first_region) & (expected < first_region + len(features)))
-            if len(mine):
-                rows = expected[mine] - first_region
-                state.slots[mine] = self.pool.put(rows, as_float32(features[rows]), gathered=True)
-
-    def saved_state(self, k: int) -> dict[str, np.ndarray]:
-        """Return all that is needed to go on with a class, except features and history."""
-        state = self.states[k]
-        return {
-            "weights": np.append(self.W[k], self.B[k]),
-            "keys": self.negatives_of(k),
-            "alpha": state.alpha,
-            "scores": state.scores,
-            "counters": np.array([state.num_added, state.num_updates]),
-            "objective": state.objective,
-            "support": state.support[0],
-            "support_scores": state.support[1],
-        }
-
-    def scan(self, block: Block) -> None:
-        """Mine a block of images, with the effects of one image after the other."""
-        with phase(self.seconds, "score"):
-            scores = self._score(block.features)
-        with phase(self.seconds, "select"):
-            eligible = self._eligible(block)
-            hard = eligible & self.rules.hard(scores)
-            if block.epoch == 0 and block.images.start == 0:
-                # The very first image gives all its negatives, as no detector exists to judge them.
-                hard[: block.image_start[1]] = eligible[: block.image_start[1]]
-            eligible, hard, scores = (np.ascontiguousarray(a.T) for a in (eligible, hard, scores))
-            self.pool.open_block(block.first_region, len(block.features))
-            counts = _per_image(hard, block.image_start)
-        for k in range(len(self.states)):
-            self._scan_class(block, k, eligible[k], hard[k], scores[k], counts[k])
-
-    def _eligible(self, block: Block) -> np.ndarray:
-        """Return which rows of a block are negatives of a class, (N, k) bool."""
-        return self.rules.negative(block.overlap[:, self.columns])
-
-    def _score(self, features: np.ndarray, classes: slice = slice(None)) -> np.ndarray:
-        """Return (N, k) float32 scores of unscaled features by the present detectors of some of the classes."""
-        return score_regions(features, self.W[classes] * self.pool.scale, self.B[classes])
-
-    def _scan_class(
-        self,
-        block: Block,
-        k: int,
-        eligible: np.ndarray,
-        hard: np.ndarray,
-        scores: np.ndarray,
-        num_hard: np.ndarray,
-    ) -> None:
-        """Add a block's hard negatives to one class, retraining wherever it is due.
+    def take(self, block: ScanBlock, scores: np.ndarray) -> int:
+        """Add the hard negatives of a block's images to the cache, and train the class wherever that is due.
 
         Args:
             block: the images.
-            k: position of the class in the group.
-            eligible, hard: (N,) bool, which rows are negatives, and which of them are hard.
-            scores: (N,) float32.
-            num_hard: (I,) int64, hard rows of every image. This, `hard` and `scores` change with a retraining.
-        """
-        state, start = self.states[k], block.image_start
-        position, end = block.skip, len(block.images)
-        while position < end:
-            with phase(self.seconds, "select"):
-                fresh, num_fresh = hard.copy(), num_hard.copy()
-                if block.epoch:  # in the first pass no image was seen before
-                    fresh &= ~self._held(block, state)
-                    num_fresh = _per_image(fresh, start)
-                stop, training = self._plan(block, k, position, fresh, num_fresh, scores)
-                part = slice(start[position], start[stop + 1])
-                self._add(block, k, part.start + np.flatnonzero(fresh[part]), scores)
-                scan = np.empty((stop + 1 - position, 5), np.int64)
-                scan[:, 0], scan[:, 1] = self.numbers[k], block.epoch
-                scan[:, 2] = block.images[position : stop + 1]
-                scan[:, 3], scan[:, 4] = num_hard[position : stop + 1], num_fresh[position : stop + 1]
-                self.history.record("scan", scan)
-            position = stop + 1
-            # A training ahead of an image that does not fit makes no room when nothing has come.
-            if training is None or not (state.num_added if training > stop else state.num_negatives):
-                continue
-            self.train(k, block.epoch, block.images[training])
-            with phase(self.seconds, "score"):
-                rest = slice(start[position], None)
-                scores[rest] = self._score(block.features[rest], slice(k, k + 1))[:, 0]
-                hard[rest] = eligible[rest] & self.rules.hard(scores[rest])
-                num_hard[position:] = _per_image(hard, start)[position:]
-
-    def _plan(
-        self, block: Block, k: int, position: int, fresh: np.ndarray, num_fresh: np.ndarray, scores: np.ndarray
-    ) -> tuple[int, int | None]:
-        """Return how far a class can go on from image `position`, and after which image it is trained then.
-
-        With a memory budget, a class is trained before an image that does not fit. When that has just been done,
-        what does not fit is struck out of `fresh` and `num_fresh` (the rows and their numbers), the easiest first.
+            scores: (N,) float32, by the present detector; those of later images change with every training.
 
         Returns:
-            the last image to take from (`position` - 1 for none), and the image of the training: the same, the one
-            after it, which is to be looked at again, or None. Counted from the block's first image.
+            How many were added.
         """
-        state, start = self.states[k], block.image_start
-        counts = num_fresh[position:]
-        too_many = np.zeros(len(counts), bool)
-        if self.capacity is not None:
-            room = max(self.capacity - state.num_negatives, 0)
-            if counts[0] > room and not state.num_added:
-                rows = start[position] + np.flatnonzero(fresh[start[position] : start[position + 1]])
-                fresh[rows[np.argsort(-scores[rows], kind="stable")[room:]]] = False
-                self._record_budget(k, block.epoch, block.images[position], int(counts[0]) - room, 0)
-                counts[0] = room
-            too_many = np.cumsum(counts) > room
-        images = np.arange(position, len(block.images))
-        first = (block.epoch == 0) & (block.images.start + images == 0)
-        last = block.last & (images == len(block.images) - 1)
-        due = self.rules.must_retrain(state.num_added + np.cumsum(counts), first, last)
-        stop = int(np.argmax(due)) if due.any() else len(due) - 1
-        if too_many[: stop + 1].any():
-            full = position + int(np.argmax(too_many))
-            return full - 1, full
-        return position + stop, position + stop if due[stop] else None
+        with phase(self.seconds, "select"):
+            negative = self.setting.rules.negative(block.overlap[:, self.column])
+        image, num_taken = block.skip, 0
+        while image < block.num_images:
+            with phase(self.seconds, "select"):
+                hard = self._hard(block, negative, scores)
+                new = self._new(block, hard, scores, image)
+                counts = block.per_image(new)
+                last, due = self._next_training(block, image, counts)
+                trained_at = last
+                # Under a memory budget, a class is trained ahead of the first image whose negatives do not fit.
+                full = image + self.setting.budget.num_fitting(self.num_negatives, counts[image:])
+                if full <= last:
+                    last, due, trained_at = full - 1, True, full
+                self._record_scan(block, image, last, counts if new is hard else block.per_image(hard), counts)
+                rows = slice(block.image_start[image], block.image_start[last + 1])
+                num_taken += self._add(block, rows.start + np.flatnonzero(new[rows]), scores)
+            image = last + 1
+            # A training ahead of an image makes no room when nothing has come since the last one.
+            if due and (self.num_added if trained_at > last else self.num_negatives):
+                self.train(block.epoch, block.images[trained_at])
+                with phase(self.seconds, "score"):
+                    rest = block.rows_from(image)
+                    scores[rest] = self._score(block.features[rest])
+        return num_taken
 
-    def _add(self, block: Block, k: int, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Append some rows of a block to a class's cache."""
+    def _hard(self, block: ScanBlock, negative: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return which rows of a block are hard, (N,) bool, of those that are negatives."""
+        hard = negative & self.setting.rules.hard(scores)
+        if block.first:
+            # The very first image gives all its negatives, as no detector exists to judge them.
+            end = block.image_start[1]
+            hard[:end] = negative[:end]
+        return hard
+
+    def _new(self, block: ScanBlock, hard: np.ndarray, scores: np.ndarray, image: int) -> np.ndarray:
+        """Return which hard rows of a block are not in the cache yet, (N,) bool.
+
+        Where the memory budget has no room for those of the next image, `image`, even after a training, the easiest
+        are struck out.
+        """
+        new = hard
+        if block.epoch:  # in the first pass no image was seen before
+            cached = self.pool.regions[self.slots] - block.first_region
+            new = hard.copy()
+            new[cached[(cached >= 0) & (cached < len(block))]] = False
+        if not self.num_added and (room := self.setting.budget.room(self.num_negatives)) < np.inf:
+            rows = slice(*block.image_start[image : image + 2])
+            found = rows.start + np.flatnonzero(new[rows])
+            if len(found) > room:
+                new = new.copy()
+                new[found[np.argsort(-scores[found], kind="stable")[room:]]] = False
+                self._record_budget(block.epoch, block.images[image], len(found) - room, 0)
+        return new
+
+    def _next_training(self, block: ScanBlock, image: int, counts: np.ndarray) -> tuple[int, bool]:
+        """Return after which image of a block, from `image` on, a training is due: or the last one, and False.
+
+        Args:
+            block: the images.
+            image: the first that is not done yet.
+            counts: (I,) int64, negatives that every image adds.
+        """
+        images = np.arange(image, block.num_images)
+        due = self.setting.rules.must_retrain(
+            self.num_added + np.cumsum(counts[image:]),
+            block.first & (images == 0),
+            block.last & (images == block.num_images - 1),
+        )
+        after = int(np.argmax(due)) if due.any() else len(due) - 1
+        return image + after, bool(due[after])
+
+    def _add(self, block: ScanBlock, rows: np.ndarray, scores: np.ndarray) -> int:
+        """Append some rows of a block to the cache of the class; return how many."""
         if not len(rows):
-            return
-        state = self.states[k]
-        state.slots = np.concatenate([state.slots, self.pool.put(rows, block.features)])
-        state.alpha = np.concatenate([state.alpha, np.zeros(len(rows))])
-        state.scores = np.concatenate([state.scores, scores[rows]])
-        state.num_added += len(rows)
+            return 0
+        self.slots = np.concatenate([self.slots, self.pool.put(rows, block.features)])
+        self.alpha = np.concatenate([self.alpha, np.zeros(len(rows))])
+        self.scores = np.concatenate([self.scores, scores[rows]])
         self.num_added += len(rows)
-        keys = [np.full(len(rows), number) for number in (self.numbers[k], block.epoch)]
-        self.history.record("added", np.stack([*keys, *self._image_and_row(rows + block.first_region)], axis=1))
+        keys = keys_of(rows + block.first_region, self.setting.image_start)
+        of_block = np.full((len(rows), 2), (self.index, block.epoch))
+        self.history.record("added", np.concatenate([of_block, keys], axis=1))
+        return len(rows)
 
-    def _held(self, block: Block, state: ClassState) -> np.ndarray:
-        """Return which rows of a block a class has in its cache, (N,) bool."""
-        held = np.zeros(len(block.features), bool)
-        rows = self.pool.regions[state.slots] - block.first_region
-        held[rows[(rows >= 0) & (rows < len(held))]] = True
-        return held
-
-    def finish_pass(self, epoch: int, image: int) -> None:
-        """Train every class that has new examples, so that all caches are judged by their own detectors."""
-        for k, state in enumerate(self.states):
-            if state.num_added:
-                self.train(k, epoch, image)
-
-    def train(self, k: int, epoch: int, image: int) -> None:
-        """Train one class on its cache, then evict what has become easy."""
-        state, number = self.states[k], self.numbers[k]
+    def train(self, epoch: int, image: int) -> None:
+        """Train the detector on the cache, then evict what has become easy."""
         with phase(self.seconds, "solve"):
-            seed = self.miner.seed + number + 1000 * state.num_updates
-            solution = self.solver.solve(self._problem(state), state.alpha, seed, state.scores)
+            seed = self.setting.seed + self.index + 1000 * self.num_updates
+            solution = self.setting.solver.solve(self._problem(), self.alpha, seed, self.scores)
         with phase(self.seconds, "evict"):
-            self._update(epoch, image, k, solution)
+            self.weights = solution.weights[:-1].astype(np.float32)
+            self.bias = np.float32(solution.weights[-1] * self.setting.bias_mult)
+            self.scores = solution.scores.astype(np.float32)
+            self.alpha = self.alpha if solution.alpha is None else solution.alpha
+            self.objective = np.array(solution.loss)
+            trained_on = self.num_negatives
+            self.evict(epoch, image)
+            self._record_update(epoch, image, trained_on, solution)
+            self.num_added = 0
+            self.num_updates += 1
 
-    def _problem(self, state: ClassState, keep: np.ndarray | None = None) -> SvmProblem:
-        """Return the SVM problem of a class's cache, or of the part of it that `keep` says."""
-        positive, slots = state.positive, state.slots
-        if keep is not None:
-            positive, slots = positive[keep], slots[keep]
-        C, weight = self.svm_C, self.pos_loss_weight(state)
-        return SvmProblem(
-            rows=self.pool.rows,
-            slots=slots,
-            y=np.where(positive, 1.0, -1.0),
-            upper=np.where(positive, C * weight, C),
-            bias_mult=self.miner.bias_mult,
-            norms=self.pool.norms,
+    def evict(self, epoch: int, image: int) -> None:
+        """Let the negatives go that are easy for the detector, and under a memory budget the easiest of the others."""
+        negative = ~self.positive
+        inside = negative & supports(self.scores)
+        self.support = self._keys(self.slots[inside]), self.scores[inside]
+        leaves = negative & self.setting.rules.easy(self.scores)
+        excess = self.setting.budget.excess(self.num_negatives - int(leaves.sum()))
+        if excess:
+            spare = np.flatnonzero(negative & ~leaves & ~inside & (self.alpha == 0))
+            spare = spare[easiest(self.scores[spare], excess)]
+            leaves[spare] = True
+            if len(spare):
+                self._record_budget(epoch, image, 0, len(spare))
+        evicted = self._keys(self.slots[leaves])
+        self.history.record("evicted", np.insert(evicted, 0, self.history.num_updates, axis=1))
+        self.pool.release(self.slots[leaves])
+        self.slots, self.alpha, self.scores = self.slots[~leaves], self.alpha[~leaves], self.scores[~leaves]
+
+    def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.float32]:
+        """Return weights (D,) and bias, float32, trained on the cache without the examples of some images."""
+        positive = self.positive
+        outside = ~np.isin(self._keys(self.slots)[:, 0], images)
+        # A fold that holds all positives or all negatives of a class cannot be left out.
+        for part in (positive, ~positive):
+            if not outside[part].any():
+                outside |= part
+        setting, problem = self.setting, self._problem(outside)
+        solution = setting.solver.solve(problem, self.alpha[outside], setting.seed, self.scores[outside])
+        warn_of_gap(solution, setting.solver.tolerance, self.name)
+        return solution.weights[:-1].astype(np.float32), np.float32(solution.weights[-1] * setting.bias_mult)
+
+    def _problem(self, keep: np.ndarray | slice = slice(None)) -> SvmProblem:
+        """Return the SVM problem of the cache, or of a part of it."""
+        return SvmProblem.of(
+            self.pool.rows,
+            self.pool.norms,
+            self.slots[keep],
+            self.positive[keep],
+            svm_C=self.setting.svm_C,
+            pos_loss_weight=self.pos_loss_weight,
+            bias_mult=self.setting.bias_mult,
         )
 
-    def pos_loss_weight(self, state: ClassState) -> float:
-        """Return the weight of a positive's loss relative to a negative's, the same in all trainings of a class."""
-        if self.miner.pos_loss_weight != AUTO:
-            return self.miner.pos_loss_weight
-        return balanced_weight(state.num_positives, self.miner.retrain_limit, int(self.image_start[-1]))
-
-    def _update(self, epoch: int, image: int, k: int, solution: SvmSolution) -> None:
-        """Take over a class's new detector, record it, and evict."""
-        state, history = self.states[k], self.history
-        self.W[k] = solution.weights[:-1]
-        self.B[k] = solution.weights[-1] * self.miner.bias_mult
-        scores = solution.scores.astype(np.float32)
-        alpha = state.alpha if solution.alpha is None else solution.alpha
-        negative = ~state.positive
-        trained_on = state.num_negatives
-
-        inside = negative & (supports(scores))
-        state.support = (self._keys(state.slots[inside]), scores[inside])
-
-        leaves = negative & self.rules.easy(scores)
-        if self.capacity is not None:
-            # Half of the space is kept free for mining, unless support vectors need it.
-            excess = trained_on - int(leaves.sum()) - self.capacity // 2
-            spare = np.flatnonzero(negative & ~leaves & ~inside & (alpha == 0))
-            if excess > 0 and len(spare):
-                spare = spare[np.argsort(scores[spare], kind="stable")[:excess]]
-                leaves[spare] = True
-                self._record_budget(k, epoch, image, 0, len(spare))
-        history.record("evicted", np.insert(self._keys(state.slots[leaves]), 0, history.num_updates, axis=1))
-        self.pool.release(state.slots[leaves])
-        state.slots, state.alpha, state.scores = state.slots[~leaves], alpha[~leaves], scores[~leaves]
-
-        warn_of_gap(solution, self.solver.tolerance, self.names[k])
-        counts = (state.num_positives, trained_on, state.num_negatives, state.num_added, solution.iterations)
-        history.record("updates", [(self.numbers[k], epoch, image, *counts)])
-        history.record("update_loss", [solution.loss])
-        history.record("update_gap", [solution.relative_gap])
-        state.objective = np.array(solution.loss)
-        state.num_added = 0
-        state.num_updates += 1
-        self.num_updates += 1
-
-    def losses_of(self, block: Block) -> np.ndarray:
-        """Return the hinge loss of all negatives of a block for every class of the group, (k,) float64."""
-        scores = self._score(block.features)
-        eligible = self._eligible(block)
-        return self.svm_C * np.where(eligible, np.maximum(0, 1 + scores), 0).sum(axis=0, dtype=np.float64)
-
-    def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights (k, D) and biases (k,) float32 trained on the caches without the examples of some images."""
-        weights = []
-        for name, state in zip(self.names, self.states, strict=True):
-            outside = ~np.isin(self._keys(state.slots)[:, 0], images)
-            # A fold that holds all positives or all negatives of a class cannot be left out.
-            for part in (state.positive, ~state.positive):
-                if not outside[part].any():
-                    outside |= part
-            problem = self._problem(state, outside)
-            solution = self.solver.solve(problem, state.alpha[outside], self.miner.seed, state.scores[outside])
-            warn_of_gap(solution, self.solver.tolerance, name)
-            weights.append(solution.weights)
-        joined = np.stack(weights)
-        return joined[:, :-1].astype(np.float32), (joined[:, -1] * self.miner.bias_mult).astype(np.float32)
-
-    def negatives_of(self, k: int) -> np.ndarray:
-        """Return image and row of the negatives in a class's cache, (N, 2) int32."""
-        return self._keys(self.states[k].slots[self.states[k].num_positives :])
+    def _score(self, features: np.ndarray) -> np.ndarray:
+        """Return what the detector makes of unscaled features (n, D), (n,) float32."""
+        return score_regions(features, (self.weights * self.pool.scale)[None], np.array([self.bias]))[:, 0]
 
     def _keys(self, slots: np.ndarray) -> np.ndarray:
-        """Return (n, 2) int32, image and row of pool places."""
-        return np.stack(self._image_and_row(self.pool.regions[slots]), axis=1).astype(np.int32)
+        """Return (n, 2) int32, image and row of places in the pool."""
+        return keys_of(self.pool.regions[slots], self.setting.image_start).astype(np.int32)
 
-    def _image_and_row(self, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        image = np.searchsorted(self.image_start, regions, side="right") - 1
-        return image, regions - self.image_start[image]
+    def load(self, block: Block) -> None:
+        """Find the features of those examples that are in a block of the cache; the pool has it open."""
+        local = self._regions - block.first_region
+        inside = np.flatnonzero((local >= 0) & (local < len(block)))
+        if len(inside):
+            features = block.features(local[inside])
+            self.slots[inside] = self.pool.put(local[inside], features, gathered=True)
 
-    def _record_budget(self, k: int, epoch: int, image: int, left_out: int, evicted: int) -> None:
-        self.history.record("budget", [(self.numbers[k], epoch, image, left_out, evicted)])
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that is needed to go on with the class, except features and history."""
+        return {
+            "weights": np.append(self.weights, self.bias),
+            "keys": self.negatives,
+            "alpha": self.alpha,
+            "scores": self.scores,
+            "counters": np.array([self.num_added, self.num_updates]),
+            "objective": self.objective,
+            "support": self.support[0],
+            "support_scores": self.support[1],
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from what `state` returned; `load` has to find the features."""
+        image, row = state["keys"].astype(np.int64).T
+        self._regions = np.concatenate([self._regions, self.setting.image_start[image] + row])
+        self.slots = np.full(len(self._regions), -1)
+        self.alpha, self.scores = state["alpha"], state["scores"]
+        self.num_added, self.num_updates = state["counters"].tolist()
+        self.objective, self.support = state["objective"], (state["support"], state["support_scores"])
+        self.weights, self.bias = state["weights"][:-1], state["weights"][-1]
+
+    def _record_scan(self, block: ScanBlock, image: int, last: int, hard: np.ndarray, new: np.ndarray) -> None:
+        images = slice(image, last + 1)
+        scan = np.empty((last + 1 - image, 5), np.int64)
+        scan[:, 0], scan[:, 1], scan[:, 2] = self.index, block.epoch, block.images[images]
+        scan[:, 3], scan[:, 4] = hard[images], new[images]
+        self.history.record("scan", scan)
+
+    def _record_update(self, epoch: int, image: int, trained_on: int, solution: SvmSolution) -> None:
+        warn_of_gap(solution, self.setting.solver.tolerance, self.name)
+        counts = (self.num_positives, trained_on, self.num_negatives, self.num_added, solution.iterations)
+        self.history.record("updates", [(self.index, epoch, image, *counts)])
+        self.history.record("update_loss", [solution.loss])
+        self.history.record("update_gap", [solution.relative_gap])
+
+    def _record_budget(self, epoch: int, image: int, left_out: int, evicted: int) -> None:
+        self.history.record("budget", [(self.index, epoch, image, left_out, evicted)])
 
 
 @contextmanager
@@ -435,10 +339,3 @@ def phase(seconds: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] += time.perf_counter() - start
-
-
-def _per_image(mask: np.ndarray, image_start: np.ndarray) -> np.ndarray:
-    """Return how many rows of every image are set, along the last axis."""
-    sums = np.zeros((*mask.shape[:-1], mask.shape[-1] + 1), np.int64)
-    np.cumsum(mask, axis=-1, out=sums[..., 1:])
-    return np.diff(sums[..., image_start], axis=-1)

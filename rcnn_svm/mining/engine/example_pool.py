@@ -41,6 +41,11 @@ class ExamplePool:
         self._block_start = 0
         self._slot_of = np.empty(0, np.int64)
 
+    @property
+    def dim(self) -> int:
+        """D, the number of features."""
+        return self.rows.shape[1]
+
     def __len__(self) -> int:
         return len(self.rows) - self._num_free
 
@@ -92,7 +97,7 @@ class ExamplePool:
 
     def _grow(self, missing: int) -> None:
         old = len(self.rows)
-        new = old + max(missing, old // 2, RESERVED_BYTES // (4 * self.rows.shape[1]) - old)
+        new = old + max(missing, old // 2, RESERVED_BYTES // (4 * self.dim) - old)
         new = max(old + missing, min(new, self.max_rows))
         self.rows = _extended(self.rows, new)
         self.norms = _extended(self.norms, new)

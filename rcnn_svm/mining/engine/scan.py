@@ -1,33 +1,106 @@
-"""One thread for every group of classes, all fed with the same blocks."""
+"""The passes over the images: a block is read once and handed to threads that each mine some of the classes.
+
+A class does its own mining (`class_miner.py`). Here is what the classes have in common: who reads, one product that
+scores a block for all classes of a thread, threads, progress, checkpoints, and the test of whether a pass was the last.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from rcnn_svm.mining.engine.class_miner import ClassGroup
+import numpy as np
+from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
 
-# Blocks a fast group may be ahead of a slow one: retraining comes in bursts. They bound the memory.
+from rcnn_svm.artefacts.checkpoint import Checkpoint
+from rcnn_svm.cache.blocks import Block
+from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.mining.engine.block import ScanBlock
+from rcnn_svm.mining.engine.class_miner import ClassMiner, phase
+from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.progress import progress_bar
+from rcnn_svm.svm.kernels import score_regions
+
+# Blocks a fast thread may be ahead of a slow one: retraining comes in bursts. They bound the memory.
 BLOCKS_AHEAD = 3
 
 
-class GroupThreads:
-    """Calls methods of all groups, each group's in its own thread and in the order of the calls.
-
-    A single group is called directly. To be used as a context, which ends the threads.
+class ClassThread:
+    """The classes of one thread, whose scores are one product and whose examples are in one pool.
 
     Args:
-        groups: what is worked on.
+        classes: what the thread mines.
+        pool: the pool of these classes.
+
+    Attributes:
+        seconds: time by phase, beside that of the classes.
+        num_added: hard negatives that `scan` added, to all classes.
     """
 
-    def __init__(self, groups: Sequence[ClassGroup]):
-        self._groups = groups
-        self._executors = [ThreadPoolExecutor(1, "mining") for _ in groups] if len(groups) > 1 else []
+    def __init__(self, classes: Sequence[ClassMiner], pool: ExamplePool):
+        self.classes, self.pool = classes, pool
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.num_added = 0
+
+    def load(self, block: Block) -> None:
+        """Find the features of those examples that are in a block of the cache."""
+        self.pool.open_block(block.first_region, len(block))
+        for miner in self.classes:
+            miner.load(block)
+
+    def scan(self, block: ScanBlock) -> None:
+        """Mine a block, with the effects of one image after the other."""
+        with phase(self.seconds, "score"):
+            scores = self._score(block)
+        with phase(self.seconds, "select"):
+            by_class = np.ascontiguousarray(scores.T)
+            self.pool.open_block(block.first_region, len(block))
+        for miner, own in zip(self.classes, by_class, strict=True):
+            self.num_added += miner.take(block, own)
+
+    def finish_pass(self, epoch: int, image: int) -> None:
+        """Train every class that has new examples, so that all caches are judged by their own detectors."""
+        for miner in self.classes:
+            if miner.num_added:
+                miner.train(epoch, image)
+
+    def losses(self, block: ScanBlock) -> np.ndarray:
+        """Return the hinge loss of all negatives of a block for every class of the thread, (k,) float64."""
+        setting = self.classes[0].setting
+        negative = setting.rules.negative(block.overlap[:, [miner.column for miner in self.classes]])
+        hinge = np.maximum(0, 1 + self._score(block))
+        return setting.svm_C * np.where(negative, hinge, 0).sum(axis=0, dtype=np.float64)
+
+    def train_without(self, images: np.ndarray) -> list[tuple[np.ndarray, np.float32]]:
+        """Return the detectors that every class's cache gives without the examples of some images."""
+        return [miner.train_without(images) for miner in self.classes]
+
+    def _score(self, block: ScanBlock) -> np.ndarray:
+        """Return (N, k) float32, what the detectors of the classes make of a block."""
+        weights = np.stack([miner.weights for miner in self.classes]) * self.pool.scale
+        return score_regions(block.features, weights, np.array([miner.bias for miner in self.classes]))
+
+
+class Threads:
+    """Threads that work on the same calls, each on its own classes and in the order of the calls.
+
+    A single thread's work is done by the caller. To be used as a context, which ends the threads.
+
+    Args:
+        threads: what is worked on.
+    """
+
+    def __init__(self, threads: Sequence[ClassThread]):
+        self._threads = threads
+        self._executors = [ThreadPoolExecutor(1, "mining") for _ in threads] if len(threads) > 1 else []
         self._running: deque[list[Future]] = deque()
 
-    def __enter__(self) -> GroupThreads:
+    def __enter__(self) -> Threads:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -36,12 +109,12 @@ class GroupThreads:
         for executor in self._executors:
             executor.shutdown()
 
-    def begin(self, method: str, *arguments: Any) -> None:
-        """Call a method of every group without waiting for it, but for those called long before."""
+    def begin(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Call `work(thread, *arguments)` for every thread; waits only for what was begun long before."""
         if not self._executors:
-            getattr(self._groups[0], method)(*arguments)
+            work(self._threads[0], *arguments)
             return
-        self._running.append(self._submit(method, arguments))
+        self._running.append(self._submit(work, arguments))
         while len(self._running) > BLOCKS_AHEAD:
             _results(self._running.popleft())
 
@@ -50,16 +123,202 @@ class GroupThreads:
         while self._running:
             _results(self._running.popleft())
 
-    def all(self, method: str, *arguments: Any) -> list[Any]:
-        """Call a method of every group and return what each returned."""
+    def all(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Call `work(thread, *arguments)` for every thread and return what each returned."""
         self.wait()
         if not self._executors:
-            return [getattr(self._groups[0], method)(*arguments)]
-        return _results(self._submit(method, arguments))
+            return [work(self._threads[0], *arguments)]
+        return _results(self._submit(work, arguments))
 
-    def _submit(self, method: str, arguments: tuple) -> list[Future]:
-        pairs = zip(self._executors, self._groups, strict=True)
-        return [executor.submit(getattr(group, method), *arguments) for executor, group in pairs]
+    def _submit(self, work: Callable[..., Any], arguments: tuple) -> list[Future]:
+        pairs = zip(self._executors, self._threads, strict=True)
+        return [executor.submit(work, thread, *arguments) for executor, thread in pairs]
+
+
+class MiningLoop:
+    """The passes over a feature cache in which all classes are mined, with what they find and how far they are.
+
+    Args:
+        cache: regions and features of the training images.
+        classes: the classes, each at the position of its index, before their first image.
+        max_epochs: passes, at most.
+        stop_ratio: no further pass once every class's objective over all data is below this times that on its cache;
+            no such test where None.
+        block_bytes: bytes of features that are scored at once.
+        checkpoint: where progress is kept, and found; nowhere where None.
+        checkpoint_seconds: shortest time between two checkpoints.
+
+    Attributes:
+        history: what happened, complete when `run` is done.
+        seconds: time by phase: read by the calling thread, the others summed over threads; complete likewise.
+    """
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        classes: Sequence[ClassMiner],
+        *,
+        max_epochs: int,
+        stop_ratio: float | None,
+        block_bytes: int,
+        checkpoint: Checkpoint | None,
+        checkpoint_seconds: float,
+    ):
+        self.cache, self.classes = cache, classes
+        self.max_epochs, self.stop_ratio, self.block_bytes = max_epochs, stop_ratio, block_bytes
+        self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
+        self.history = MiningHistory()
+        self.seconds: dict[str, float] = defaultdict(float)
+        # Every thread has a pool of its own, so that none waits for another.
+        by_pool: dict[ExamplePool, list[ClassMiner]] = defaultdict(list)
+        for miner in classes:
+            by_pool[miner.pool].append(miner)
+        self._parts = [ClassThread(part, pool) for pool, part in by_pool.items()]
+        # Blocks being worked on, and the one that is read meanwhile.
+        count = BLOCKS_AHEAD + 1 if len(self._parts) > 1 else 1
+        self._buffers = deque([np.empty((0, cache.dim), np.float32)] * count)
+        self._num_done = self._num_resumed = 0
+
+    def load(self) -> None:
+        """Put every class where it was at the last checkpoint, and its examples into the pools."""
+        if self.checkpoint and self.checkpoint.exists():
+            self._num_done, arrays = self.checkpoint.load()
+            for name, parts in self.history.parts.items():
+                parts.append(arrays[name])
+            self._num_resumed = self.history.num_added
+            for miner in self.classes:
+                prefix = f"class/{miner.index}/"
+                state = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+                if state:
+                    miner.restore(state)
+        for block in self.cache.blocks():
+            for part in self._parts:
+                part.load(block)
+
+    def run(self, folds: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, np.float32]]]:
+        """Mine, then train every class without each of some folds.
+
+        Args:
+            folds: image indices of every fold.
+
+        Returns:
+            for every fold, the weights (D,) and bias of every class, float32.
+        """
+        # The threads of the matrix library would come on top of ours, and slow small products.
+        with ThreadpoolController().limit(limits=1, user_api="blas"), Threads(self._parts) as threads:
+            self._mine(threads)
+            left_out = [self._by_class(threads.all(ClassThread.train_without, fold)) for fold in folds]
+        for worker in (*self._parts, *self.classes):
+            for name, seconds in worker.seconds.items():
+                self.seconds[name] += seconds
+        self._take_over_histories()
+        return left_out
+
+    def _mine(self, threads: Threads) -> None:
+        """Pass over the images until the passes are over or bring no more."""
+        num_images = self.cache.num_images
+        with progress_bar(self.max_epochs * num_images, "mining", "image", initial=self._num_done) as bar:
+            for epoch in range(self.max_epochs):
+                if self._num_done < (epoch + 1) * num_images:
+                    self._scan(threads, epoch, max(self._num_done - epoch * num_images, 0), bar)
+                    self._num_done = (epoch + 1) * num_images
+                if self.stop_ratio is not None and self._has_converged(threads, epoch):
+                    break
+        if self.checkpoint:
+            self._save_checkpoint(self._num_done)
+
+    def _scan(self, threads: Threads, epoch: int, num_done: int, bar: tqdm) -> None:
+        """Mine all images of a pass but the first `num_done`."""
+        saved = time.monotonic()
+        for block in self._blocks(epoch, num_done):
+            threads.begin(ClassThread.scan, block)
+            self._show(bar)
+            bar.update(block.num_images - block.skip)
+            if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
+                threads.wait()
+                self._save_checkpoint(epoch * self.cache.num_images + block.images.stop)
+                saved = time.monotonic()
+        threads.wait()
+        self._show(bar)
+
+    def _show(self, bar: tqdm) -> None:
+        """Write the number of hard negatives and of trainings beside a progress bar."""
+        hard = self._num_resumed + sum(part.num_added for part in self._parts)
+        bar.set_postfix({"hard": hard, "updates": sum(miner.num_updates for miner in self.classes)}, refresh=False)
+
+    def _blocks(self, epoch: int, num_done: int) -> Iterator[ScanBlock]:
+        """Read the images of a pass after the first `num_done`, a block at a time."""
+        num_images, blocks = self.cache.num_images, self.cache.blocks(self.block_bytes)
+        while True:
+            with phase(self.seconds, "read"):
+                block = next(blocks, None)
+                if block is None:
+                    return
+                if block.images.stop <= num_done:
+                    continue
+                features = self._features(block)
+            yield ScanBlock(
+                epoch=epoch,
+                images=block.images,
+                first_region=block.first_region,
+                image_start=block.image_start,
+                overlap=block.overlap,
+                features=features,
+                skip=max(num_done - block.images.start, 0),
+                last=epoch == self.max_epochs - 1 and block.images.stop == num_images,
+            )
+
+    def _features(self, block: Block) -> np.ndarray:
+        """Return a block's features in single precision: a view, or one of the buffers that take turns."""
+        buffer = self._buffers.popleft()
+        if len(buffer) < len(block):
+            buffer = np.empty((len(block), self.cache.dim), np.float32)
+        self._buffers.append(buffer)
+        return block.features(out=buffer)
+
+    def _has_converged(self, threads: Threads, epoch: int) -> bool:
+        """Compare the objective on the caches with that on all data, once for every pass.
+
+        Source: the convergence test of voc-dpm (Felzenszwalb et al.), applied to every class.
+        """
+        table = self.history.table("convergence")
+        if not (table[:, 1] == epoch).any():
+            # What the scan recorded at the last image comes before the trainings that follow it.
+            threads.wait()
+            self._take_over_histories()
+            threads.all(ClassThread.finish_pass, epoch, self.cache.num_images - 1)
+            losses = np.zeros(len(self.classes))
+            for block in self._blocks(epoch, 0):
+                losses += self._by_class(threads.all(ClassThread.losses, block))
+            rows = []
+            for miner in self.classes:
+                positive, _, regulariser, cached = miner.objective
+                rows.append((miner.index, epoch, cached, positive + losses[miner.index] + regulariser))
+            self._take_over_histories()
+            self.history.record("convergence", rows)
+            table = self.history.table("convergence")
+        of_pass = table[table[:, 1] == epoch]
+        never_trained = of_pass[:, 2] == 0
+        return bool((never_trained | (of_pass[:, 3] < self.stop_ratio * of_pass[:, 2])).all())
+
+    def _by_class(self, results: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return what the threads found for each of their classes, in the order of all classes."""
+        found = [None] * len(self.classes)
+        for part, of_part in zip(self._parts, results, strict=True):
+            for miner, result in zip(part.classes, of_part, strict=True):
+                found[miner.index] = result
+        return found
+
+    def _take_over_histories(self) -> None:
+        self.history.take_over([miner.history for miner in self.classes])
+
+    def _save_checkpoint(self, num_done: int) -> None:
+        self._take_over_histories()
+        arrays = self.history.tables()
+        for miner in self.classes:
+            for name, array in miner.state().items():
+                arrays[f"class/{miner.index}/{name}"] = array
+        self.checkpoint.save(num_done, arrays)
 
 
 def _results(futures: list[Future]) -> list[Any]:
