@@ -31,6 +31,29 @@ class FeatureCache:
         image_start: (I + 1,) int64; rows `image_start[i]:image_start[i + 1]` of the whole are image i's.
         dim: D.
         settings: what made the features.
+
+    Examples:
+        Two images with one dog each; the first has two proposals, the second one.
+
+        >>> import numpy as np
+        >>> from rcnn_svm import FeatureCache
+        >>> cache = FeatureCache.from_arrays(
+        ...     features=np.arange(10).reshape(5, 2),
+        ...     image_start=[0, 3, 5],
+        ...     boxes=np.tile([0, 0, 9, 9], (5, 1)),
+        ...     gt=[True, False, False, True, False],
+        ...     label=[1, 0, 0, 1, 0],
+        ...     overlap=[[1], [0.4], [0], [1], [0.2]],
+        ...     classes=["dog"],
+        ... )
+        >>> cache.num_images, cache.num_rows, cache.dim
+        (2, 5, 2)
+        >>> cache.keys([2, 4])  # image and row of the third and of the last region
+        array([[0, 2],
+               [1, 1]])
+        >>> cache.gather([2, 4])
+        array([[4., 5.],
+               [8., 9.]], dtype=float32)
     """
 
     def __init__(

@@ -37,6 +37,14 @@ class BoxRegressor(Model):
         feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
         feature_settings: settings of the feature cache that it was trained on.
         training: settings of the training, what it was trained on, and how well it fits.
+
+    Examples:
+        >>> import numpy as np
+        >>> from rcnn_svm import BoxRegressor
+        >>> regressor = BoxRegressor.identity(["dog"], dim=2, feat_norm_mean=20.0)
+        >>> regressor.mu[0] = [0.5, 0, 0, 0]  # half a width to the right
+        >>> regressor.correct(np.ones((1, 2), np.float32), np.float32([[0, 0, 9, 9]]), np.zeros(1, int), (12, 12))
+        array([[ 4.5,  0. , 11. ,  9. ]], dtype=float32)
     """
 
     KIND: ClassVar[str] = "box regressor"

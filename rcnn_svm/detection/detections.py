@@ -73,6 +73,24 @@ class Detections:
 
     Raises:
         InputError: the arrays do not fit together, an index is out of range, or a score or box is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from rcnn_svm import Detections
+        >>> found = Detections(
+        ...     image_ids=("a", "b"),
+        ...     classes=("cat", "dog"),
+        ...     image=[0, 0, 1],
+        ...     cls=[1, 1, 0],
+        ...     box=[[0, 0, 9, 9], [0, 0, 9, 8], [5, 5, 20, 20]],
+        ...     score=[0.5, 0.75, 0.25],
+        ... )
+        >>> found.cls  # class after class
+        array([0, 1, 1], dtype=int32)
+        >>> found.after_nms(0.3).of_image(0)  # the better of two boxes
+        ImageDetections(cls=array([1], dtype=int32),
+                        boxes=array([[0., 0., 9., 8.]], dtype=float32),
+                        scores=array([0.75], dtype=float32))
     """
 
     image_ids: tuple[str, ...]

@@ -34,6 +34,15 @@ class Detector(Model):
         training: settings of the training and what it was trained on.
         calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
             None.
+
+    Examples:
+        >>> import numpy as np
+        >>> from rcnn_svm import Detector
+        >>> weights, biases = np.float32([[1, 0], [0, 2]]), np.float32([-1, 0])
+        >>> detector = Detector(classes=("cat", "dog"), W=weights, B=biases, feat_norm_mean=20.0)
+        >>> detector.scores(np.float32([[3, 0], [0, 4]]))
+        array([[ 2.,  0.],
+               [-1.,  8.]], dtype=float32)
     """
 
     KIND: ClassVar[str] = "detector"

@@ -226,6 +226,18 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         n_rounds_: rounds, all told.
         stopped_by_: `nothing new`, `stop_ratio`, `validation` or `max_rounds`.
 
+    Examples:
+        >>> import numpy as np
+        >>> from sklearn.svm import LinearSVC
+        >>> from rcnn_svm import BootstrapClassifier
+        >>> y = np.arange(2000) % 100 == 0  # 20 positives
+        >>> X = np.random.default_rng(0).standard_normal((2000, 2)) + 3 * y[:, None]
+        >>> classifier = BootstrapClassifier(LinearSVC(), initial_size=20, random_state=0).fit(X, y)
+        >>> [(one.examples, one.added) for one in classifier.history_]  # of 2000 examples
+        [(40, 52), (92, 0)]
+        >>> classifier.score(X, y)
+        0.998
+
     Source: Sung and Poggio, Example-based learning for view-based human face detection (1994, 1998). `stop_ratio`
     and `evict_margin`: Felzenszwalb et al., Object detection with discriminatively trained part-based models (2010),
     and voc-dpm, whose ratio is of objectives: with the regulariser, which only the estimator knows, on both sides it

@@ -83,6 +83,28 @@ class HardNegativeMiner(BaseEstimator):
         seconds_: time by phase: prepare, read (by the calling thread), score, select, solve, evict (summed over
             threads).
 
+    Examples:
+        20 images of a dog and nine proposals each, whose features are smaller by one.
+
+        >>> import numpy as np
+        >>> from rcnn_svm import FeatureCache, HardNegativeMiner
+        >>> dog = np.tile([1] + [0] * 9, 20)
+        >>> cache = FeatureCache.from_arrays(
+        ...     features=np.random.default_rng(0).random((200, 3)) + dog[:, None],
+        ...     image_start=np.arange(0, 201, 10),
+        ...     boxes=np.tile([0, 0, 9, 9], (200, 1)),
+        ...     gt=dog,
+        ...     label=dog,
+        ...     overlap=dog[:, None],
+        ...     classes=["dog"],
+        ... )
+        >>> miner = HardNegativeMiner(svm_C=0.1, retrain_limit=20).fit(cache)
+        >>> scores = miner.detector_.scores(cache.regions(0).features)
+        >>> (scores[:, 0] > 0).tolist()
+        [True, False, False, False, False, False, False, False, False, False]
+        >>> len(miner.negatives_)  # of 180 proposals; the others are easy
+        5
+
     Source: `rcnn_train.m`. It differs in that liblinear there stops at tolerance 0.1 with a random order,
     which leaves the result uncertain by some percent; with a tight tolerance both give the same keys.
     """

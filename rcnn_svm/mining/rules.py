@@ -32,6 +32,19 @@ class MiningRules:
             this.
         retrain_limit: a class is retrained when strictly more negatives were added since its last training.
 
+    Examples:
+        >>> import numpy as np
+        >>> from rcnn_svm.mining import MiningRules
+        >>> rules = MiningRules()
+        >>> rules.negative(np.float32([0.1, 0.29, 0.3, 1]))
+        array([ True,  True, False, False])
+        >>> rules.hard(np.float32([-1.1, -1, 0.5]))
+        array([False,  True,  True])
+        >>> rules.must_retrain(2000, first_image=False, last_image=False)
+        False
+        >>> rules.easy(np.float32([-1.3, -1.2, -1]))
+        array([ True, False, False])
+
     Source: `rcnn_train.m`; `init_cache` and `sample_negative_features` set the four values.
     """
 

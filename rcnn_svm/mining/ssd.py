@@ -62,6 +62,18 @@ class HardNegativeRatioLoss(nn.Module):
     Raises:
         InputError: a ratio or minimum that is negative or endless.
 
+    Examples:
+        One image with a positive and four negatives, of which the two with the largest loss count.
+
+        >>> import torch
+        >>> from rcnn_svm import HardNegativeRatioLoss
+        >>> logits = torch.tensor([[[0.0, 2.0], [3.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]])
+        >>> loss, hard = HardNegativeRatioLoss(ratio=2)(logits, torch.tensor([[1, 0, 0, 0, 0]]))
+        >>> hard
+        tensor([[False, False,  True,  True, False]])
+        >>> round(loss.item(), 3)
+        2.133
+
     Source: SSD section 2.2, equations 1 and 3.
     """
 
