@@ -2,51 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from rcnn_svm.boxes import box_deltas, class_overlaps, iou_matrix
 from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache.importers import write_cache
 
-CLASSES = ("rare", "middling", "common")
+CLASSES = ("cat", "cow", "dog")
 
 
-def few_objects(
-    seed: int, num_images: int, num_boxes: int = 80, dim: int = 24, noise: float = 1.0, objects=(0.4, 0.7, 1.5)
+def toy_cache(
+    rows: Sequence[int],
+    *,
+    classes: Sequence[str] = CLASSES,
+    objects: int = 2,
+    dim: int = 6,
+    seed: int = 0,
+    **given: Any,
 ) -> FeatureCache:
-    """A cache whose classes have about `objects` objects an image, and look like them by how far they overlap."""
+    """Return images of some regions each, whose classes can be learnt but not easily.
+
+    Args:
+        rows: regions of every image.
+        classes: K names.
+        objects: the first regions of an image that are objects; the one in row r of image i is of class (i + r) % K.
+        dim: D.
+        seed: seeds overlaps and features.
+        given: arguments of `FeatureCache.from_arrays`, instead of what is made here; `gt` and the drawn `overlap`
+            follow from a given `label`, features that are drawn follow from a given `overlap`.
+    """
     rng = np.random.default_rng(seed)
-    prototypes = np.random.default_rng(0).random((len(CLASSES), dim)) * 2
-    parts = {name: [] for name in ("features", "boxes", "gt", "label", "overlap")}
+    start = np.cumsum([0, *rows])
+    image = np.repeat(np.arange(len(rows)), rows)
+    row = np.arange(start[-1]) - start[image]
+    label = np.asarray(given.get("label", np.where(row < objects, 1 + (image + row) % len(classes), 0)))
+    shape = len(label), len(classes)
+    overlap = rng.random(shape) * (rng.random(shape) < 0.3)
+    overlap[np.flatnonzero(label), label[label > 0] - 1] = 1
+    overlap = np.asarray(given.get("overlap", overlap), np.float32)
+    noise = 0.3 + 0.6 * rng.standard_normal((len(label), dim))
+    made = {
+        "features": np.maximum(0, 2 * overlap @ rng.random((len(classes), dim)) + noise),
+        "boxes": np.tile([0, 0, 9, 9], (len(label), 1)),
+        "gt": label > 0,
+        "label": label,
+        "overlap": overlap,
+        "name": "toy",
+    }
+    return FeatureCache.from_arrays(**{**made, **given}, image_start=start, classes=classes)
+
+
+def arrays_of(cache: FeatureCache) -> dict[str, np.ndarray]:
+    """Return the arrays of all regions of a cache, read image by image."""
+    names = ("features", "boxes", "gt", "label", "difficult", "overlap")
+    return joined([vars(cache.regions(image)) for image in range(cache.num_images)], names)
+
+
+def joined(images: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the arrays of some names, those of all images one after the other."""
+    return {name: np.concatenate([image[name] for image in images]) for name in names}
+
+
+def stored(cache: FeatureCache, folder: Path, **options: Any) -> FeatureCache:
+    """Write a cache to a folder, as `write_cache` does with its options, and open it."""
+    write_cache(cache, folder, **options)
+    return FeatureCache.open(folder)
+
+
+def few_objects(seed: int, num_images: int) -> FeatureCache:
+    """A cache whose classes have few and more objects, and look like them by how far they overlap."""
+    rng = np.random.default_rng(seed)
+    prototypes = np.random.default_rng(0).random((3, 24)) * 2
+    images = []
     for _ in range(num_images):
-        classes = np.repeat(np.arange(len(CLASSES)), rng.poisson(objects))
-        corners = rng.integers(0, 150, (len(classes), 2))
-        own = np.concatenate([corners, corners + rng.integers(30, 60, (len(classes), 2))], axis=1)
-        corners = rng.integers(0, 150, (num_boxes, 2))
-        other = np.concatenate([corners, corners + rng.integers(20, 60, (num_boxes, 2))], axis=1)
-        near = rng.random(num_boxes) < 0.3
+        classes = np.repeat(np.arange(3), rng.poisson((0.4, 0.7, 1.5)))
+        own, other = _some_boxes(rng, len(classes), 150, 30, 60), _some_boxes(rng, 80, 150, 20, 60)
+        near = rng.random(80) < 0.3
         if len(own):
             other[near] = own[rng.integers(0, len(own), near.sum())] + rng.integers(-12, 13, (near.sum(), 4))
-        boxes = np.concatenate([own, other]).astype(np.float32)
-        overlap = np.zeros((len(boxes), len(CLASSES)), np.float32)
-        for box, c in zip(own, classes, strict=True):
-            overlap[:, c] = np.maximum(overlap[:, c], iou_with(boxes, box))
-        features = overlap**2 @ prototypes + noise * rng.standard_normal((len(boxes), dim)) + 0.5
-        label = np.concatenate([classes + 1, np.zeros(num_boxes, int)])
-        parts["features"].append(np.maximum(0, features).astype(np.float32))
-        parts["boxes"].append(boxes)
-        parts["gt"].append(label > 0)
-        parts["label"].append(label)
-        parts["overlap"].append(overlap)
-    start = np.cumsum([0, *map(len, parts["label"])])
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return FeatureCache.from_arrays(**joined, image_start=start, classes=CLASSES, name="few")
+        image = _image(own, classes, other)
+        features = image["overlap"] ** 2 @ prototypes + rng.standard_normal((len(image["boxes"]), 24)) + 0.5
+        images.append({**image, "features": np.maximum(0, features)})
+    return _cache_of(images, classes=("rare", "middling", "common"), name="few")
 
 
-def iou_with(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return the IoU of boxes (N, 4) with one box, inclusive pixels."""
-    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2]) + 1
-    inside = np.prod(np.maximum(sides, 0), axis=1)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1) + np.prod(box[2:] - box[:2] + 1)
-    return inside / (area - inside)
+def telling(seed: int, num_images: int, name: str = "telling") -> FeatureCache:
+    """A cache whose features tell the class of a box and where its object is; the last image has no object."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for number in range(num_images):
+        count = 0 if number == num_images - 1 else rng.integers(1, 3)
+        classes = rng.integers(0, 3, count)
+        own = 20 + _some_boxes(rng, count, 80, 30, 60)
+        other = _some_boxes(rng, 50, 140, 20, 50)
+        if count:
+            other[:25] = own[rng.integers(0, count, 25)] + rng.integers(-9, 10, (25, 4))
+        image = _image(own, classes, other)
+        boxes = image["boxes"]
+        features = np.hstack([image["overlap"] ** 2 * 3, np.zeros((len(boxes), 4)), np.ones((len(boxes), 1))])
+        if count:
+            iou = iou_matrix(boxes, own)
+            on_object = iou.max(axis=1) >= 0.4
+            features[on_object, 3:7] = 3 * box_deltas(boxes, own[iou.argmax(axis=1)])[on_object]
+        images.append({**image, "features": features + 0.1 * rng.standard_normal(features.shape)})
+    return _cache_of(images, image_size=np.full((num_images, 2), 200), name=name)
+
+
+def off_target(num_images: int = 10, classes: Sequence[int] = (0, 1, 2), dim: int = 8, **given: Any) -> FeatureCache:
+    """A cache of an object per class, and proposals whose features tell in which direction they are off."""
+    rng = np.random.default_rng(4)
+    pattern = rng.normal(size=(4, dim))
+    images = []
+    for _ in range(num_images):
+        own = 5 + _some_boxes(rng, len(classes), 35, 25, 45)
+        shift = rng.integers(-4, 5, (len(classes), 12, 4))
+        image = _image(own, np.array(classes), (own[:, None] + shift).reshape(-1, 4))
+        off = np.concatenate([np.zeros((len(classes), 4)), shift.reshape(-1, 4)])
+        images.append({**image, "features": off @ pattern + 0.3 * rng.normal(size=(len(off), dim))})
+    of_images = {"image_ids": [f"{n:03d}" for n in range(num_images)], "image_size": [(90, 120)] * num_images}
+    settings = {"backbone": {"name": "lite0", "layer": "penultimate"}}
+    return _cache_of(images, settings=settings, **of_images, **given)
+
+
+def _some_boxes(rng: np.random.Generator, count: int, corner: int, shortest: int, longest: int) -> np.ndarray:
+    """Draw boxes, (count, 4) int, whose upper left corner is below `corner` and whose sides are within bounds."""
+    corners = rng.integers(0, corner, (count, 2))
+    return np.hstack([corners, corners + rng.integers(shortest, longest, (count, 2))])
+
+
+def _image(objects: np.ndarray, classes: np.ndarray, proposals: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the regions of an image: its objects (G, 4) of `classes` (G,), then its proposals (P, 4)."""
+    boxes = np.concatenate([objects, proposals]).astype(np.float32)
+    return {
+        "boxes": boxes,
+        "label": np.concatenate([classes + 1, np.zeros(len(proposals), int)]),
+        "overlap": class_overlaps(boxes, objects, classes, len(CLASSES)),
+    }
+
+
+def _cache_of(images: Sequence[dict[str, np.ndarray]], **given: Any) -> FeatureCache:
+    """Return the cache of images that `_image` made."""
+    arrays = joined(images, ("features", "boxes", "label", "overlap"))
+    return toy_cache([len(image["boxes"]) for image in images], **{**arrays, **given})
+
+
+def one_feature() -> FeatureCache:
+    """Three images of one class whose regions have one feature, for mining with pencil and paper."""
+    return toy_cache(
+        [4, 3, 1],
+        classes=["thing"],
+        features=np.array([[4, 1, 0, 3, 2, 0.5, 3, 1.5]]).T,
+        overlap=np.array([[1, 0.1, 0, 0.3, 0, 0, 0.5, 0]]).T,
+        label=[1, 0, 0, 0, 0, 0, 0, 0],
+        name="one feature",
+    )
 
 
 def make_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -58,21 +171,3 @@ def make_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
         w, h = rng.integers(width // 12 + 1, width // 3 + 2), rng.integers(height // 12 + 1, height // 3 + 2)
         image[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
     return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
-
-
-def one_feature() -> FeatureCache:
-    """Three images of one class whose regions have one feature, for mining with pencil and paper."""
-    feature = [[4, 1, 0, 3], [2, 0.5, 3], [1.5]]
-    overlap = [[1, 0.1, 0, 0.3], [0, 0, 0.5], [0]]
-    count = [len(values) for values in feature]
-    gt = np.arange(sum(count)) == 0
-    return FeatureCache.from_arrays(
-        features=np.concatenate(feature)[:, None],
-        boxes=np.tile([0, 0, 9, 9], (sum(count), 1)),
-        gt=gt,
-        label=gt,
-        overlap=np.concatenate(overlap)[:, None],
-        image_start=np.cumsum([0, *count]),
-        classes=["thing"],
-        name="one feature",
-    )

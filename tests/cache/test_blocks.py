@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.cache import FeatureCache, RegionSet
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cache.regions import keys_of
 from rcnn_svm.errors import InputError
+from tests.toys import stored, toy_cache
 
 COUNTS = (4, 0, 7, 3, 0, 0, 9, 1, 5, 0)
 DIM = 6
@@ -24,31 +24,20 @@ def computed(stored: np.ndarray) -> np.ndarray:
     return np.array(rows, np.float32).reshape(-1, 3)
 
 
-def make_arrays() -> FeatureCache:
-    rng = np.random.default_rng(0)
-    start = np.cumsum([0, *COUNTS])
-    first = np.isin(np.arange(start[-1]), start[:-1][np.array(COUNTS) > 0])
-    return FeatureCache.from_arrays(
-        features=rng.standard_normal((start[-1], DIM)).astype(np.float32),
-        image_start=start,
-        boxes=rng.random((start[-1], 4)),
-        gt=first,
-        label=np.where(first, rng.integers(1, 3, start[-1]), 0),
-        difficult=first & (rng.random(start[-1]) < 0.5),
-        overlap=rng.random((start[-1], 2)),
-        classes=("cat", "dog"),
-        image_size=rng.integers(20, 90, (len(COUNTS), 2)),
-    )
-
-
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory) -> dict[str, FeatureCache]:
     """The same regions as every kind of cache; those on disk have three images a shard."""
     folder = tmp_path_factory.mktemp("caches")
-    found = {"arrays": make_arrays()}
+    rng = np.random.default_rng(0)
+    arrays = {
+        "features": rng.standard_normal((sum(COUNTS), DIM)),
+        "boxes": rng.random((sum(COUNTS), 4)),
+        "image_size": rng.integers(20, 90, (len(COUNTS), 2)),
+        "difficult": np.isin(np.arange(sum(COUNTS)), [4, 14, 24]),
+    }
+    found = {"arrays": toy_cache(COUNTS, classes=("cat", "dog"), objects=1, name="arrays", **arrays)}
     for dtype in ("float32", "float16"):
-        write_cache(found["arrays"], folder / dtype, shard_images=3, dtype=dtype)
-        found[dtype] = FeatureCache.open(folder / dtype)
+        found[dtype] = stored(found["arrays"], folder / dtype, shard_images=3, dtype=dtype)
         found[f"derived from {dtype}"] = found[dtype].derived(computed, 3, {"layer": "toy"})
     found["subset"] = found["float16"].subset([6, 0, 1, 3, 2])
     found["subset of derived"] = found["derived from float16"].subset([6, 0, 1, 3, 2])
@@ -168,16 +157,7 @@ def test_features_may_be_derived_twice(caches):
 
 
 def test_gathers_by_hand():
-    features = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
-    cache = FeatureCache.from_arrays(
-        features=features,
-        image_start=[0, 1, 3],
-        boxes=np.zeros((3, 4)),
-        gt=np.zeros(3, bool),
-        label=np.zeros(3),
-        overlap=np.zeros((3, 1)),
-        classes=("cat",),
-    )
+    cache = toy_cache([1, 2], features=np.array([[1, 2], [3, 4], [5, 6]]))
     assert cache.gather(np.array([2, 0, 2]), 10).tolist() == [[50, 60], [10, 20], [50, 60]]
 
 

@@ -14,30 +14,24 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache, RegionSet, build_regions, plan_cache
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.data import Annotation
 from rcnn_svm.errors import InputError
+from tests.toys import arrays_of, stored, toy_cache
 
 COUNTS = (10, 0, 7, 33, 0)
 DIM = 12
 
 
-def random_regions(index: int, count: int, num_classes: int = 3) -> RegionSet:
-    rng = np.random.default_rng(index)
-    gt = np.arange(count) < 2
-    return RegionSet(
-        image_id=f"image{index}",
-        image_size=(100 + index, 120),
-        boxes=rng.random((count, 4), dtype=np.float32),
-        gt=gt,
-        label=np.where(gt, 1 + index % num_classes, 0).astype(np.int32),
-        difficult=gt & (np.arange(count) == 1),
-        overlap=rng.random((count, num_classes), dtype=np.float32),
-        features=rng.standard_normal((count, DIM), dtype=np.float32),
-    )
-
-
-REGIONS = [random_regions(index, count) for index, count in enumerate(COUNTS)]
+TOY = toy_cache(
+    COUNTS,
+    classes=("a", "b", "c"),
+    features=np.random.default_rng(0).standard_normal((sum(COUNTS), DIM), dtype=np.float32),
+    boxes=np.random.default_rng(1).random((sum(COUNTS), 4)),
+    difficult=np.isin(np.arange(sum(COUNTS)), [1, 11, 18]),
+    image_ids=[f"image{index}" for index in range(5)],
+    image_size=[(100 + index, 120) for index in range(5)],
+)
+REGIONS = [TOY.regions(index) for index in range(5)]
 
 
 def make_plan(folder, **changes):
@@ -104,23 +98,17 @@ def test_features_are_mapped_not_read(tmp_path):
 
 def test_from_arrays_equals_the_folder(tmp_path):
     write_all(tmp_path / "cache")
-    stored = FeatureCache.open(tmp_path / "cache")
-    parts = [stored.regions(i) for i in range(stored.num_images)]
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("features", "boxes", "gt", "label", "overlap", "difficult")
-    }
+    opened = FeatureCache.open(tmp_path / "cache")
     cache = FeatureCache.from_arrays(
-        **arrays,
-        image_start=stored.image_start,
-        image_size=np.array([part.image_size for part in parts]),
-        classes=stored.classes,
-        image_ids=stored.image_ids,
+        **arrays_of(opened),
+        image_start=opened.image_start,
+        image_size=np.array([region.image_size for region in REGIONS]),
+        classes=opened.classes,
+        image_ids=opened.image_ids,
     )
     for index, region in enumerate(REGIONS):
         assert_same(cache.regions(index), region)
-    write_cache(cache, tmp_path / "copy", shard_images=3)
-    copy = FeatureCache.open(tmp_path / "copy")
+    copy = stored(cache, tmp_path / "copy", shard_images=3)
     for index, region in enumerate(REGIONS):
         assert_same(copy.regions(index), region)
 
@@ -195,8 +183,9 @@ def test_verify_finds_a_single_flipped_bit(tmp_path):
 
 def test_verify_finds_values_that_are_not_finite(tmp_path):
     plan = make_plan(tmp_path / "cache", image_ids=["image0"], rows=[10])
-    bad = random_regions(0, 10)
-    bad.features[4, 2] = np.nan
+    features = REGIONS[0].features.copy()
+    features[4, 2] = np.nan
+    bad = dataclasses.replace(REGIONS[0], features=features)
     plan.write_shard(0, [bad])
     assert "1 of 10 feature rows are not finite" in FeatureCache.open(tmp_path / "cache").verify()[0]
 

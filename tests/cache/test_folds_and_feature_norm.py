@@ -8,8 +8,8 @@ import pytest
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.errors import InputError
+from tests.toys import stored, toy_cache
 
 
 def test_twelve_images_in_two_folds_are_five_and_seven():
@@ -32,37 +32,27 @@ def test_fold_sizes_are_the_originals(golden_dir, case):
     assert [len(fold) for fold in split_folds(images, len(sizes), 0)] == sizes
 
 
-def cache_of(features: np.ndarray, start: list[int]) -> FeatureCache:
-    count = len(features)
-    return FeatureCache.from_arrays(
-        features=features.astype(np.float32),
-        image_start=start,
-        boxes=np.zeros((count, 4)),
-        gt=np.zeros(count, bool),
-        label=np.zeros(count),
-        overlap=np.zeros((count, 1)),
-        classes=("a",),
-    )
+def cache_of(features: np.ndarray, rows: list[int]) -> FeatureCache:
+    return toy_cache(rows, features=features, objects=0)
 
 
 def test_threads_do_not_change_the_mean():
     features = np.random.default_rng(0).standard_normal((900, 8))
-    cache = cache_of(features, [0, 1, 400, 400, 650, 900])
+    cache = cache_of(features, [1, 399, 0, 250, 250])
     assert mean_feature_norm(cache, 1, threads=3) == mean_feature_norm(cache, 1)
 
 
 @pytest.mark.parametrize("shard_images", [1, 2, 3])
 def test_every_shard_counts(tmp_path, shard_images):
     features = np.random.default_rng(0).random((90, 8)) * np.arange(1, 91)[:, None]
-    cache = cache_of(features, [0, 10, 30, 60, 90])
-    write_cache(cache, tmp_path, shard_images=shard_images)
+    cache = cache_of(features, [10, 20, 30, 30])
     expected = np.linalg.norm(features, axis=1).mean()
-    assert mean_feature_norm(FeatureCache.open(tmp_path), 0) == pytest.approx(expected, rel=1e-6)
+    assert mean_feature_norm(stored(cache, tmp_path, shard_images=shard_images), 0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_small_caches_are_measured_whole():
     features = np.random.default_rng(0).standard_normal((150, 8))
-    cache = cache_of(features, [0, 60, 60, 150])
+    cache = cache_of(features, [60, 0, 90])
     expected = np.linalg.norm(features.astype(np.float32), axis=1).mean()
     assert mean_feature_norm(cache, 1) == pytest.approx(expected, rel=1e-6)
 
@@ -70,23 +60,22 @@ def test_small_caches_are_measured_whole():
 def test_large_images_give_200_rows_each():
     """One image of 1000 short and one of 200 long rows weigh the same."""
     features = np.concatenate([np.full((1000, 1), 1.0), np.full((200, 1), 3.0)])
-    assert mean_feature_norm(cache_of(features, [0, 1000, 1200]), 1) == pytest.approx(2.0)
+    assert mean_feature_norm(cache_of(features, [1000, 200]), 1) == pytest.approx(2.0)
 
 
 def test_the_draw_is_seeded():
     features = np.random.default_rng(0).standard_normal((5000, 3))
-    cache = cache_of(features, [0, 2500, 5000])
+    cache = cache_of(features, [2500, 2500])
     assert mean_feature_norm(cache, 1) == mean_feature_norm(cache, 1) != mean_feature_norm(cache, 2)
 
 
 @pytest.mark.parametrize("value", [0, np.nan, np.inf, 1e30, 1e-30])
 def test_features_that_cannot_be_scaled_are_refused(value):
     with pytest.raises(InputError, match="mean norm"):
-        mean_feature_norm(cache_of(np.full((5, 8), value, np.float32), [0, 5]), 0)
+        mean_feature_norm(cache_of(np.full((5, 8), value, np.float32), [5]), 0)
 
 
 def test_norms_of_half_precision_are_those_of_single(tmp_path):
     features = np.random.default_rng(0).random((50, 8)).astype(np.float16).astype(np.float32)
-    write_cache(cache_of(features, [0, 20, 50]), tmp_path, dtype="float16")
-    stored = mean_feature_norm(FeatureCache.open(tmp_path), 0)
-    assert stored == pytest.approx(np.linalg.norm(features.astype(float), axis=1).mean(), rel=1e-6)
+    half = stored(cache_of(features, [20, 30]), tmp_path, dtype="float16")
+    assert mean_feature_norm(half, 0) == pytest.approx(np.linalg.norm(features.astype(float), axis=1).mean(), rel=1e-6)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rcnn_svm.boxes import iou_matrix
-from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regions, correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detect import ImageDetector, best_detections
@@ -17,6 +16,7 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
+from tests.toys import toy_cache
 
 
 @pytest.mark.golden
@@ -43,24 +43,15 @@ def test_corrected_detections_equal_the_original(golden_dir, layer):
     np.testing.assert_array_equal(corrected.score, found.score)
 
 
-def toy_cache(seed=0, classes=("cat", "dog"), shift=0, **options):
-    random = np.random.default_rng(seed)
+def make_cache(rows=(12, 0, 24), shift=0, **options):
     corner = np.random.default_rng(1).integers(0, 30, (36, 2)) + shift
-    return FeatureCache.from_arrays(
-        **{
-            "features": random.normal(size=(36, 5)).astype(np.float32),
-            "image_start": np.array([0, 12, 12, 36]),
-            "boxes": np.hstack([corner, corner + 20]).astype(np.float32),
-            "gt": np.zeros(36, bool),
-            "label": np.zeros(36, int),
-            "overlap": np.zeros((36, len(classes)), np.float32),
-            "classes": classes,
-            "image_size": np.full((3, 2), 45),
-            "settings": {"backbone": {"name": "alexnet", "layer": "fc7"}, "crop_size": 227},
-            "name": "toy",
-            **options,
-        }
-    )
+    arrays = {
+        "features": np.random.default_rng(0).normal(size=(36, 5)),
+        "boxes": np.hstack([corner, corner + 20]),
+        "image_size": np.full((3, 2), 45),
+        "settings": {"backbone": {"name": "alexnet", "layer": "fc7"}, "crop_size": 227},
+    }
+    return toy_cache(rows, classes=("cat", "dog"), objects=0, **{**arrays, **options})
 
 
 def toy_detector(cache):
@@ -75,7 +66,7 @@ def toy_regressor(cache, classes=("cat", "cow", "dog"), dim=5):
 
 
 def test_classes_are_matched_by_name_and_only_boxes_change():
-    cache = toy_cache()
+    cache = make_cache()
     found, regressor = detect_in_cache(cache, toy_detector(cache)), toy_regressor(cache)
     corrected = correct_detections(found, regressor, cache)
     for name in ("image", "cls", "score", "row", "thresh", "box_counts"):
@@ -92,7 +83,7 @@ def test_classes_are_matched_by_name_and_only_boxes_change():
 
 
 def test_derived_features_are_computed_once_and_for_what_was_found_alone():
-    cache = toy_cache()
+    cache = make_cache()
     computed = []
 
     def transform(rows):
@@ -114,7 +105,7 @@ def test_derived_features_are_computed_once_and_for_what_was_found_alone():
 
 def test_boxes_are_suppressed_where_they_were_corrected_to():
     """All boxes of a class are moved onto one: a single one is left, and without the correction there are more."""
-    cache = toy_cache()
+    cache = make_cache()
     regions = cache.regions(2)
     scores = toy_detector(cache).scores(regions.features)
     target = np.array([10, 10, 30, 30], np.float32)
@@ -145,7 +136,7 @@ class Features:
 
 
 def test_detect_corrects_what_it_finds():
-    cache = toy_cache()
+    cache = make_cache()
     regions, detector = cache.regions(2), toy_detector(cache)
     image = np.zeros((45, 45, 3), np.uint8)
     given = {"proposer": lambda image: regions.boxes, "extractor": Features(regions.features)}
@@ -165,7 +156,7 @@ def test_detect_corrects_what_it_finds():
 
 
 def test_features_of_another_layer_are_refused():
-    cache = toy_cache()
+    cache = make_cache()
     detector = toy_detector(cache)
     fc6 = {"backbone": {"name": "alexnet", "layer": "fc6"}, "crop_size": 227}
     regressor = replace(toy_regressor(cache, dim=7), feature_settings=fc6)
@@ -180,7 +171,7 @@ def test_features_of_another_layer_are_refused():
 
 
 def test_a_class_that_the_regressor_lacks_is_refused():
-    cache = toy_cache()
+    cache = make_cache()
     regressor = toy_regressor(cache, classes=("cat", "cow"))
     for correct in (
         lambda: check_regressor(regressor, toy_detector(cache)),
@@ -194,12 +185,12 @@ def test_a_class_that_the_regressor_lacks_is_refused():
     ("change", "told"),
     [
         ({"image_ids": ("x", "y", "z")}, "images differ"),
-        ({"image_start": np.array([0, 11, 12, 36])}, "numbers of regions differ"),
+        ({"rows": (11, 1, 24)}, "numbers of regions differ"),
         ({"shift": 1}, "boxes differ"),
     ],
 )
 def test_caches_of_other_regions_are_refused(change, told):
-    cache, other = toy_cache(), toy_cache(**change)
+    cache, other = make_cache(), make_cache(**change)
     message = f"cache b does not hold the regions of cache a: their {told}"
     with pytest.raises(InputError, match=message):
         check_same_regions(cache, other, "cache a", "cache b")
@@ -209,7 +200,7 @@ def test_caches_of_other_regions_are_refused(change, told):
 
 
 def test_corrected_and_foreign_detections_are_refused():
-    cache = toy_cache()
+    cache = make_cache()
     found, regressor = detect_in_cache(cache, toy_detector(cache)), toy_regressor(cache)
     with pytest.raises(InputError, match="as the test stage found them"):
         correct_detections(correct_detections(found, regressor, cache), regressor, cache)

@@ -5,67 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rcnn_svm.boxes import class_overlaps, iou_matrix
-from rcnn_svm.cache import FeatureCache, RegionSet, plan_cache
+from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.detection import bbox_training
 from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_examples
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
+from tests.toys import arrays_of, off_target, stored
 
 CLASSES = ("cat", "cow", "dog")
 IMAGE_SIZE = (90, 120)
 
 
-def toy_regions(num_images=10, dim=8, classes=(0, 1)):
-    """Images of an object per class, and proposals whose features tell in which direction they are off."""
-    random = np.random.default_rng(4)
-    pattern = random.normal(size=(4, dim))
-    regions = []
-    for number in range(num_images):
-        corner = random.integers(5, 40, (len(classes), 2))
-        objects = np.hstack([corner, corner + random.integers(25, 45, (len(classes), 2))])
-        shift = random.integers(-4, 5, (len(classes), 12, 4))
-        boxes = np.concatenate([objects, (objects[:, None] + shift).reshape(-1, 4)]).astype(np.float32)
-        off = np.concatenate([np.zeros((len(classes), 4)), shift.reshape(-1, 4)])
-        features = off @ pattern + 0.3 * random.normal(size=(len(boxes), dim))
-        gt = np.arange(len(boxes)) < len(classes)
-        regions.append(
-            RegionSet(
-                image_id=f"{number:03d}",
-                image_size=IMAGE_SIZE,
-                boxes=boxes,
-                gt=gt,
-                label=np.concatenate([np.array(classes) + 1, np.zeros(len(boxes) - len(classes))]).astype(np.int32),
-                difficult=np.zeros(len(boxes), bool),
-                overlap=class_overlaps(boxes, boxes[gt], np.array(classes), len(CLASSES)),
-                features=features.astype(np.float32),
-            )
-        )
-    return regions
-
-
-def write_cache(folder, regions, shard_images=3, dtype="float32"):
-    plan = plan_cache(
-        folder,
-        name="toy",
-        classes=CLASSES,
-        image_ids=[region.image_id for region in regions],
-        rows=[len(region) for region in regions],
-        settings={"backbone": {"name": "lite0", "layer": "penultimate"}},
-        dim=regions[0].features.shape[1],
-        sources=[region.image_id for region in regions],
-        dtype=dtype,
-        shard_images=shard_images,
-    )
-    for shard in plan.pending():
-        plan.write_shard(shard, [regions[i] for i in plan.images_of(shard)])
-    return FeatureCache.open(folder)
-
-
 @pytest.fixture
 def cache(tmp_path):
-    return write_cache(tmp_path / "toy", toy_regions(classes=(0, 1, 2)))
+    return stored(off_target(), tmp_path / "toy", shard_images=3)
 
 
 def fitted(cache, checkpoint=None, **options):
@@ -97,9 +51,8 @@ def test_weights_equal_the_originals(golden_dir, layer, max_bytes):
 
 
 def test_shards_and_passes_do_not_matter(tmp_path, monkeypatch):
-    regions = toy_regions(classes=(0, 1, 2))
-    expected = fitted(write_cache(tmp_path / "whole", regions, shard_images=20), max_bytes=2 << 30)
-    cut = write_cache(tmp_path / "cut", regions, shard_images=1)
+    expected = fitted(stored(off_target(), tmp_path / "whole"), max_bytes=2 << 30)
+    cut = stored(off_target(), tmp_path / "cut", shard_images=1)
     passes = []
     train = bbox_training._Training._train
     monkeypatch.setattr(
@@ -136,7 +89,7 @@ def test_derived_features_are_computed_for_examples_alone(cache):
 
 
 def test_half_precision_trains_nearly_the_same(tmp_path, cache):
-    half = fitted(write_cache(tmp_path / "half", toy_regions(classes=(0, 1, 2)), dtype="float16"))
+    half = fitted(stored(off_target(), tmp_path / "half", shard_images=3, dtype="float16"))
     expected = fitted(cache)
     np.testing.assert_allclose(half.Beta, expected.Beta, atol=0.01 * np.abs(expected.Beta).max())
 
@@ -220,7 +173,7 @@ def test_an_interrupted_training_goes_on_with_the_classes_left(cache, tmp_path, 
 
 
 def test_a_class_without_examples_leaves_boxes_uncorrected(tmp_path):
-    cache = write_cache(tmp_path / "toy", toy_regions(classes=(0, 2)))
+    cache = stored(off_target(classes=(0, 2)), tmp_path / "toy")
     with pytest.warns(UserWarning, match="class 'cow' has no examples: its boxes stay uncorrected"):
         regressor = fitted(cache)
     regions = cache.regions(0)
@@ -232,8 +185,7 @@ def test_a_class_without_examples_leaves_boxes_uncorrected(tmp_path):
 
 
 def test_one_image_is_trained_on_and_nothing_held_out(tmp_path):
-    cache = write_cache(tmp_path / "toy", toy_regions(num_images=1, classes=(0, 1, 2)))
-    training = fitted(cache).training
+    training = fitted(stored(off_target(num_images=1), tmp_path / "toy")).training
     assert training["num_held_out"] == 0 and training["held_out"]["number"] == [0, 0, 0]
     assert min(training["examples"]) > 0
 
@@ -245,12 +197,10 @@ def test_bad_input_is_one_sentence(tmp_path, cache):
         fitted(cache, min_overlap=1)
     with pytest.raises(InputError, match="seed = -1"):
         fitted(cache, seed=-1)
-    without = toy_regions()
-    for region in without:
-        region.gt[:], region.label[:] = False, 0
+    without = off_target(gt=np.zeros(cache.num_rows, bool), label=np.zeros(cache.num_rows, int))
     with pytest.raises(InputError, match=r"no region of toy overlaps an object by more than 0\.6.*ground truth"):
-        fitted(write_cache(tmp_path / "without", without))
-    damaged = toy_regions(classes=(0, 1, 2))
-    damaged[4].features[0, 2] = np.nan
+        fitted(without)
+    features = arrays_of(cache)["features"]
+    features[cache.image_start[4], 2] = np.nan
     with pytest.raises(InputError, match="image 004 has features that are not finite"):
-        fitted(write_cache(tmp_path / "damaged", damaged), feat_norm_mean=20.0)
+        fitted(off_target(features=features), feat_norm_mean=20.0)

@@ -8,36 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import BestBoxes, check_features, detect_in_cache
 from rcnn_svm.errors import InputError
-
-
-def relu_layers(inputs):
-    """The fully connected layers of the golden feature pipeline."""
-    features = inputs["feat"]
-    for layer in ("fc6", "fc7") if inputs["layer"] == 7 else ():
-        features = np.maximum(features @ inputs[f"{layer}_w"] + inputs[f"{layer}_b"], 0)
-    return features
+from rcnn_svm.evaluation.parity import case_cache
+from tests.toys import toy_cache
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("case", ["medium", "fc7"])
 def test_keeps_what_the_original_keeps(golden_dir, case):
-    inputs = np.load(golden_dir / case / "inputs.npz")
+    inputs = dict(np.load(golden_dir / case / "inputs.npz"))
     expected = np.load(golden_dir / case / "detections.npz")
-    names = [f"c{index}" for index in range(int(inputs["num_classes"]))]
-    cache = FeatureCache.from_arrays(
-        features=relu_layers(inputs),
-        image_start=inputs["image_start"],
-        boxes=inputs["boxes"] - 1,
-        gt=inputs["gt"],
-        label=inputs["cls"],
-        overlap=inputs["overlap"],
-        classes=names,
-    )
-    detector = Detector(tuple(names), expected["W"], expected["B"], float(expected["feat_norm_mean"]), cache.settings)
+    cache = case_cache(inputs, case)
+    detector = Detector(cache.classes, expected["W"], expected["B"], float(expected["feat_norm_mean"]), cache.settings)
     found = detect_in_cache(cache, detector)
 
     assert found.settings["max_per_image"] == expected["max_per_image"]
@@ -97,25 +81,11 @@ def test_best_boxes_equal_the_literal_rule(images, max_per_set, max_per_image):
         assert best.box_counts[index] == count
 
 
-def toy_cache(num_images=6, rows=20, dim=5, num_gt=3, **options):
-    random = np.random.default_rng(1)
-    total = num_images * rows
-    gt = np.tile(np.arange(rows) < num_gt, num_images)
+def make_cache(num_images=6, rows=20):
+    """Images whose first three regions are objects."""
     settings_ = {"backbone": {"name": "lite0", "layer": "penultimate"}, "crop_size": 128, "proposals": {"max": 9}}
-    return FeatureCache.from_arrays(
-        **{
-            "features": random.normal(size=(total, dim)).astype(np.float32),
-            "image_start": np.arange(0, total + 1, rows),
-            "boxes": np.tile(np.array([0, 0, 9, 9], np.float32), (total, 1)),
-            "gt": gt,
-            "label": gt.astype(np.int32),
-            "overlap": np.zeros((total, 3), np.float32),
-            "classes": ("cat", "cow", "dog"),
-            "settings": settings_,
-            "name": "toy",
-            **options,
-        }
-    )
+    features = np.random.default_rng(1).normal(size=(num_images * rows, 5))
+    return toy_cache([rows] * num_images, objects=3, features=features, settings=settings_)
 
 
 def toy_detector(cache, classes=("dog", "cat"), **options):
@@ -125,7 +95,7 @@ def toy_detector(cache, classes=("dog", "cat"), **options):
 
 
 def test_nothing_is_dropped_without_limits_and_ground_truth_never_appears():
-    cache = toy_cache()
+    cache = make_cache()
     found = detect_in_cache(cache, toy_detector(cache), max_per_set=10**6)
     assert len(found) == 2 * 6 * (20 - 3)
     assert found.row.min() == 3
@@ -138,7 +108,7 @@ def test_nothing_is_dropped_without_limits_and_ground_truth_never_appears():
 
 
 def test_no_more_than_the_set_limit_remains_once_it_binds():
-    cache = toy_cache()
+    cache = make_cache()
     found = detect_in_cache(cache, toy_detector(cache), max_per_set=30)
     assert np.bincount(found.cls).tolist() == [30, 30]
     assert (found.box_counts > 30).all()
@@ -146,18 +116,18 @@ def test_no_more_than_the_set_limit_remains_once_it_binds():
 
 
 def test_an_image_without_proposals_is_no_problem():
-    cache = toy_cache(num_images=1, rows=3)
+    cache = make_cache(num_images=1, rows=3)
     assert len(detect_in_cache(cache, toy_detector(cache))) == 0
 
 
 def test_proposals_may_differ():
-    cache = toy_cache()
+    cache = make_cache()
     trained_on = {**cache.settings, "proposals": {"max": 1000}, "proposals_fingerprint": "77"}
     assert len(detect_in_cache(cache, toy_detector(cache, feature_settings=trained_on))) > 0
 
 
 def test_another_dimension_is_refused_and_both_are_named():
-    cache = toy_cache()
+    cache = make_cache()
     other = {"backbone": {"name": "alexnet", "layer": "fc7"}}
     detector = Detector(("cat",), np.zeros((4096, 1), np.float32), np.zeros(1, np.float32), 1.0, other)
     message = r"model m\.h5 expects 4096-d alexnet fc7 features, cache d holds 5-d lite0 penultimate"
@@ -168,20 +138,20 @@ def test_another_dimension_is_refused_and_both_are_named():
 
 
 def test_other_feature_settings_are_refused_and_named():
-    cache = toy_cache()
+    cache = make_cache()
     trained_on = {**cache.settings, "crop_size": 227}
     with pytest.raises(InputError, match="crop_size: 128 there, 227 wanted"):
         detect_in_cache(cache, toy_detector(cache, feature_settings=trained_on))
 
 
 def test_a_class_without_ground_truth_in_the_cache_is_detected():
-    cache = toy_cache()
+    cache = make_cache()
     detections = detect_in_cache(cache, toy_detector(cache, classes=("cat", "zebra")))
     assert detections.classes == ("cat", "zebra") and len(detections)
 
 
 def test_scores_that_are_not_numbers_are_refused():
-    cache = toy_cache()
+    cache = make_cache()
     detector = toy_detector(cache)
     detector.W[0, 0] = np.nan
     with pytest.raises(InputError, match="image 0 has scores that are not finite"):

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import expit, logsumexp
 
-from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.image_set import detect_in_cache, run_settings
 from rcnn_svm.detection.softmax import SoftmaxClassifier, log_odds
 from rcnn_svm.errors import InputError
@@ -22,6 +21,7 @@ from rcnn_svm.features.runtime import make_runtime
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.finetune.network import build_network
 from rcnn_svm.finetune.record import load_softmax, save_finetuned
+from tests.toys import toy_cache
 
 CLASSES = ("cat", "cow", "dog")
 
@@ -58,16 +58,8 @@ def features_of(folder, photograph, **options):
 
 
 def cache_of(features, settings_):
-    rows = len(features)
-    return FeatureCache.from_arrays(
-        features=features,
-        image_start=[0, rows],
-        boxes=np.tile(np.array([0, 0, 9, 9], np.float32), (rows, 1)),
-        gt=np.zeros(rows, bool),
-        label=np.zeros(rows),
-        overlap=np.zeros((rows, 3), np.float32),
-        classes=CLASSES,
-        settings={**settings_, "proposals": None},
+    return toy_cache(
+        [len(features)], classes=CLASSES, objects=0, features=features, settings={**settings_, "proposals": None}
     )
 
 

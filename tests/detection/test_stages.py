@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcnn_svm.cache import RegionSet, plan_cache
 from rcnn_svm.cli.main import run_command
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
+from tests.toys import stored, toy_cache
 
 SETTINGS = {"backbone": {"name": "lite0", "layer": "penultimate"}, "proposals": {"method": "fast"}}
 
@@ -21,26 +21,10 @@ SETTINGS = {"backbone": {"name": "lite0", "layer": "penultimate"}, "proposals": 
 @pytest.fixture
 def features(tmp_path):
     """A cache of 3 images with 10 regions each, the first of them ground truth."""
-    random = np.random.default_rng(0)
-    ids = ("a", "b", "c")
+    features = np.random.default_rng(0).normal(size=(30, 4))
+    given = {"features": features, "image_ids": ("a", "b", "c"), "image_size": [(60, 80)] * 3, "settings": SETTINGS}
     folder = tmp_path / "toy.lite0"
-    plan = plan_cache(
-        folder, name="toy", classes=("cat", "dog"), image_ids=ids, rows=[10] * 3, settings=SETTINGS, dim=4, sources=ids
-    )
-    regions = [
-        RegionSet(
-            image_id=image_id,
-            image_size=(60, 80),
-            boxes=np.tile(np.array([0, 0, 9, 9], np.float32), (10, 1)),
-            gt=np.arange(10) < 1,
-            label=(np.arange(10) < 1).astype(np.int32),
-            difficult=np.zeros(10, bool),
-            overlap=np.zeros((10, 2), np.float32),
-            features=random.normal(size=(10, 4)).astype(np.float32),
-        )
-        for image_id in ids
-    ]
-    plan.write_shard(0, regions)
+    stored(toy_cache([10] * 3, classes=("cat", "dog"), objects=1, **given), folder)
     return folder
 
 

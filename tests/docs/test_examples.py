@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rcnn_svm import Detector, FeatureCache
-from rcnn_svm.cache.importers import write_cache
+from rcnn_svm import Detector
+from tests.toys import stored, toy_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
@@ -55,9 +55,8 @@ def test_bootstrapping(tmp_path, monkeypatch):
     label[::40] = 2
     overlap = np.where(label[:, None] == [1, 2], 1, 0.29 * rng.random((1200, 2)))
     X, y = rng.standard_normal((1200, 5)) + (label > 0)[:, None], (label > 0).astype(int)
-    arrays = {"features": X, "label": label, "gt": label > 0, "overlap": overlap, "boxes": np.zeros((1200, 4))}
-    cache = FeatureCache.from_arrays(**arrays, image_start=[0, 500, 1200], classes=("cat", "dog"))
-    write_cache(cache, tmp_path / "cache/features/NAME")
+    cache = toy_cache([500, 700], classes=("cat", "dog"), features=X, label=label, overlap=overlap)
+    stored(cache, tmp_path / "cache/features/NAME")
     monkeypatch.chdir(tmp_path)
     code = re.sub(r"^cache_keys", "keys = cache_keys", example("BootstrapClassifier(\n"), flags=re.MULTILINE)
     names = run(code, X=X, y=y, batches=lambda: [(X[:700], y[:700]), (X[700:], y[700:])])

@@ -7,36 +7,18 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.bootstrap import BootstrapClassifier
 from rcnn_svm.mining.examples import cache_batches, cache_keys, one_vs_rest_targets
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from tests.toys import stored, toy_cache
 
 
 @pytest.fixture(scope="module", params=["float32", "float16"])
 def cache(request, tmp_path_factory) -> FeatureCache:
     """Nine images in shards of two; one is empty."""
-    rng = np.random.default_rng(0)
-    start = np.cumsum([0, 40, 31, 0, 55, 38, 20, 61, 44, 50])
-    label = np.zeros(start[-1], int)
-    for image in np.flatnonzero(np.diff(start)):
-        label[start[image] : start[image] + 2] = [1, 2] if image % 2 else [2, 2]
-    overlap = rng.random((len(label), 2)) * (rng.random((len(label), 2)) < 0.4)
-    overlap[np.flatnonzero(label), label[label > 0] - 1] = 1
-    features = np.maximum(0, 2 * overlap @ rng.random((2, 8)) + 0.5 * rng.standard_normal((len(label), 8)) + 0.3)
-    arrays = FeatureCache.from_arrays(
-        features=features.astype(request.param),
-        image_start=start,
-        boxes=np.tile([0, 0, 9, 9], (len(label), 1)),
-        gt=label > 0,
-        label=label,
-        overlap=overlap,
-        classes=("cat", "dog"),
-    )
-    folder = tmp_path_factory.mktemp("cache") / request.param
-    write_cache(arrays, folder, dtype=request.param, shard_images=2)
-    return FeatureCache.open(folder)
+    arrays = toy_cache([40, 31, 0, 55, 38, 20, 61, 44, 50], classes=("cat", "dog"), dim=8)
+    return stored(arrays, tmp_path_factory.mktemp("cache") / request.param, dtype=request.param, shard_images=2)
 
 
 def test_targets_by_hand():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.class_miner import ClassMiner
@@ -22,35 +20,14 @@ from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.reference import ReferenceMiner
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import checks, real
-from tests.toys import one_feature
+from tests.toys import arrays_of, one_feature, stored, toy_cache
 
 
-def make_cache(
-    seed: int = 0, num_images: int = 14, num_boxes: int = 90, dim: int = 16, num_classes: int = 3, empty=(5,)
-) -> FeatureCache:
-    """A cache whose classes are learnable but not easy."""
-    rng = np.random.default_rng(seed)
-    prototypes = rng.random((num_classes, dim))
-    parts = {name: [] for name in ("features", "boxes", "gt", "label", "overlap")}
-    start = [0]
-    for image in range(num_images):
-        count = 0 if image in empty else num_boxes + int(rng.integers(0, 20))
-        num_gt = min(count, 2)
-        label = np.zeros(count, int)
-        label[:num_gt] = 1 + (image + np.arange(num_gt)) % num_classes
-        overlap = rng.random((count, num_classes)) * (rng.random((count, num_classes)) < 0.3)
-        overlap[np.arange(num_gt), label[:num_gt] - 1] = 1
-        features = np.maximum(0, 2 * overlap @ prototypes + 0.6 * rng.standard_normal((count, dim)) + 0.3)
-        parts["features"].append(features.astype(np.float32))
-        parts["boxes"].append(np.tile([0, 0, 9, 9], (count, 1)))
-        parts["gt"].append(label > 0)
-        parts["label"].append(label)
-        parts["overlap"].append(overlap.astype(np.float32))
-        start.append(start[-1] + count)
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return FeatureCache.from_arrays(
-        **joined, image_start=start, classes=[f"class{c}" for c in range(num_classes)], name="toy"
-    )
+def make_cache(seed: int = 0, num_images: int = 14, num_boxes: int = 90) -> FeatureCache:
+    """A cache with an empty image among the others."""
+    rows = np.random.default_rng(seed).integers(num_boxes, num_boxes + 20, num_images)
+    rows[5] = 0
+    return toy_cache(rows, classes=("class0", "class1", "class2"), dim=16, seed=seed)
 
 
 def assert_equal(miner: HardNegativeMiner, reference: ReferenceMiner) -> None:
@@ -320,16 +297,10 @@ def test_scoring_blocks_of_images_changes_nothing(block_bytes):
     assert_same_training(fit(cache, max_epochs=2), blocks, exact_weights=False)
 
 
-def stored(cache: FeatureCache, folder: Path, dtype: str) -> FeatureCache:
-    """Write a cache to a folder in the given precision."""
-    write_cache(cache, folder, shard_images=4, dtype=dtype)
-    return FeatureCache.open(folder)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("capacity", [None, 70])
 def test_threads_change_nothing(tmp_path, dtype, capacity):
-    cache = stored(make_cache(4), tmp_path / "cache", dtype)
+    cache = stored(make_cache(4), tmp_path / "cache", shard_images=4, dtype=dtype)
     budget = None if capacity is None else capacity_bytes(cache, capacity)
     assert cache.dtype == dtype
     options = {"svm_C": 1e-3, "max_epochs": 3, "block_bytes": 4 * 16 * 150, "k_folds": 2, "memory_budget": budget}
@@ -344,19 +315,15 @@ def test_threads_change_nothing(tmp_path, dtype, capacity):
 
 
 def test_half_precision_trains_as_its_values_in_single(tmp_path):
-    half = stored(make_cache(4), tmp_path / "half", "float16")
-    regions = [half.regions(i) for i in range(half.num_images)]
-    names = ("features", "boxes", "gt", "label", "overlap")
-    arrays = {name: np.concatenate([getattr(r, name) for r in regions]) for name in names}
-    arrays["features"] = arrays["features"].astype(np.float32)
-    single = FeatureCache.from_arrays(**arrays, image_start=half.image_start, classes=half.classes)
+    half = stored(make_cache(4), tmp_path / "half", shard_images=4, dtype="float16")
+    single = FeatureCache.from_arrays(**arrays_of(half), image_start=half.image_start, classes=half.classes)
     assert_same_training(fit(half, max_epochs=2), fit(single, max_epochs=2), exact_weights=False)
 
 
 def test_a_folder_gives_what_arrays_give(tmp_path):
     cache = make_cache(5)
-    write_cache(cache, tmp_path / "cache", shard_images=4)
-    assert_same_training(fit(cache), fit(FeatureCache.open(tmp_path / "cache")), exact_weights=False)
+    folder = stored(cache, tmp_path / "cache", shard_images=4)
+    assert_same_training(fit(cache), fit(folder), exact_weights=False)
 
 
 def test_a_subset_of_classes_trains_as_among_all():
@@ -500,11 +467,7 @@ def test_model_file_keeps_detector_record_and_provenance(tmp_path):
 
 
 def without_class(cache: FeatureCache, label: int) -> FeatureCache:
-    parts = [cache.regions(i) for i in range(cache.num_images)]
-    arrays = {
-        name: np.concatenate([getattr(p, name) for p in parts])
-        for name in ("features", "boxes", "gt", "label", "overlap")
-    }
+    arrays = arrays_of(cache)
     gone = arrays["label"] == label
     arrays["label"] = np.where(gone, 0, arrays["label"])
     arrays["gt"] = arrays["gt"] & ~gone
@@ -543,15 +506,6 @@ def test_a_class_without_ground_truth_is_told():
 
 
 def test_features_that_are_all_zero_are_told():
-    cache = make_cache(0)
-    zero = FeatureCache.from_arrays(
-        features=np.zeros((cache.num_rows, cache.dim), np.float32),
-        boxes=np.zeros((cache.num_rows, 4)),
-        gt=np.zeros(cache.num_rows, bool),
-        label=np.zeros(cache.num_rows),
-        overlap=np.zeros((cache.num_rows, 3)),
-        image_start=cache.image_start,
-        classes=cache.classes,
-    )
+    zero = toy_cache([3, 5], features=np.zeros((8, 4)))
     with pytest.raises(InputError, match="mean norm of 0"):
         fit(zero, feat_norm_mean=None)

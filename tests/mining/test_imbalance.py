@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import imbalance
@@ -26,6 +25,7 @@ from rcnn_svm.mining.imbalance import (
     measure_cache,
     measure_scores,
 )
+from tests.toys import stored, toy_cache
 
 
 def literal(score: float, target: int, gamma: float) -> list[float]:
@@ -137,24 +137,12 @@ def test_without_examples_shares_are_nan():
 def case(tmp_path_factory) -> tuple[FeatureCache, Detector]:
     """A cache in three shards and a detector of two of its three classes, in another order."""
     rng = np.random.default_rng(2)
-    start = [0, 30, 30, 71, 100, 140]
     label = np.zeros(140, int)
     label[[0, 1, 30, 31, 71, 100, 101]] = [1, 2, 3, 1, 2, 3, 3]
-    overlap = rng.random((140, 3)) * (rng.random((140, 3)) < 0.5)
-    overlap[np.flatnonzero(label), label[label > 0] - 1] = 1
-    cache = FeatureCache.from_arrays(
-        features=rng.standard_normal((140, 6)),
-        image_start=start,
-        boxes=np.tile([0, 0, 9, 9], (140, 1)),
-        gt=label > 0,
-        label=label,
-        overlap=overlap,
-        classes=("cat", "cow", "dog"),
-    )
-    folder = tmp_path_factory.mktemp("imbalance") / "cache"
-    write_cache(cache, folder, shard_images=2)
+    arrays = toy_cache([30, 0, 41, 29, 40], label=label, features=rng.standard_normal((140, 6)))
+    cache = stored(arrays, tmp_path_factory.mktemp("imbalance") / "cache", shard_images=2)
     W = rng.standard_normal((6, 2)).astype(np.float32) / 20
-    return FeatureCache.open(folder), Detector(("dog", "cat"), W, np.array([-1.2, -0.8], np.float32), 2.5)
+    return cache, Detector(("dog", "cat"), W, np.array([-1.2, -0.8], np.float32), 2.5)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 24 * 35, 1 << 20])
@@ -183,25 +171,9 @@ def test_what_cannot_be_measured_is_told(case):
         measure_cache(cache, Detector(("bird",), detector.W[:, :1], detector.B[:1], 2.5))
     with pytest.raises(InputError, match="not a finite number"):
         measure_cache(cache, Detector(("cat",), detector.W[:, :1] * np.nan, detector.B[:1], 2.5))
-    empty = FeatureCache.from_arrays(
-        features=np.empty((0, 6)),
-        image_start=[0, 0],
-        boxes=np.empty((0, 4)),
-        gt=np.empty(0),
-        label=np.empty(0),
-        overlap=np.empty((0, 2)),
-        classes=("cat", "dog"),
-    )
+    empty = toy_cache([0], dim=6)
     with pytest.raises(InputError, match="has no regions"):
         measure_cache(empty, detector)
-    without = FeatureCache.from_arrays(
-        features=np.ones((3, 6)),
-        image_start=[0, 3],
-        boxes=np.zeros((3, 4)),
-        gt=np.zeros(3),
-        label=np.zeros(3),
-        overlap=np.zeros((3, 2)),
-        classes=("cat", "dog"),
-    )
+    without = toy_cache([3], objects=0, dim=6)
     with pytest.raises(InputError, match="has no example of the detector's classes"):
         measure_cache(without, detector, neg_overlap=0.0)

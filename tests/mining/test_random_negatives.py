@@ -8,46 +8,30 @@ from sklearn.base import clone
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.random_negatives import RandomNegativeTrainer, draw_negatives, negatives_of_model
+from tests.toys import arrays_of, stored, toy_cache
 
 CLASSES = ("a", "b", "c")
 
 
 def make_cache(num_images: int = 9, num_boxes: int = 40, dim: int = 6) -> FeatureCache:
     """A cache with one object of one class in every image but one, which has no rows."""
-    rng = np.random.default_rng(0)
-    counts = np.full(num_images, num_boxes)
-    counts[3] = 0
-    start = np.concatenate([[0], np.cumsum(counts)])
-    label = np.zeros(start[-1], int)
-    overlap = rng.random((start[-1], 3), dtype=np.float32)
-    for image in np.flatnonzero(counts):
-        label[start[image]] = 1 + image % 3
-        overlap[start[image], image % 3] = 1
-    return FeatureCache.from_arrays(
-        features=rng.random((start[-1], dim), dtype=np.float32) + overlap.repeat(2, axis=1),
-        image_start=start,
-        boxes=np.tile([0, 0, 9, 9], (start[-1], 1)),
-        gt=label > 0,
-        label=label,
-        overlap=overlap,
-        classes=CLASSES,
-    )
+    rows = np.full(num_images, num_boxes)
+    rows[3] = 0
+    return toy_cache(rows, classes=CLASSES, objects=1, dim=dim)
 
 
 def test_draws_what_is_eligible_once_whatever_the_shards(tmp_path):
     cache = make_cache()
-    write_cache(cache, tmp_path / "cache", shard_images=2)
     drawn = draw_negatives(cache, [0, 2], [30, 10], 0.3, seed=1)
-    overlap = np.concatenate([cache.regions(i).overlap for i in range(cache.num_images)])
+    overlap = arrays_of(cache)["overlap"]
     for regions, column, count in zip(drawn, (0, 2), (30, 10), strict=True):
         assert len(np.unique(regions)) == count
         assert overlap[regions, column].max() < 0.3
-    again = draw_negatives(FeatureCache.open(tmp_path / "cache"), [0, 2], [30, 10], 0.3, seed=1)
+    again = draw_negatives(stored(cache, tmp_path / "cache", shard_images=2), [0, 2], [30, 10], 0.3, seed=1)
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate(drawn))
     (other,) = draw_negatives(cache, [0], [30], 0.3, seed=2)
     assert set(other.tolist()) != set(drawn[0].tolist())
@@ -57,7 +41,7 @@ def test_draws_what_is_eligible_once_whatever_the_shards(tmp_path):
 
 def test_every_region_is_drawn_equally_often():
     cache = make_cache(num_images=4, num_boxes=12)
-    overlap = np.concatenate([cache.regions(i).overlap for i in range(cache.num_images)])
+    overlap = arrays_of(cache)["overlap"]
     eligible = np.flatnonzero(overlap[:, 1] < np.float32(0.6))
     seen = np.zeros(len(overlap))
     for seed in range(600):
@@ -75,14 +59,13 @@ def test_equals_liblinear_on_the_same_examples(solver):
     detector = clone(trainer).fit(cache).detector_
     trainer.fit(cache)
     np.testing.assert_array_equal(detector.W, trainer.detector_.W)
-    features = np.concatenate([cache.regions(i).features for i in range(cache.num_images)])
-    label = np.concatenate([cache.regions(i).label for i in range(cache.num_images)])
-    scaled = features * (20 / detector.feat_norm_mean)
+    arrays = arrays_of(cache)
+    scaled = arrays["features"] * (20 / detector.feat_norm_mean)
     for c, count in enumerate((20, 35, 50)):
         keys = trainer.negatives_[trainer.negatives_[:, 0] == c]
         assert len(keys) == count
         negatives = cache.image_start[keys[:, 1]] + keys[:, 2]
-        rows = np.concatenate([np.flatnonzero(label == c + 1), negatives])
+        rows = np.concatenate([np.flatnonzero(arrays["label"] == c + 1), negatives])
         y = np.where(np.arange(len(rows)) < len(rows) - count, 1, -1)
         svm = LinearSVC(loss="hinge", C=1, tol=1e-9, intercept_scaling=10, max_iter=10**7)
         svm.fit(scaled[rows].astype(float), y, sample_weight=np.where(y > 0, 0.04, 0.02))
@@ -106,7 +89,7 @@ def test_refuses_what_cannot_be_drawn():
 
 
 def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
-    write_cache(make_cache(), tmp_path / "cache", shard_images=4)
+    stored(make_cache(), tmp_path / "cache", shard_images=4)
     train = ["train", "--features", str(tmp_path / "cache"), "--svm-C", "0.02", "--jobs", "2"]
     mined, drawn, few = (str(tmp_path / f"{name}.h5") for name in ("mined", "drawn", "few"))
     assert main([*train, "--out", mined, "--retrain-limit", "30"]) == 0
