@@ -30,7 +30,6 @@ SPELLINGS = {"beta", "epochs", "iou", "nms", "threshold", "thresh"}
 # Parameters of such a name that no paper gives a value for.
 OURS = {
     ("cli/compare_mining.py", "iterations"): "so many steps separate the methods on cached features",
-    ("cli/synthesize.py", "seed"): "of the toy world",
     ("data/splits.py", "seed"): "of the split of one's own images",
     ("svm/dual_coordinate_descent.py", "seed"): "of a solver by itself; a miner gives its own",
     ("svm/liblinear.py", "seed"): "of a solver by itself; a miner gives its own",

@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
+from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.methods import METHODS
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase
+
+# Names that a user chooses from. The code that they choose takes seconds to load, and a --help does not wait for it;
+# a test compares these names with those of the code.
+DEVICES = ("auto", "cpu", "cuda")
+RUNTIMES = ("auto", "torch", "onnxruntime", "openvino")
+LAYERS = ("pool5", "fc6", "fc7")
+CROP_MODES = ("warp", "square")
+DTYPES = ("float32", "float16")
+SOLVERS = ("dcd", "liblinear")
+SAMPLERS = ("random", "heuristic", "ohem", "ratio", "all")
 
 
 def add_data_arguments(
@@ -25,8 +37,8 @@ def add_data_arguments(
     """Add the arguments that name an image set.
 
     Args:
-        parser: of the stage.
-        split: with --split and --ids.
+        parser: the command's parser.
+        split: add --split and --ids too.
         required: one of the sources must be given.
         voc_split: the split of a devkit that is taken without --split.
     """
@@ -39,10 +51,11 @@ def add_data_arguments(
         "--csv", metavar="FILE", type=Path, help="rows of image,x1,y1,x2,y2,class[,difficult], with --images"
     )
     group.add_argument("--images", metavar="DIR", type=Path, help="image folder of --coco, --csv or --xml")
-    group.add_argument("--year", default="2007", help="year of the VOC release (default: %(default)s)")
+    group.add_argument("--year", metavar="YEAR", default="2007", help="year of the VOC release (default: %(default)s)")
     if split:
         group.add_argument(
             "--split",
+            metavar="NAME",
             help="a devkit's file in ImageSets/Main; of other sources train or test (drawn by seed) or all "
             f"(default: {voc_split} or all)",
         )
@@ -55,7 +68,9 @@ def add_data_arguments(
         default=0.25,
         help="share of images in a drawn test split (default: %(default)s)",
     )
-    group.add_argument("--split-seed", metavar="SEED", type=int, default=0, help="of the draw (default: %(default)s)")
+    group.add_argument(
+        "--split-seed", metavar="SEED", type=int, default=0, help="seed that draws the split (default: %(default)s)"
+    )
     group.add_argument(
         "--classes",
         metavar="A,B,...",
@@ -63,22 +78,142 @@ def add_data_arguments(
     )
 
 
-def add_jobs_argument(parser: argparse.ArgumentParser, what: str) -> None:
+def add_jobs_argument(parser: argparse._ActionsContainer, what: str) -> None:
     """Add --jobs, the number of `what` to work on at once."""
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=cpu_count(), help=f"{what} at once (default: one per core)"
     )
 
 
-def add_layer_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+def add_seed_argument(parser: argparse._ActionsContainer, what: str, default: int = paper.SEED) -> None:
+    """Add --seed, which decides `what`."""
+    parser.add_argument("--seed", metavar="N", type=int, default=default, help=f"seed of {what} (default: %(default)s)")
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --device, which runs the network."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="where the network runs (default: %(default)s, on a GPU if there is one)",
+    )
+
+
+def add_method_argument(parser: argparse._ActionsContainer, otherwise: str | None = None) -> None:
+    """Add --method, by which proposals are found; `otherwise` says how without it, where it has no default."""
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        choices=METHODS,
+        default=None if otherwise else METHODS[0],
+        help=f"how to find proposals: {', '.join(METHODS)} (default: {otherwise or METHODS[0]})",
+    )
+
+
+def add_max_boxes_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --max-boxes, which limits the proposals of an image."""
+    parser.add_argument(
+        "--max-boxes",
+        metavar="N",
+        type=positive_int,
+        help="only the first N proposals of an image (default: all); with lite0, 400 lost nothing, see docs/results.md",
+    )
+
+
+def add_limit_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments that choose among the proposals of an image."""
+    add_max_boxes_argument(parser)
+    parser.add_argument(
+        "--merge-iou",
+        metavar="IOU",
+        type=float,
+        help="leave out a proposal that overlaps an earlier one by more than this (default: none)",
+    )
+
+
+def add_backbone_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --backbone, the network that makes features."""
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        default="lite0",
+        help="network: lite0, whose weights are installed; alexnet (the paper's), vgg16 or another torchvision "
+        "classifier; timm:NAME (default: %(default)s)",
+    )
+
+
+def add_weights_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --weights, with which a network begins."""
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="state dict of the network, or the word random (default: the published weights)",
+    )
+
+
+def add_layer_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --layer, whose output is the features."""
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help=f"{', '.join(LAYERS)} of alexnet and vgg (default there: {LAYERS[-1]}), penultimate of any network",
+    )
+
+
+def add_crop_size_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --crop-size, the side of what the network sees of a region."""
+    parser.add_argument(
+        "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
+    )
+
+
+def add_padding_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --padding, the context of a region in its crop."""
+    parser.add_argument(
+        "--padding",
+        metavar="PIXELS",
+        type=int,
+        help=f"context on each side (default: {paper.CROP_PADDING} of {paper.CROP_SIZE} in proportion for alexnet and "
+        "vgg; none for the other networks, whose features are an average over the crop, which context dilutes)",
+    )
+
+
+def add_stored_layer_arguments(parser: argparse._ActionsContainer, default: str) -> None:
     """Add the arguments that choose a layer of a pool5 cache; `default` says which one is taken otherwise."""
     parser.add_argument(
         "--layer",
-        choices=("pool5", "fc6", "fc7"),
+        choices=LAYERS,
         help=f"with a cache of pool5: fc6 and fc7 are computed from it on the fly (default: {default})",
     )
+    add_made_with_argument(parser, "with --layer: state dict that the cache was made with, if any")
+
+
+def add_made_with_argument(parser: argparse._ActionsContainer, explanation: str) -> None:
+    """Add --weights, with which existing features were made."""
+    parser.add_argument("--weights", metavar="FILE", type=Path, help=explanation)
+
+
+def add_shard_images_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --shard-images, the size of a feature cache's files."""
     parser.add_argument(
-        "--weights", metavar="FILE", type=Path, help="with --layer: state dict that the cache was made with, if any"
+        "--shard-images", metavar="N", type=positive_int, default=20, help="images per file (default: %(default)s)"
+    )
+
+
+def add_proposals_argument(parser: argparse._ActionsContainer, *, required: bool = False, default: str = "") -> None:
+    """Add --proposals, the boxes of the image set; `default` says which ones are taken otherwise."""
+    explanation = f"what the propose stage wrote for the image set{default}"
+    parser.add_argument("--proposals", metavar="FILE", type=Path, required=required, help=explanation)
+
+
+def add_solver_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --solver, which trains the SVMs."""
+    parser.add_argument(
+        "--solver",
+        choices=SOLVERS,
+        default="dcd",
+        help="what trains an SVM: our dcd, or scikit-learn's liblinear (default: %(default)s)",
     )
 
 

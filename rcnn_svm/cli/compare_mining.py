@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-features", metavar="DIR", type=Path, required=True, help="feature cache to test on, of the same kind"
     )
     add_data_arguments(parser, split=False)
-    parser.add_argument("--test-split", default="test", help="image set of --test-features (default: %(default)s)")
+    parser.add_argument(
+        "--test-split", metavar="NAME", default="test", help="image set of --test-features (default: %(default)s)"
+    )
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these images of it, one id a line")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
     parser.add_argument(

@@ -17,24 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import positive_int
-from rcnn_svm.proposals.methods import METHODS
+from rcnn_svm.cli.arguments import add_made_with_argument, add_method_argument, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        choices=METHODS,
-        help="how to find proposals, as in the propose stage (default: as for the model's training images)",
-    )
+    add_method_argument(parser, otherwise="as for the model's training images")
     parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N")
-    parser.add_argument(
-        "--weights", metavar="FILE", type=Path, help="state dict of the network, where the features were made with one"
-    )
+    add_made_with_argument(parser, "state dict of the network, where the features were made with one")
     parser.add_argument(
         "--bbox",
         metavar="FILE",

@@ -10,52 +10,43 @@ import argparse
 import re
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int
+from rcnn_svm.cli.arguments import (
+    CROP_MODES,
+    DTYPES,
+    RUNTIMES,
+    add_backbone_argument,
+    add_crop_size_argument,
+    add_data_arguments,
+    add_device_argument,
+    add_layer_argument,
+    add_limit_arguments,
+    add_padding_argument,
+    add_proposals_argument,
+    add_shard_images_argument,
+    add_weights_argument,
+    load_database,
+    positive_int,
+)
 from rcnn_svm.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the stage."""
     add_data_arguments(parser)
-    parser.add_argument(
-        "--proposals",
-        metavar="FILE",
-        type=Path,
-        help="what the propose stage wrote (default: the one file cache/proposals/IMAGESET.*.h5)",
-    )
-    parser.add_argument(
-        "--max-boxes",
-        metavar="N",
-        type=positive_int,
-        help="only the first N proposals of an image (default: all); with lite0, 400 lost nothing, see docs/results.md",
-    )
-    parser.add_argument(
-        "--merge-iou",
-        metavar="IOU",
-        type=float,
-        help="of those, leave out any that overlaps an earlier one by more than this (default: none)",
-    )
+    add_proposals_argument(parser, default=" (default: the one file cache/proposals/IMAGESET.*.h5)")
+    add_limit_arguments(parser)
 
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--backbone",
-        metavar="NAME",
-        default="lite0",
-        help="lite0, whose weights are installed; alexnet (the paper's), vgg16 or another torchvision classifier; "
-        "timm:NAME (default: %(default)s)",
-    )
-    network.add_argument(
-        "--layer", help="pool5, fc6 or fc7 of alexnet and vgg (default fc7), penultimate of any (default elsewhere)"
-    )
-    network.add_argument(
-        "--weights", metavar="FILE", help="state dict file, or the word random (default: the published weights)"
-    )
-    network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add_backbone_argument(network)
+    add_layer_argument(network)
+    add_weights_argument(network)
+    add_device_argument(network)
     network.add_argument(
         "--runtime",
-        choices=("auto", "torch", "onnxruntime", "openvino"),
+        choices=RUNTIMES,
         default="auto",
-        help="default: torch on a GPU, onnxruntime on a CPU; openvino is an extra; the features are the same",
+        help="what runs the network (default: torch on a GPU, onnxruntime on a CPU); openvino is an extra; the "
+        "features are the same",
     )
     network.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: one per core)")
     network.add_argument(
@@ -63,31 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     crop = parser.add_argument_group("crop")
-    crop.add_argument(
-        "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
-    )
-    crop.add_argument(
-        "--padding",
-        metavar="PIXELS",
-        type=int,
-        help="context on each side (default: 16 of 227 in proportion for alexnet and vgg; none for the other networks, "
-        "whose features are an average over the crop, which context dilutes)",
-    )
-    crop.add_argument(
-        "--crop-mode", choices=("warp", "square"), default="warp", help="stretch the box, or square it first"
-    )
+    add_crop_size_argument(crop)
+    add_padding_argument(crop)
+    crop.add_argument("--crop-mode", choices=CROP_MODES, default="warp", help="stretch the box, or square it first")
 
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", type=Path, help="default: cache/features/IMAGESET.BACKBONE.LAYER")
+    output.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to write (default: cache/features/IMAGESET.BACKBONE.LAYER)"
+    )
     output.add_argument(
         "--dtype",
-        choices=("float32", "float16"),
+        choices=DTYPES,
         default="float16",
         help="how features are stored (default: %(default)s, half the size and nearly the same negatives)",
     )
-    output.add_argument(
-        "--shard-images", metavar="N", type=positive_int, default=20, help="images per file (default: %(default)s)"
-    )
+    add_shard_images_argument(output)
     output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
     output.add_argument("--overwrite", action="store_true", help="remove what a cache in DIR holds first")
 

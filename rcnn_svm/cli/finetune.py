@@ -16,42 +16,36 @@ import re
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_float, positive_int
+from rcnn_svm.cli.arguments import (
+    add_backbone_argument,
+    add_crop_size_argument,
+    add_data_arguments,
+    add_device_argument,
+    add_padding_argument,
+    add_proposals_argument,
+    add_seed_argument,
+    add_weights_argument,
+    load_database,
+    positive_float,
+    positive_int,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     add_data_arguments(parser)
-    parser.add_argument(
-        "--proposals", metavar="FILE", type=Path, required=True, help="what the propose stage wrote for the image set"
-    )
+    add_proposals_argument(parser, required=True)
     parser.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        help="for weights.pt, finetune.json and loss.png (default: cache/finetuned/IMAGESET.BACKBONE)",
+        help="folder for weights.pt, finetune.json and loss.png (default: cache/finetuned/IMAGESET.BACKBONE)",
     )
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--backbone",
-        metavar="NAME",
-        default="lite0",
-        help="as for the extract stage; alexnet is the paper's (default: %(default)s)",
-    )
-    network.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="state dict file to begin with, or the word random (default: the published weights)",
-    )
-    network.add_argument(
-        "--crop-size", metavar="PIXELS", type=positive_int, help="side of a crop (default: the network's own)"
-    )
-    network.add_argument(
-        "--padding",
-        metavar="PIXELS",
-        type=int,
-        help="context on each side (default: as for the extract stage)",
-    )
+    add_backbone_argument(network)
+    add_weights_argument(network)
+    add_crop_size_argument(network)
+    add_padding_argument(network)
     descent = parser.add_argument_group("descent")
     descent.add_argument(
         "--iterations",
@@ -72,10 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=positive_int,
         default=paper.FINETUNE_FOREGROUND,
-        help="of these on objects (default: %(default)s)",
+        help="windows of these that are on objects (default: %(default)s)",
     )
     descent.add_argument(
         "--lr",
+        metavar="RATE",
         type=positive_float,
         default=paper.LR,
         help="learning rate; the new layer's is 10 times that (default: %(default)s)",
@@ -87,10 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.FINETUNE_STEP,
         help="steps after which the learning rate falls to a tenth, again and again (default: %(default)s)",
     )
-    descent.add_argument(
-        "--seed", type=int, default=paper.SEED, help="of the new layer, the windows and dropout (default: %(default)s)"
-    )
-    descent.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add_seed_argument(descent, "the new layer, the windows and dropout")
+    add_device_argument(descent)
 
 
 def run(args: argparse.Namespace) -> None:

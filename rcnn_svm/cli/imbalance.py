@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to measure on")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     parser.add_argument(
-        "--neg-overlap", type=float, default=paper.NEG_OVERLAP, help="negatives have IoU below (default: %(default)s)"
+        "--neg-overlap",
+        metavar="IOU",
+        type=float,
+        default=paper.NEG_OVERLAP,
+        help="a negative overlaps all objects of the class by less (default: %(default)s)",
     )
     parser.add_argument(
         "--easy-loss",
@@ -33,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an example is easy when its cross-entropy is below (default: log 2, a score on the right side of 0)",
     )
     parser.add_argument(
-        "--gamma", type=positive_float, default=paper.FOCAL_GAMMA, help="of the focal loss (default: %(default)s)"
+        "--gamma",
+        metavar="X",
+        type=positive_float,
+        default=paper.FOCAL_GAMMA,
+        help="gamma of the focal loss (default: %(default)s)",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="where to write (default: cache/reports/<name of the model>/)"

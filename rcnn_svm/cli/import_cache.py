@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import class_names, positive_int, read_ids
+from rcnn_svm.cli.arguments import add_shard_images_argument, class_names, read_ids
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes", metavar="A,B,...", help="class names in the order of the overlaps (default: the 20 VOC classes)"
     )
     parser.add_argument("--network", metavar="WORDS", help="what made the features, so that others are told apart")
-    parser.add_argument("--shard-images", type=positive_int, default=20, help="images per shard (default: %(default)s)")
+    add_shard_images_argument(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="feature cache to write (default: cache/features/<name of DIR>)"
     )

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_int
+from rcnn_svm.cli.arguments import add_stored_layer_arguments, open_features, positive_int
 from rcnn_svm.errors import InputError
 
 
@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="feature cache folder, or an .h5 file of any stage")
     parser.add_argument("--verify", action="store_true", help="check every shard of a feature cache")
     parser.add_argument("--image", metavar="ID", help="show the regions of this image of a feature cache")
-    add_layer_arguments(parser, "the one that is stored")
+    add_stored_layer_arguments(parser, "the one that is stored")
     parser.add_argument("--class", dest="cls", metavar="NAME", help="show the hardest negatives of a class of a model")
-    parser.add_argument("--top", type=positive_int, default=20, help="rows to show (default: %(default)s)")
+    parser.add_argument("--top", metavar="N", type=positive_int, default=20, help="rows to show (default: %(default)s)")
     parser.add_argument("--settings", action="store_true", help="print every recorded setting as JSON")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rcnn_svm.cli.arguments import add_solver_argument
 from rcnn_svm.errors import InputError
 
 # Tight enough that the optimum, and with it every key, is unique.
@@ -18,7 +19,7 @@ VARIANT = "tight/"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("case", metavar="CASE", type=Path, help="folder of the case, or its inputs file (.npz)")
-    parser.add_argument("--solver", choices=tuple(TIGHT), default="dcd", help="SVM solver (default: %(default)s)")
+    add_solver_argument(parser)
     parser.add_argument("--out", metavar="FILE.npz", type=Path, help="write our own record in the same format")
 
 

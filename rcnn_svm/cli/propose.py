@@ -14,34 +14,31 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_data_arguments, add_jobs_argument, load_database, positive_int
-from rcnn_svm.proposals.methods import METHODS
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_jobs_argument,
+    add_limit_arguments,
+    add_method_argument,
+    load_database,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the stage."""
     add_data_arguments(parser)
     source = parser.add_argument_group("where the boxes come from").add_mutually_exclusive_group()
-    source.add_argument(
-        "--method", metavar="NAME", choices=METHODS, default="fast", help="see above (default: %(default)s)"
-    )
+    add_method_argument(source)
     source.add_argument(
         "--precomputed",
         metavar="FILE",
         type=Path,
         help="boxes computed elsewhere: a proposals file, or a selective_search_data/*.mat of R-CNN",
     )
-    parser.add_argument(
-        "--max-boxes", metavar="N", type=positive_int, help="keep the first N boxes of an image (default: all)"
-    )
-    parser.add_argument(
-        "--merge-iou",
-        metavar="IOU",
-        type=float,
-        help="of those, drop a box that overlaps an earlier one by more than this (default: none)",
-    )
+    add_limit_arguments(parser)
     add_jobs_argument(parser, "images")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default: cache/proposals/IMAGESET.METHOD.h5")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace other proposals in FILE")
 
 

@@ -21,9 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_jobs_argument, class_names, positive_int, read_ids
+from rcnn_svm.cli.arguments import (
+    add_crop_size_argument,
+    add_device_argument,
+    add_jobs_argument,
+    add_max_boxes_argument,
+    add_method_argument,
+    class_names,
+    positive_int,
+    read_ids,
+)
 from rcnn_svm.errors import InputError
-from rcnn_svm.proposals.methods import METHODS
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -52,28 +60,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="state dict of a network, or the word random (default: the published one); may be repeated",
     )
     stages = parser.add_argument_group("stages")
-    stages.add_argument(
-        "--method",
-        metavar="NAME",
-        choices=METHODS,
-        default="fast",
-        help="how to find proposals, as in the propose stage (default: %(default)s)",
-    )
-    stages.add_argument("--max-boxes", metavar="N", type=positive_int, help="proposals per image (default: all)")
-    stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
+    add_method_argument(stages)
+    add_max_boxes_argument(stages)
+    add_crop_size_argument(stages)
     stages.add_argument(
         "--iterations",
         metavar="N",
         type=positive_int,
         default=paper.FINETUNE_ITERATIONS,
-        help="of fine-tuning (default: %(default)s)",
+        help="steps of fine-tuning (default: %(default)s)",
     )
-    stages.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the features (default: %(default)s)"
-    )
+    add_device_argument(stages)
     add_jobs_argument(parser, "images or classes")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("cache/reproduce"), help="for everything (default: %(default)s)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("cache/reproduce"),
+        help="folder for everything that is made (default: %(default)s)",
     )
 
 

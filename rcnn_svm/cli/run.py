@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
+    add_backbone_argument,
+    add_crop_size_argument,
     add_data_arguments,
     add_jobs_argument,
+    add_layer_argument,
+    add_limit_arguments,
+    add_method_argument,
+    add_solver_argument,
+    add_weights_argument,
     load_split,
     positive_float_or_auto,
     positive_int,
     read_ids,
 )
 from rcnn_svm.errors import InputError
-from rcnn_svm.proposals.methods import METHODS
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
@@ -60,10 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     add_data_arguments(parser, split=False)
     parser.add_argument(
-        "--train-split", help="split to train on (default: trainval of a devkit; of other sources train, or all)"
+        "--train-split",
+        metavar="NAME",
+        help="split to train on (default: trainval of a devkit; of other sources train, or all)",
     )
     parser.add_argument("--train-ids", metavar="FILE", type=Path, help="only these training images, one id a line")
-    parser.add_argument("--test-split", help="split to test on (default: test; all where it has a source of its own)")
+    parser.add_argument(
+        "--test-split", metavar="NAME", help="split to test on (default: test; all where it has a source of its own)"
+    )
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
     own = parser.add_mutually_exclusive_group()
     own.add_argument("--test-coco", metavar="FILE", type=Path, help="test on what this COCO file annotates")
@@ -71,46 +81,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--test-csv", metavar="FILE", type=Path, help="test on what this CSV file annotates")
     parser.add_argument("--test-images", metavar="DIR", type=Path, help="image folder of these (default: --images)")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("cache/run"), help="for everything (default: %(default)s)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("cache/run"),
+        help="folder for everything that is made (default: %(default)s)",
     )
     add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
+    add_method_argument(stages)
+    add_limit_arguments(stages)
+    add_backbone_argument(stages)
+    add_layer_argument(stages)
+    add_weights_argument(stages)
+    add_crop_size_argument(stages)
     stages.add_argument(
-        "--method",
-        metavar="NAME",
-        choices=METHODS,
-        default="fast",
-        help="how to find proposals, as in the propose stage (default: %(default)s)",
-    )
-    stages.add_argument(
-        "--max-boxes",
+        "--epochs",
         metavar="N",
         type=positive_int,
-        help="proposals per image (default: all); with lite0, 400 lost nothing, see docs/results.md",
+        default=paper.MAX_EPOCHS,
+        help="passes of mining over the images, at most (default: %(default)s)",
     )
-    stages.add_argument(
-        "--merge-iou", metavar="IOU", type=float, help="drop proposals that overlap an earlier one by more than this"
-    )
-    stages.add_argument("--backbone", default="lite0", help="network (default: %(default)s)")
-    stages.add_argument("--layer", help="of the network (default: the last before the classifier)")
-    stages.add_argument("--weights", metavar="FILE", help="state dict of the network (default: the published one)")
-    stages.add_argument("--crop-size", metavar="PIXELS", type=positive_int, help="default: the network's own")
-    stages.add_argument(
-        "--epochs", type=positive_int, default=paper.MAX_EPOCHS, help="of mining (default: %(default)s)"
-    )
-    stages.add_argument("--solver", choices=("dcd", "liblinear"), default="dcd", help="SVM (default: %(default)s)")
+    add_solver_argument(stages)
     stages.add_argument(
         "--svm-C",
         metavar="C",
         type=positive_float_or_auto,
-        help="number or auto (default: the paper's with --voc; own data: chosen from the number of objects)",
+        help="weight of the loss, or auto (default: the paper's)",
     )
     stages.add_argument(
-        "--pos-loss-weight", metavar="WEIGHT", type=positive_float_or_auto, help="number or auto (default: likewise)"
+        "--pos-loss-weight",
+        metavar="WEIGHT",
+        type=positive_float_or_auto,
+        help="weight of a positive, or auto, by the number of objects (default: the paper's with --voc, else auto)",
     )
     stages.add_argument("--calibrate", action="store_true", help="also find each class's probabilities, for detect")
     stages.add_argument("--bbox", action="store_true", help="also train and use bounding-box regression")
-    stages.add_argument("--pictures", type=int, default=12, help="test images to draw (default: %(default)s)")
+    stages.add_argument(
+        "--pictures", metavar="N", type=int, default=12, help="test images to draw (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

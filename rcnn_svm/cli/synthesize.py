@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import positive_int
+from rcnn_svm.cli.arguments import add_seed_argument, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,9 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="ROOT", type=Path, default=Path("cache/synthetic"), help="devkit folder (default: %(default)s)"
     )
-    parser.add_argument("--train", type=positive_int, default=60, help="training images (default: %(default)s)")
-    parser.add_argument("--test", type=positive_int, default=30, help="test images (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    parser.add_argument(
+        "--train", metavar="N", type=positive_int, default=60, help="training images (default: %(default)s)"
+    )
+    parser.add_argument("--test", metavar="N", type=positive_int, default=30, help="test images (default: %(default)s)")
+    add_seed_argument(parser, "everything", default=0)
     parser.add_argument("--names", action="store_true", help="only print the class names, ready for --classes")
 
 

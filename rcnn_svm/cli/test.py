@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
-    add_layer_arguments,
+    add_device_argument,
+    add_proposals_argument,
+    add_stored_layer_arguments,
     load_database,
     names_images,
     open_features,
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="FILE", type=Path, required=True, help="model of the train stage, or head of train-head"
     )
-    add_layer_arguments(parser, "the model's")
+    add_stored_layer_arguments(parser, "the model's")
     parser.add_argument(
         "--scores",
         choices=("svm", "softmax"),
@@ -77,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "<image set>.<model>.h5)",
     )
     add_data_arguments(parser, required=False, voc_split="test")
-    parser.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the image set")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for images (default: auto)")
+    add_proposals_argument(parser)
+    add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:

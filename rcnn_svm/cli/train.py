@@ -15,7 +15,9 @@ from pathlib import Path
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
-    add_layer_arguments,
+    add_seed_argument,
+    add_solver_argument,
+    add_stored_layer_arguments,
     class_names,
     open_features,
     positive_float,
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
-    add_layer_arguments(parser, "the one that is stored")
+    add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
     mining = parser.add_argument_group("mining")
     mining.add_argument(
@@ -54,25 +56,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-budget",
         metavar="MB",
         type=positive_int,
-        help="for the examples of all classes; easy ones leave earlier where it binds (default: no limit)",
+        help="megabytes for the examples of all classes; easy ones leave earlier where it binds (default: no limit)",
     )
     mining.add_argument(
-        "--hard-thresh", type=float, default=paper.HARD_THRESH, help="negatives above are hard (default: %(default)s)"
+        "--hard-thresh",
+        metavar="SCORE",
+        type=float,
+        default=paper.HARD_THRESH,
+        help="a negative that scores above is hard (default: %(default)s)",
     )
     mining.add_argument(
         "--evict-thresh",
+        metavar="SCORE",
         type=float,
         default=paper.EVICT_THRESH,
-        help="cached negatives below leave (default: %(default)s)",
+        help="a cached negative that scores below leaves (default: %(default)s)",
     )
     mining.add_argument(
-        "--neg-overlap", type=float, default=paper.NEG_OVERLAP, help="negatives have IoU below (default: %(default)s)"
+        "--neg-overlap",
+        metavar="IOU",
+        type=float,
+        default=paper.NEG_OVERLAP,
+        help="a negative overlaps all objects of the class by less (default: %(default)s)",
     )
     mining.add_argument(
         "--retrain-limit",
+        metavar="N",
         type=positive_int,
         default=paper.RETRAIN_LIMIT,
-        help="new negatives before training (default: %(default)s)",
+        help="a class is trained again after more new negatives than this (default: %(default)s)",
     )
     mining.add_argument(
         "--k-folds",
@@ -90,11 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "mined MODEL",
     )
     svm = parser.add_argument_group("SVM")
+    add_solver_argument(svm)
     svm.add_argument(
-        "--solver", choices=("dcd", "liblinear"), default="dcd", help="ours, or scikit-learn's (default: %(default)s)"
-    )
-    svm.add_argument(
-        "--tolerance", type=positive_float, help="relative duality gap for dcd (1e-6), liblinear's eps (0.1)"
+        "--tolerance",
+        metavar="X",
+        type=positive_float,
+        help="where to stop: relative duality gap of dcd (default: 1e-6), or eps of liblinear (default: 0.1)",
     )
     svm.add_argument(
         "--svm-C",
@@ -112,11 +125,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     svm.add_argument(
         "--bias-mult",
+        metavar="X",
         type=positive_float,
         default=paper.BIAS_MULT,
         help="value of the bias feature (default: %(default)s)",
     )
-    svm.add_argument("--seed", type=int, default=paper.SEED, help="of samples, folds and solver (default: %(default)s)")
+    add_seed_argument(svm, "samples, folds and solver")
 
 
 def run(args: argparse.Namespace) -> None:

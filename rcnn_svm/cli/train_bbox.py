@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_layer_arguments, open_features, positive_float
+from rcnn_svm.cli.arguments import add_seed_argument, add_stored_layer_arguments, open_features, positive_float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/models/<name of DIR>.bbox.h5)"
     )
-    add_layer_arguments(parser, "what the cache holds")
+    add_stored_layer_arguments(parser, "what the cache holds")
     parser.add_argument(
         "--lambda",
         dest="ridge_lambda",
@@ -38,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.BBOX_MIN_OVERLAP,
         help="learn from boxes that overlap an object by more than this (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=paper.SEED,
-        help="of the sample of norms and the held-out images (default: %(default)s)",
-    )
+    add_seed_argument(parser, "the sample of norms and the held-out images")
 
 
 def run(args: argparse.Namespace) -> None:

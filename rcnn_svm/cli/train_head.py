@@ -28,13 +28,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, names_images, positive_float, positive_int
+from rcnn_svm.cli.arguments import (
+    SAMPLERS,
+    add_data_arguments,
+    add_device_argument,
+    add_proposals_argument,
+    add_seed_argument,
+    add_weights_argument,
+    load_database,
+    names_images,
+    positive_float,
+    positive_int,
+)
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-
-SAMPLERS = ("random", "heuristic", "ohem", "ratio", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,27 +76,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.FAST_RCNN_ITERATIONS,
         help="steps (default: %(default)s)",
     )
-    descent.add_argument("--lr", type=positive_float, default=paper.LR, help="learning rate (default: %(default)s)")
+    descent.add_argument(
+        "--lr", metavar="RATE", type=positive_float, default=paper.LR, help="learning rate (default: %(default)s)"
+    )
     descent.add_argument(
         "--step",
         metavar="N",
         type=positive_int,
         help="steps after which the learning rate falls to a tenth, again and again (default: 3/4 of --iterations)",
     )
-    descent.add_argument(
-        "--seed", type=int, default=paper.SEED, help="of initial weights, images and boxes (default: %(default)s)"
-    )
+    add_seed_argument(descent, "initial weights, images and boxes")
     add_data_arguments(parser, required=False)
     network = parser.add_argument_group("network, with --end-to-end")
-    network.add_argument("--proposals", metavar="FILE", type=Path, help="what the propose stage wrote for the images")
+    add_proposals_argument(network)
     network.add_argument(
         "--backbone", metavar="NAME", default="vgg16", help="alexnet, a vgg or a resnet (default: %(default)s)"
     )
-    network.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="state dict file to begin with, or the word random (default: the published weights)",
-    )
+    add_weights_argument(network)
     network.add_argument(
         "--short-side",
         metavar="PIXELS",
@@ -95,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.SHORT_SIDE,
         help="to scale an image's shorter side to, as far as the longer one stays within 5/3 (default: %(default)s)",
     )
-    network.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add_device_argument(network)
 
 
 def run(args: argparse.Namespace) -> None:

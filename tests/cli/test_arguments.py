@@ -1,0 +1,63 @@
+"""Arguments that several commands share: each is described once, and its choices are those of the code."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rcnn_svm.cli import arguments, parity
+from rcnn_svm.cli.main import COMMANDS, command_parser
+from rcnn_svm.fast_rcnn import samplers
+from rcnn_svm.features import backbones, runtime, warp
+from rcnn_svm.mining import hard_negatives
+
+FOLDER = Path(arguments.__file__).parent
+
+# Options of one name that are different things.
+APART = {
+    ("detect.py", "--max-boxes"): "with --method only",
+    ("reproduce.py", "--backbone"): "several networks",
+    ("reproduce.py", "--weights"): "of several networks",
+    ("train_head.py", "--backbone"): "networks that can pool RoIs",
+}
+
+
+def test_choices_are_those_of_the_code():
+    assert arguments.DEVICES == runtime.DEVICES
+    assert arguments.RUNTIMES == runtime.KINDS
+    assert arguments.LAYERS == backbones.PAPER_LAYERS
+    assert arguments.CROP_MODES == warp.CROP_MODES
+    assert arguments.SOLVERS == tuple(hard_negatives.SOLVERS) == tuple(parity.TIGHT)
+    assert tuple(samplers.SAMPLERS) == arguments.SAMPLERS
+
+
+def options_of(path: Path) -> set[str]:
+    """The options that a module describes itself."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    added = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
+    words = [word for call in added for part in call.args for word in ast.walk(part) if isinstance(word, ast.Constant)]
+    return {word.value for word in words if str(word.value).startswith("--")}
+
+
+def test_what_is_shared_is_described_in_one_place():
+    shared = options_of(FOLDER / "arguments.py")
+    assert {"--device", "--seed", "--weights", "--backbone", "--layer", "--crop-size", "--jobs", "--solver"} <= shared
+    commands = {path.name: options_of(path) for path in FOLDER.glob("*.py") if path.name != "arguments.py"}
+    again = {(name, option) for name, options in commands.items() for option in options & shared}
+    # Of an image set, each command that takes no others names those that it needs.
+    again -= {(name, option) for name, option in again if option in ("--classes", "--ids")}
+    assert again == set(APART)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_is(command):
+    counted = Counter()
+    for action in command_parser(command)._actions:
+        said = f"{command} {action.option_strings}: {action.help}"
+        assert action.help and not action.help.startswith(("of ", "for ", "default:")), said
+        assert action.nargs == 0 or action.metavar or action.choices, said
+        counted.update(action.option_strings)
+    assert max(counted.values()) == 1
