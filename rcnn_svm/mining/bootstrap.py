@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_array, check_random_state, get_tags
@@ -22,10 +21,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.example_stream import Batch, ExampleSet, ExampleStream
 from rcnn_svm.parameters import FLAG, INFINITY, NONE, Check, check_parameters, checks, one_of, real, whole
 from rcnn_svm.progress import progress_bar
-
-Batch = tuple[np.ndarray, np.ndarray]
 
 # Rows of an array that are scored at once.
 BLOCK_ROWS = 8192
@@ -41,7 +39,7 @@ _SCORED = Check(
         and is_classifier(value)
         and (hasattr(value, "decision_function") or hasattr(value, "predict_proba"))
     ),
-    "a classifier with a decision function or probabilities, which tell what is hard",
+    "a classifier with a decision function or probabilities, which say what is hard",
 )
 _RANDOM_STATE = Check(lambda value: isinstance(value, np.random.RandomState), "a RandomState")
 
@@ -90,7 +88,7 @@ def class_scores(estimator: BaseEstimator, X: np.ndarray) -> tuple[np.ndarray, b
     scores = estimator.predict_proba(X) if probabilities else estimator.decision_function(X)
     if np.isnan(scores).any():
         raise InputError(
-            f"{type(estimator).__name__} gives scores that are not numbers, so nothing can be told easy or hard; it "
+            f"{type(estimator).__name__} gives scores that are not numbers, so nothing is easy or hard; it "
             "has probably diverged: scale the features or train it more carefully"
         )
     if probabilities:
@@ -133,42 +131,6 @@ def example_losses(scores: np.ndarray, target: np.ndarray, probabilistic: bool) 
         own = scores[np.arange(len(target)), target].astype(np.float64)
         return -np.log(np.maximum(own, SMALLEST_PROBABILITY))
     return np.maximum(0.0, 1.0 - margins(scores, target))
-
-
-@dataclass(frozen=True)
-class ExampleSet:
-    """Examples in memory, in the order of the stream.
-
-    Attributes:
-        indices: (n,) int64, positions in the stream, rising.
-        X: (n, D) array or CSR matrix.
-        target: (n,) int64, indices of the classes.
-        added_round: (n,) int32, the round they are first trained on in.
-    """
-
-    indices: np.ndarray
-    X: np.ndarray
-    target: np.ndarray
-    added_round: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def take(self, rows: np.ndarray) -> ExampleSet:
-        """Return some of the examples."""
-        return ExampleSet(self.indices[rows], self.X[rows], self.target[rows], self.added_round[rows])
-
-    @staticmethod
-    def merged(parts: Sequence[ExampleSet]) -> ExampleSet:
-        """Return all examples of disjoint sets."""
-        X = [part.X for part in parts]
-        merged = ExampleSet(
-            np.concatenate([part.indices for part in parts]),
-            sparse.vstack(X, format="csr") if sparse.issparse(X[0]) else np.concatenate(X),
-            np.concatenate([part.target for part in parts]),
-            np.concatenate([part.added_round for part in parts]),
-        )
-        return merged.take(np.argsort(merged.indices))
 
 
 @dataclass(frozen=True)
@@ -223,7 +185,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         indices_: (n,) int64, the examples it was trained on: rows of X, or positions in the stream.
         added_round_: (n,) int32, the round in which each of them came into the set.
         history_: a `BootstrapRound` for every round.
-        n_rounds_: rounds, all told.
+        n_rounds_: the number of rounds.
         stopped_by_: `nothing new`, `stop_ratio`, `validation` or `max_rounds`.
 
     Examples:
@@ -349,7 +311,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"batches is a {type(batches).__name__}, expected a function that returns them anew in every call"
             )
-        self.n_features_in_ = None  # until the first batch tells
+        self.n_features_in_ = None  # as in the first batch
         counts = self._count(batches, classes)
         return self._fit(lambda: self._encoded(batches), counts, X_val, y_val, initial)
 
@@ -459,7 +421,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         generator = np.random.default_rng(seeds.randint(np.iinfo(np.int32).max))
         is_mined = np.ones(len(counts), bool) if self.mined == "all" else np.arange(len(counts)) == 0
         fraction = self.validation_fraction if X_val is None else None
-        stream = _Stream(batches, int(counts.sum()))
+        stream = ExampleStream(batches, int(counts.sum()))
         examples, held_out = stream.begin(*self._draw(counts, is_mined, fraction, initial, generator))
         self._check_initial(examples)
         validation = self._validation(held_out, X_val, y_val)
@@ -582,7 +544,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return estimator.fit(examples.X, self.classes_[examples.target])
 
     def _scan(
-        self, estimator: BaseEstimator, stream: _Stream, examples: ExampleSet, is_mined: np.ndarray, number: int
+        self, estimator: BaseEstimator, stream: ExampleStream, examples: ExampleSet, is_mined: np.ndarray, number: int
     ) -> Scan:
         """Go through all data once."""
         margin = np.empty(len(examples))
@@ -592,14 +554,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             scores, probabilistic = class_scores(estimator, X)
             batch_margin = margins(scores, target)
             batch_loss = example_losses(scores, target, probabilistic)
-            mine = slice(*np.searchsorted(examples.indices, [index[0], index[-1] + 1]))
-            rows = np.searchsorted(index, examples.indices[mine])
-            if not (np.array_equal(target[rows], examples.target[mine]) and _equal(X[rows], examples.X[mine])):
-                raise InputError(
-                    f"examples {index[0]} to {index[-1]} are not those of the pass before; batches() must yield the "
-                    "same in every call and in the same order, so do not shuffle or change them"
-                )
-            margin[mine] = batch_margin[rows]
+            in_batch, rows = examples.found_in(index, X, target)
+            margin[in_batch] = batch_margin[rows]
             loss += float(batch_loss[rows].sum())
             loss_all += float(batch_loss.sum())
             hard = is_mined[target] & ((predictions(scores) != target) | (batch_margin < self.hard_margin))
@@ -633,76 +589,6 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             rows = np.flatnonzero(examples.target == c)
             stays[rows[margin[rows].argmin()]] = True
         return stays
-
-
-class _Stream:
-    """All batches with the positions of their examples, those held out left out.
-
-    Args:
-        batches: as in `fit_batches`, with class indices for labels.
-        total: examples of all batches.
-    """
-
-    def __init__(self, batches: Callable[[], Iterable[Batch]], total: int):
-        self.batches = batches
-        self.total = total
-        self.held_out = np.empty(0, np.int64)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for index, X, target in self._whole():
-            out = slice(*np.searchsorted(self.held_out, [index[0], index[-1] + 1]))
-            rows = np.delete(np.arange(len(index)), self.held_out[out] - index[0])
-            if len(rows) == len(index):
-                yield index, X, target
-            elif len(rows):
-                yield index[rows], X[rows], target[rows]
-
-    def begin(
-        self, begin: list[np.ndarray], held_out: list[np.ndarray], given: np.ndarray
-    ) -> tuple[ExampleSet, ExampleSet]:
-        """Return the examples to begin with and those held out, which the stream leaves out from now on.
-
-        Args:
-            begin, held_out: of every class, numbers within the class, rising.
-            given: positions of further examples to begin with, rising.
-        """
-        parts: tuple[list[ExampleSet], list[ExampleSet]] = ([], [])
-        seen = np.zeros(len(begin), np.int64)
-        for index, X, target in self._whole():
-            chosen = np.zeros((2, len(index)), bool)
-            chosen[0, given[slice(*np.searchsorted(given, [index[0], index[-1] + 1]))] - index[0]] = True
-            for c in range(len(begin)):
-                rows = np.flatnonzero(target == c)
-                for kind, numbers in enumerate((begin[c], held_out[c])):
-                    drawn = slice(*np.searchsorted(numbers, [seen[c], seen[c] + len(rows)]))
-                    chosen[kind, rows[numbers[drawn] - seen[c]]] = True
-                seen[c] += len(rows)
-            chosen[0] &= ~chosen[1]
-            for kind in range(2):
-                rows = np.flatnonzero(chosen[kind])
-                parts[kind].append(ExampleSet(index[rows], X[rows], target[rows], np.zeros(len(rows), np.int32)))
-        examples, out = map(ExampleSet.merged, parts)
-        self.held_out = out.indices
-        return examples, out
-
-    def _whole(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        first = 0
-        for X, target in self.batches():
-            if len(target):
-                yield np.arange(first, first + len(target)), X, target
-            first += len(target)
-        if first != self.total:
-            raise InputError(
-                f"a pass over the batches brought {first} examples, the first one {self.total}; batches() must begin "
-                "anew and yield the same in every call"
-            )
-
-
-def _equal(X: np.ndarray | sparse.csr_matrix, Y: np.ndarray | sparse.csr_matrix) -> bool:
-    """Return whether rows taken in the same way are the same."""
-    if sparse.issparse(X):
-        return all(_equal(getattr(X, part), getattr(Y, part)) for part in ("indptr", "indices", "data"))
-    return np.array_equal(X, Y, equal_nan=True)
 
 
 def _goes_on(estimator: BaseEstimator) -> bool:

@@ -1,0 +1,146 @@
+"""What bootstrapping goes through: all examples as a stream of batches, and the few of them that are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from rcnn_svm.errors import InputError
+
+# Examples, (n, D), and their labels or class indices, (n,).
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples in memory, in the order of the stream.
+
+    Attributes:
+        indices: (n,) int64, positions in the stream, rising.
+        X: (n, D) array or CSR matrix.
+        target: (n,) int64, indices of the classes.
+        added_round: (n,) int32, the round they are first trained on in.
+    """
+
+    indices: np.ndarray
+    X: np.ndarray
+    target: np.ndarray
+    added_round: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, rows: np.ndarray) -> ExampleSet:
+        """Return some of the examples."""
+        return ExampleSet(self.indices[rows], self.X[rows], self.target[rows], self.added_round[rows])
+
+    def found_in(self, index: np.ndarray, X: np.ndarray, target: np.ndarray) -> tuple[slice, np.ndarray]:
+        """Find the examples of this set that are in a batch of a later pass.
+
+        Args:
+            index: (m,) int64, positions of the batch in the stream, rising.
+            X: (m, D) array or CSR matrix.
+            target: (m,) int64, indices of the classes.
+
+        Returns:
+            which examples of the set, and their (k,) rows in the batch.
+
+        Raises:
+            InputError: one of them is not what it was.
+        """
+        in_batch = slice(*np.searchsorted(self.indices, [index[0], index[-1] + 1]))
+        rows = np.searchsorted(index, self.indices[in_batch])
+        if not (np.array_equal(target[rows], self.target[in_batch]) and _equal(X[rows], self.X[in_batch])):
+            raise InputError(
+                f"examples {index[0]} to {index[-1]} are not those of the pass before; batches() must yield the "
+                "same in every call and in the same order, so do not shuffle or change them"
+            )
+        return in_batch, rows
+
+    @staticmethod
+    def merged(parts: Sequence[ExampleSet]) -> ExampleSet:
+        """Return all examples of disjoint sets."""
+        X = [part.X for part in parts]
+        merged = ExampleSet(
+            np.concatenate([part.indices for part in parts]),
+            sparse.vstack(X, format="csr") if sparse.issparse(X[0]) else np.concatenate(X),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.added_round for part in parts]),
+        )
+        return merged.take(np.argsort(merged.indices))
+
+
+class ExampleStream:
+    """All batches with the positions of their examples, those held out left out.
+
+    Args:
+        batches: as in `fit_batches`, with class indices for labels.
+        total: examples of all batches.
+    """
+
+    def __init__(self, batches: Callable[[], Iterable[Batch]], total: int):
+        self.batches = batches
+        self.total = total
+        self.held_out = np.empty(0, np.int64)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for index, X, target in self._whole():
+            out = slice(*np.searchsorted(self.held_out, [index[0], index[-1] + 1]))
+            rows = np.delete(np.arange(len(index)), self.held_out[out] - index[0])
+            if len(rows) == len(index):
+                yield index, X, target
+            elif len(rows):
+                yield index[rows], X[rows], target[rows]
+
+    def begin(
+        self, begin: list[np.ndarray], held_out: list[np.ndarray], given: np.ndarray
+    ) -> tuple[ExampleSet, ExampleSet]:
+        """Return the examples to begin with and those held out, which the stream leaves out from now on.
+
+        Args:
+            begin, held_out: of every class, numbers within the class, rising.
+            given: positions of further examples to begin with, rising.
+        """
+        # What was drawn are numbers within a class, as only the counts of the classes were known. So the examples of
+        # each class are counted along the stream: those from seen[c] on are in the batch at hand, and the drawn
+        # numbers among these, minus seen[c], point into the batch's rows of the class.
+        parts: tuple[list[ExampleSet], list[ExampleSet]] = ([], [])
+        seen = np.zeros(len(begin), np.int64)
+        for index, X, target in self._whole():
+            chosen = np.zeros((2, len(index)), bool)
+            chosen[0, given[slice(*np.searchsorted(given, [index[0], index[-1] + 1]))] - index[0]] = True
+            for c in range(len(begin)):
+                rows = np.flatnonzero(target == c)
+                for kind, numbers in enumerate((begin[c], held_out[c])):
+                    drawn = slice(*np.searchsorted(numbers, [seen[c], seen[c] + len(rows)]))
+                    chosen[kind, rows[numbers[drawn] - seen[c]]] = True
+                seen[c] += len(rows)
+            chosen[0] &= ~chosen[1]
+            for kind in range(2):
+                rows = np.flatnonzero(chosen[kind])
+                parts[kind].append(ExampleSet(index[rows], X[rows], target[rows], np.zeros(len(rows), np.int32)))
+        examples, out = map(ExampleSet.merged, parts)
+        self.held_out = out.indices
+        return examples, out
+
+    def _whole(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        first = 0
+        for X, target in self.batches():
+            if len(target):
+                yield np.arange(first, first + len(target)), X, target
+            first += len(target)
+        if first != self.total:
+            raise InputError(
+                f"a pass over the batches brought {first} examples, the first one {self.total}; batches() must begin "
+                "anew and yield the same in every call"
+            )
+
+
+def _equal(X: np.ndarray | sparse.csr_matrix, Y: np.ndarray | sparse.csr_matrix) -> bool:
+    """Return whether rows taken in the same way are the same."""
+    if sparse.issparse(X):
+        return all(_equal(getattr(X, part), getattr(Y, part)) for part in ("indptr", "indices", "data"))
+    return np.array_equal(X, Y, equal_nan=True)
