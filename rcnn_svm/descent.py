@@ -80,7 +80,7 @@ class Schedule:
         Biases learn twice as fast as the weights of their layer and do not decay.
 
         Args:
-            parameters: by name, as `named_parameters` names them.
+            parameters: name -> parameter, as `named_parameters` names them.
             lr_factors: name of a layer -> learning rate of its weights as a multiple of `lr`; 1 for all others.
 
         Returns:
@@ -106,7 +106,7 @@ class Columns:
     Attributes:
         names: C names.
         num_losses: the first so many columns are the parts of the loss; a step descends along their sum.
-        shown: what the progress bar says of the latest steps, a format with the names of columns.
+        shown: text of the progress bar about the latest steps, a format with the names of columns.
     """
 
     names: tuple[str, ...]
@@ -119,7 +119,7 @@ class Descent:
 
     Args:
         schedule: number and size of the steps.
-        module: its parameters that require gradients are trained, in place, on the device they are on.
+        module: the network whose parameters that require gradients are trained, in place, on their device.
         losses: (step, batch) -> (C,), the columns of that step, the losses among them with gradient.
         batches: yields what `losses` takes, for each of the steps given, in order; it is closed when the descent
             ends or is interrupted.
@@ -129,7 +129,7 @@ class Descent:
             descent, its beginning and end among them.
         leads: False in all processes but the first of a group that trains together: only the first one shows and
             writes progress, and stops at Ctrl-C.
-        title: what the progress bar calls the descent.
+        title: name of the descent in the progress bar.
 
     Attributes:
         history: (iterations, C) float32, what `losses` returned.
@@ -311,7 +311,7 @@ def step_seed(seed: int, step: int, *others: int) -> int:
     Args:
         seed: seed of the training.
         step: number of the step.
-        others: what else tells draws apart, such as the number of a process.
+        others: further numbers that make draws different, such as the number of a process.
     """
     return int(np.random.SeedSequence([seed, step, *others]).generate_state(1)[0])
 

@@ -97,10 +97,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Check that a file can be written at `path`, before work is spent on what shall lie there.
+    """Check that a file can be written at `path`, before work is spent on what goes there.
 
     Raises:
-        InputError: it is a folder, or lies where nothing can be written.
+        InputError: the path is a folder, or nothing can be written there.
     """
     path = Path(path)
     if path.is_dir():
@@ -138,8 +138,8 @@ def _write_failure(error: BaseException) -> str | None:
     """
     for code in WRITE_ERRORS:
         # A missing file inside HDF5 is one that was read, not written.
-        told = code != errno.ENOENT and os.strerror(code).lower() in str(error).lower()
-        if getattr(error, "errno", None) == code or told:
+        named = code != errno.ENOENT and os.strerror(code).lower() in str(error).lower()
+        if getattr(error, "errno", None) == code or named:
             return os.strerror(code)
     return None
 
@@ -173,7 +173,7 @@ def require_file(path: Path) -> None:
     """Check that an artefact is there.
 
     Raises:
-        InputError: it is not.
+        InputError: there is no such file.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; run the stage that writes it or correct the path")

@@ -79,11 +79,11 @@ class FeatureCache:
         """Open a complete cache folder.
 
         Args:
-            folder: where it lies.
+            folder: folder of the cache.
             shards_mapped: shards to keep mapped, the ones used last; one is enough to go through it in order.
 
         Raises:
-            InputError: it is no cache, not complete, damaged, or a mixture of several caches.
+            InputError: the folder is no cache, not complete, damaged, or a mixture of several caches.
         """
         plan = read_plan(folder)
         missing = [shard for shard in range(plan.num_shards) if not plan.shard_path(shard).exists()]

@@ -29,8 +29,8 @@ def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float
 
     Args:
         cache: the features.
-        seed: of the draw.
-        threads: that read images at once.
+        seed: seeds the draw of images and rows.
+        threads: number of threads that read images at once.
 
     Raises:
         InputError: the cache has no rows, or features that are zero or not finite.

@@ -15,7 +15,7 @@ def split_folds(num_images: int, num_folds: int, seed: int) -> list[np.ndarray]:
     Args:
         num_images: I.
         num_folds: F; 0 for none.
-        seed: of the draw.
+        seed: seeds the order of the images.
 
     Returns:
         F arrays of int64, disjoint, together all images.

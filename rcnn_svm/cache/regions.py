@@ -58,7 +58,7 @@ def build_regions(image_id: str, annotation: Annotation, proposals: np.ndarray, 
 
     Args:
         image_id: identifier of the image.
-        annotation: its ground truth.
+        annotation: ground truth of the image.
         proposals: (P, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
         num_classes: K.
 

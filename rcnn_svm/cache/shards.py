@@ -102,16 +102,16 @@ def _stored_as(dtype: str, region: RegionSet) -> np.ndarray:
 
 
 class MixedCacheError(InputError):
-    """A shard lies in a cache that it was not made for."""
+    """A shard is in a cache that it was not made for."""
 
 
 def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sources: Sequence[str]) -> None:
     """Write a shard atomically.
 
     Args:
-        path: where.
-        arrays: what.
-        identity: JSON-able, which shard of which cache this is.
+        path: file of the shard.
+        arrays: contents of the shard.
+        identity: says which shard of which cache this is, JSON-able.
         sources: per image, a digest of what its rows were made from.
 
     Raises:
@@ -161,11 +161,11 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
     """Map a shard.
 
     Args:
-        path: where it lies.
-        identity: which shard of which cache it must be.
+        path: file of the shard.
+        identity: says which shard of which cache it must be.
 
     Raises:
-        MixedCacheError: it is another shard, or one of a cache made with other settings.
+        MixedCacheError: the file is another shard, or one of a cache made with other settings.
         InputError: the file is missing or damaged.
     """
     require_file(path)
@@ -185,7 +185,7 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an array lies in a file; `offset` is None for an empty one, which has no storage."""
+    """The place of an array in a file; `offset` is None for an empty one, which has no storage."""
 
     offset: int | None
     dtype: np.dtype

@@ -24,7 +24,7 @@ class BoxTable:
 
     Attributes:
         path: the file.
-        entries: what it calls an object, in the plural, such as `rows`.
+        entries: the file's word for objects, in the plural, such as `rows`.
         file_names: I image files, relative to the image folder.
         names: C class names, in the order of default class indices.
         image: (N,) int64, indices into `file_names`.
@@ -80,7 +80,7 @@ def open_table(
 
     Args:
         table: images and objects.
-        folder: where the image files are.
+        folder: the folder of the image files.
         image_size: maps an image's index to its (height, width); called when its annotation is first needed.
         classes: names that define the class indices, all others being ignored; None for all that have objects.
 

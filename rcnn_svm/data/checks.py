@@ -12,7 +12,7 @@ def require_two_images(database: ImageDatabase) -> None:
     """Check that every class can be held out for calibration: it has objects in two images. Reads every annotation.
 
     Raises:
-        InputError: a class has not.
+        InputError: a class has none.
     """
     images = np.zeros(len(database.classes), np.int64)
     for i in range(len(database)):
@@ -34,7 +34,7 @@ def require_ground_truth(database: ImageDatabase) -> None:
 
     Raises:
         InputError: a class has no ground truth (objects marked `difficult` count as ground truth, as in
-            training); the sentence tells how much was read, and which names how often.
+            training); the sentence says how much was read, and which names how often.
     """
     counts = np.zeros(len(database.classes), np.int64)
     for i in range(len(database)):

@@ -113,11 +113,11 @@ def _check_header(columns: Sequence[str], path: Path) -> None:
 
 
 def _check_length(row: dict[str | None, Any], columns: Sequence[str], where: str) -> None:
-    """Refuse what lies beyond the last column: a comma too many, such as one inside a name, moves all that follow."""
+    """Refuse text beyond the last column: a comma too many, such as one inside a name, moves all that follow."""
     beyond = [text for text in row.get(None, ()) if text.strip()]
     if beyond:
         raise InputError(
-            f"{where}: {beyond[0]!r} lies beyond the {len(columns)} columns of line 1; remove a comma, or quote the "
+            f"{where}: {beyond[0]!r} is beyond the {len(columns)} columns of line 1; remove a comma, or quote the "
             "text that holds it"
         )
 

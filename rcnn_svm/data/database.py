@@ -148,8 +148,8 @@ class ImageDatabase:
         """Return the database restricted to `image_ids`, in their order.
 
         Args:
-            image_ids: which images.
-            name: of the new database; by default the old one's with a digest of the ids.
+            image_ids: ids of the images to keep.
+            name: name of the new database; by default the old one's with a digest of the ids.
 
         Raises:
             InputError: an id is not in this database.

@@ -19,10 +19,10 @@ def check_folder(folder: str | os.PathLike, what: str) -> Path:
 
     Args:
         folder: the folder.
-        what: it is, for the message, such as `image folder`.
+        what: names the folder's role in the message, such as `image folder`.
 
     Raises:
-        InputError: it does not exist or is a file.
+        InputError: the folder does not exist or is a file.
     """
     if not Path(folder).is_dir():
         problem = "is a file, expected a folder" if Path(folder).exists() else "does not exist; correct the path"
@@ -62,19 +62,19 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
             raise InputError(f"{source} lists the image {file_name} more than once; list each image once")
         if image_id in named:
             raise InputError(
-                f"{source} names the images {named[image_id]} and {file_name}, which cannot be told apart without "
-                "their suffix; rename one of them"
+                f"{source} names the images {named[image_id]} and {file_name}, which cannot be distinguished "
+                "without their suffix; rename one of them"
             )
         named[image_id] = file_name
     return list(named)
 
 
 def unused_images(database: ImageDatabase, folder: str | os.PathLike) -> list[str]:
-    """Return the image files that lie beside those of a database and are not in it, sorted.
+    """Return the image files beside those of a database that are not in it, sorted.
 
     Args:
         database: the images used.
-        folder: their folder; subfolders count where an image used lies in them.
+        folder: their folder; a subfolder counts where it holds an image that is used.
 
     Returns:
         Paths relative to `folder`.

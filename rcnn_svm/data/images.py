@@ -14,7 +14,7 @@ from rcnn_svm.errors import InputError
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 # Formats whose decoder hands out 16-bit samples as 32-bit integers in 0..65535, depending on Pillow's version.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
-# EXIF orientations that lay the image on its side.
+# EXIF orientations that turn the image on its side.
 _TURNED = (5, 6, 7, 8)
 
 

@@ -26,7 +26,7 @@ def split_database(
         InputError: a fraction or seed out of range, or a database of one image.
     """
     if not 0 < test_fraction < 1:
-        raise InputError(f"the share of test images must lie between 0 and 1, not {test_fraction}")
+        raise InputError(f"the share of test images must be between 0 and 1, not {test_fraction}")
     if seed < 0:
         raise InputError(f"the seed of the split is {seed}; it must be 0 or more")
     if len(database) < 2:

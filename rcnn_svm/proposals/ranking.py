@@ -27,7 +27,7 @@ def rank_boxes(boxes: np.ndarray) -> np.ndarray:
         (M, 4) float32, M <= N.
 
     Source: `priority .* rand` in `selective_search_boxes.m`. Ours: area instead of the order of merging,
-    which OpenCV does not tell; near duplicates last; fixed random numbers.
+    which OpenCV does not report; near duplicates last; fixed random numbers.
     """
     boxes = np.unique(np.asarray(boxes, np.float32).reshape(-1, 4), axis=0)
     position = np.empty(len(boxes))
@@ -44,7 +44,7 @@ def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: floa
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels, best first.
         max_boxes: take the first so many; None for all.
-        merge_iou: of those, drop a box whose IoU with an earlier one that stays is greater; None for none.
+        merge_iou: then drop a box whose IoU with an earlier one that stays is greater; None for none.
 
     Returns:
         (M, 4) of the input's dtype, M <= N, in the same order.

@@ -83,7 +83,7 @@ class ProposalSet:
 
         Args:
             max_boxes: keep the first so many of every image; a lower limit recorded already stays.
-            merge_iou: of those, drop what nearly repeats an earlier one.
+            merge_iou: then drop what nearly repeats an earlier one: an IoU above this; None for nothing.
 
         Raises:
             InputError: a limit without meaning, or one that would not give what the settings then say: boxes

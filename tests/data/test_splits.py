@@ -96,8 +96,8 @@ def test_a_class_of_one_image_is_trained_on(present, seed):
 @pytest.mark.parametrize(
     ("count", "options", "message"),
     [
-        (4, {"test_fraction": 0.0}, "must lie between 0 and 1, not 0.0"),
-        (4, {"test_fraction": float("nan")}, "must lie between 0 and 1, not nan"),
+        (4, {"test_fraction": 0.0}, "must be between 0 and 1, not 0.0"),
+        (4, {"test_fraction": float("nan")}, "must be between 0 and 1, not nan"),
         (4, {"seed": -1}, "the seed of the split is -1"),
         (1, {}, "toy has one image, which cannot be split"),
     ],
