@@ -62,8 +62,8 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
             raise InputError(f"{source} lists the image {file_name} more than once; list each image once")
         if image_id in named:
             raise InputError(
-                f"{source} names the images {named[image_id]} and {file_name}, which cannot be distinguished "
-                "without their suffix; rename one of them"
+                f"{source} names the images {named[image_id]} and {file_name}, which differ in their "
+                "suffix only; rename one of them"
             )
         named[image_id] = file_name
     return list(named)

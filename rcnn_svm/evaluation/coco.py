@@ -30,9 +30,9 @@ class CocoResult:
     """The evaluation of an image set in COCO's protocol.
 
     Attributes:
-        image_set: its name.
-        num_images: its size.
-        nms_threshold: of the non-maximum suppression before the evaluation; None where none is known of.
+        image_set: name of the image set.
+        num_images: number of its images.
+        nms_threshold: IoU of the non-maximum suppression before the evaluation; None where none is known of.
         classes: K class names.
         num_objects: (K,) int64, objects to be found, the difficult ones not counted.
         num_difficult: (K,) int64, objects that count neither way.
@@ -63,7 +63,7 @@ def evaluate_coco(
     """Evaluate the detections of an image set in COCO's protocol.
 
     One class is evaluated after the other, which gives the same values as all at once and bounds the memory.
-    A difficult object becomes a crowd: a detection of its class that lies in it (by the share of the detection's
+    A difficult object becomes a crowd: a detection of its class inside it (by the share of the detection's
     area) counts neither way. The area that makes an object small (below 32 x 32 pixels), medium or large (above
     96 x 96) is that of its box; COCO takes that of its outline.
 
@@ -118,9 +118,9 @@ def _ground_truth(annotations: list[Annotation], index: int) -> list[dict]:
     """Return the objects of a class in COCO's format."""
     entries: list[dict] = []
     for image, annotation in enumerate(annotations):
-        mine = annotation.classes == index
-        crowd = annotation.difficult[mine].astype(int).tolist()
-        for entry, flag in zip(_entries(annotation.boxes[mine], image, len(entries)), crowd, strict=True):
+        of_class = annotation.classes == index
+        crowd = annotation.difficult[of_class].astype(int).tolist()
+        for entry, flag in zip(_entries(annotation.boxes[of_class], image, len(entries)), crowd, strict=True):
             entries.append({**entry, "iscrowd": flag})
     return entries
 
@@ -146,7 +146,7 @@ def _evaluate_class(num_images: int, truth: list[dict], detections: Detections, 
     scores = detections.score[rows].astype(np.float64).tolist()
     boxes = _entries(detections.box[rows], detections.image[rows])
     found = [{**entry, "score": score, "iscrowd": 0} for entry, score in zip(boxes, scores, strict=True)]
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells every step
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every step
         sides = []
         for entries in (truth, found):
             sides.append(COCO())

@@ -24,8 +24,8 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
     VOC development kit reads it (`comp4`: detection with outside training data).
 
     Args:
-        detections: what to write, after non-maximum suppression.
-        folder: where to write; made if needed.
+        detections: the detections, after non-maximum suppression.
+        folder: folder of the files; made if needed.
         split: name of the image set, such as `test`.
 
     Returns:
@@ -152,7 +152,7 @@ def write_coco_results(detections: Detections, path: str | os.PathLike, coco_ids
     Args:
         detections: what to write, after non-maximum suppression.
         path: the JSON file.
-        coco_ids: of the image set (`ImageDatabase.coco_ids`).
+        coco_ids: ids of the image set's images and classes (`ImageDatabase.coco_ids`).
 
     Raises:
         InputError: `coco_ids` lacks an image.

@@ -35,7 +35,7 @@ def case_cache(inputs: Mapping[str, np.ndarray], name: str) -> FeatureCache:
 
     Args:
         inputs: the contents of `inputs.npz`, ARRAYS (boxes 1-based) and PARAMETERS.
-        name: of the case.
+        name: name of the case.
 
     Raises:
         InputError: something is missing.

@@ -16,7 +16,7 @@ from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 
-# As the development kit writes them (0:0.1:1): the level called 0.3 lies one rounding error above 0.3.
+# As the development kit writes them (0:0.1:1): the level called 0.3 is one rounding error above 0.3.
 RECALL_LEVELS = np.arange(paper.RECALL_LEVELS) * 0.1
 
 
@@ -25,7 +25,7 @@ class PrecisionRecall:
     """How a detector of one class does when its detections are accepted one by one, best first.
 
     Attributes:
-        name: of the class.
+        name: name of the class.
         num_objects: objects to be found, the difficult ones not counted.
         num_difficult: objects that count neither way.
         scores: (D,) float64, descending.
@@ -66,10 +66,10 @@ class VocResult:
     """The evaluation of an image set.
 
     Attributes:
-        image_set: its name.
-        num_images: its size.
+        image_set: name of the image set.
+        num_images: number of its images.
         iou: smallest IoU of a hit.
-        nms_threshold: of the non-maximum suppression before the evaluation; None where none is known of.
+        nms_threshold: IoU of the non-maximum suppression before the evaluation; None where none is known of.
         classes: one result per class.
     """
 
@@ -193,12 +193,12 @@ def evaluate_class(
         gt_box: (G, 4) float, the same convention as `det_box`.
         gt_difficult: (G,) bool.
         iou: smallest IoU of a hit, in (0, 1].
-        name: of the class.
+        name: name of the class.
 
     Source: `VOCevaldet.m`.
     """
     if not 0 < iou <= 1:
-        raise InputError(f"the smallest IoU of a hit must lie in (0, 1], not {iou}")
+        raise InputError(f"the smallest IoU of a hit must be in (0, 1], not {iou}")
     order = np.argsort(-det_score, kind="stable")
     objects, overlaps = best_objects(det_image[order], det_box[order], gt_image, gt_box)
     hit = overlaps >= iou

@@ -47,7 +47,7 @@ class Backbone:
         flattens_map: the features know where in the crop something is; otherwise they are an average over it.
         mean, std: RGB in 0..255; a crop is (pixel - mean) / std.
         settings: JSON-able, everything about the network that decides the features' values. For pool5 they also
-            tell which fully connected layers follow (`fc_digests`), where the weights hold them.
+            name the fully connected layers that follow (`fc_digests`), where the weights hold them.
     """
 
     module: nn.Module
@@ -143,7 +143,7 @@ def load_backbone(
         settings={
             "name": name,
             "layer": layer,
-            # A file and the published weights may be the same thing: the digest tells, not the origin.
+            # A file and the published weights may be the same thing: the digest decides, not the origin.
             "weights": RANDOM if weights == RANDOM else "trained",
             **digests,
             "mean": list(source.mean),
@@ -198,7 +198,7 @@ def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, l
         layer: the cache's own where None; `fc6` or `fc7` for a cache of pool5.
 
     Raises:
-        InputError: the settings name no backbone or do not tell of that layer, or the weights at hand are not
+        InputError: the settings name no backbone or do not know that layer, or the weights at hand are not
             those of the cache.
     """
     try:
@@ -240,7 +240,7 @@ def check_backbone(name: str) -> None:
     """Check that `load_backbone` knows a name, without loading weights.
 
     Raises:
-        InputError: it does not, or timm is not installed.
+        InputError: the name is unknown, or timm is not installed.
     """
     _find_source(name)
 
@@ -374,7 +374,7 @@ def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
 
 
 def _last_linear(classifier: nn.Module, name: str) -> str:
-    """Return the name of the layer that tells the 1000 classes of ImageNet apart."""
+    """Return the name of the layer that separates the 1000 classes of ImageNet."""
     linear = [key for key, module in classifier.named_modules() if isinstance(module, nn.Linear)]
     if not linear or classifier.get_submodule(linear[-1]).out_features != 1000:
         raise InputError(f"backbone {name} does not end in a linear layer, so it has no penultimate features")

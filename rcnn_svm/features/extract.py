@@ -38,7 +38,7 @@ class Segment(NamedTuple):
     """The boxes of an image that fall into one batch.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, where the runtime's crops lie.
+        image: (H, W, 3) uint8 RGB, on the device of the runtime's crops.
         plan: the crops.
         ends_image: no boxes of this image follow.
     """
@@ -144,7 +144,7 @@ class FeatureExtractor:
                     if done == len(plan):
                         break
         except Exception as error:
-            # The images before the one that failed shall not be lost with it.
+            # The images before the one that failed must not be lost with it.
             failure = error
         if segments:
             yield segments
@@ -294,10 +294,10 @@ def extract_database(
     def regions_of(i: int) -> RegionSet:
         return build_regions(database.image_ids[i], database.annotation(i), proposals_of(i), len(database.classes))
 
-    mine = range(index, plan.num_shards, parts)
-    pending = [shard for shard in plan.pending() if shard in mine]
+    own_shards = range(index, plan.num_shards, parts)
+    pending = [shard for shard in plan.pending() if shard in own_shards]
     images = [i for shard in pending for i in plan.images_of(shard)]
-    total = sum(len(plan.images_of(shard)) for shard in mine)
+    total = sum(len(plan.images_of(shard)) for shard in own_shards)
     start, rows = time.perf_counter(), 0
     begun: deque[RegionSet] = deque()  # given to the extractor, features not yet there
 

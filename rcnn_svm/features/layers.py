@@ -23,7 +23,7 @@ class FullyConnected:
     Args:
         module: maps (n, S) float32 to (n, D) float32; in evaluation mode.
         dim: D.
-        device: where to run it.
+        device: device that it runs on.
     """
 
     def __init__(self, module: nn.Module, dim: int, device: torch.device):
@@ -60,7 +60,7 @@ def load_head(
 
     Raises:
         InputError: the weights at hand are not those of the cache, from the first layer to `layer`, or the cache
-            does not tell which they are.
+            does not say which they are.
 
     Source: `rcnn_pool5_to_fcX.m`.
     """
@@ -97,7 +97,7 @@ def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = No
     """Return a cache of `layer` over a cache of pool5: same rows, features computed when they are read.
 
     Args:
-        cache: of pool5; or of `layer` itself, which is returned as it is.
+        cache: a cache of pool5; or one of `layer` itself, which is returned as it is.
         layer: `pool5`, `fc6` or `fc7`.
         weights: the weights file, where the cache was made with one.
 

@@ -60,7 +60,7 @@ def parallel_map(
                 except StopIteration:
                     break
                 except Exception as error:
-                    # The results before the item that failed shall not be lost with it.
+                    # The results before the item that failed must not be lost with it.
                     failure = error
                 if len(ahead) == depth:
                     yield ahead.popleft().result()

@@ -35,9 +35,9 @@ class Runtime(Protocol):
     """What a runtime is.
 
     Attributes:
-        kind: its name.
-        device: where the crops are to lie.
-        workers: how many threads may call it at once, and must to keep the machine busy.
+        kind: name of the runtime.
+        device: device that the crops must be on.
+        workers: number of threads that may call it at once, and must to keep the machine busy.
         batch_size: crops per call that it is fastest with.
     """
 
@@ -58,7 +58,7 @@ class TorchRuntime:
 
     Args:
         backbone: the network.
-        device: where to run it.
+        device: device that the network runs on.
         threads: CPU threads; torch's own choice where None.
     """
 
@@ -118,7 +118,7 @@ class OpenVinoRuntime:
     Args:
         backbone: the network, converted in memory.
         threads: CPU threads; one per core where None.
-        precision: what it calculates in, `f32`, or `bf16` where the processor can.
+        precision: number format of the calculation, `f32`, or `bf16` where the processor can.
 
     Raises:
         InputError: the package is not installed, or the processor cannot calculate so.

@@ -28,7 +28,7 @@ class AxisPlan:
     Attributes:
         low, high: (N, S) int32, 0-based source positions to blend; always inside the image.
         weight: (N, S) float32 in [0, 1), share of `high`.
-        valid: (N, S) bool; False where the output lies beyond the image.
+        valid: (N, S) bool; False where the output is beyond the image.
     """
 
     low: np.ndarray
@@ -141,7 +141,7 @@ def _plan_axis(first: np.ndarray, last: np.ndarray, length: int, crop_size: int)
     offset = round_half_away((begin - first) * scale)
     size = np.minimum(round_half_away(inside * scale), crop_size - offset)
 
-    # Output pixel i of `size` lies at (i + 0.5) * inside / size - 0.5 of `inside` source pixels.
+    # Output pixel i of `size` is at (i + 0.5) * inside / size - 0.5 of `inside` source pixels.
     position = np.arange(crop_size) - offset[:, None]
     valid = (position >= 0) & (position < size[:, None])
     source = (position + 0.5) * (inside / np.maximum(size, 1))[:, None] - 0.5
@@ -272,7 +272,7 @@ def _resize_line(line, left, right, weight, begin, end, out):
 def sample_crops_torch(
     image: torch.Tensor, plan: CropPlan, mean: Sequence[float], std: Sequence[float], out: torch.Tensor
 ) -> None:
-    """Sample planned crops on the device that `image` and `out` lie on.
+    """Sample planned crops on the device of `image` and `out`.
 
     Args:
         image: (H, W, 3) uint8 RGB, the size that the plan was made for.

@@ -14,7 +14,7 @@ class ImageCache:
 
     Args:
         load: image index -> (H, W, 3) uint8 RGB.
-        max_bytes: of images kept; one that is larger is handed out and not kept.
+        max_bytes: most bytes of images to keep; an image that is larger is handed out and not kept.
 
     Attributes:
         nbytes: bytes of the images kept.

@@ -32,12 +32,13 @@ COLUMNS = Columns(
 
 
 class FineTuner:
-    """Trains a network to tell the windows of K classes and the background apart.
+    """Trains a network to classify windows as one of K classes or background.
 
     Args:
         iterations: number of steps; the paper saw no gain after about 40,000.
         batch_size: windows of a step.
-        foreground: number of these on objects (IoU of at least 0.5), over all classes; the rest is background.
+        foreground: number of the windows that are on objects (IoU of at least 0.5), over all classes; the rest is
+            background.
         lr: learning rate of the old weights, 1/10 of that of the pre-training.
         momentum, weight_decay: as in `Schedule`.
         step: iterations after which the learning rate falls to a tenth, again and again.
@@ -169,7 +170,7 @@ def _refuse_earlier(checkpoint: Path) -> None:
     """Refuse the checkpoint of a version whose windows followed from those drawn before, not from the step.
 
     Raises:
-        InputError: there is one, a zip file of torch by this name or by the name it had then.
+        InputError: there is such a checkpoint, a zip file of torch by this name or by the name it had then.
     """
     for path in (checkpoint, checkpoint.with_name("checkpoint.pt")):
         if path.is_file() and zipfile.is_zipfile(path):

@@ -104,7 +104,7 @@ class MinibatchSampler:
     Args:
         windows: what to draw from.
         batch_size: B, windows of a mini-batch.
-        foreground: number of these that are on objects.
+        foreground: number of the windows that are on objects.
         seed: seeds the draws, each together with its step.
 
     Source: R-CNN section 2.3, Caffe's `WindowDataLayer`.

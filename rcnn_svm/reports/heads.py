@@ -19,7 +19,7 @@ def interval_means(values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray
 
     Args:
         values: (N,) float, one per step.
-        points: how many at most.
+        points: largest number of intervals.
 
     Returns:
         (n,) int64, the last step of every interval, counted from 1; (n,) float64, the means.

@@ -114,7 +114,7 @@ def imbalance_json(records: Sequence[dict[str, Any]], settings: dict[str, Any], 
     """Return the figures as JSON with what they were measured on; null where a share is of nothing.
 
     Args:
-        records: from `imbalance_records`.
+        records: the records that `imbalance_records` returned.
         settings: what decides the figures, JSON-able.
         made_by: fingerprint and provenance.
     """
@@ -127,9 +127,9 @@ def imbalance_figure(measured: Imbalance, easy_loss: float, title: str) -> Figur
     """Return a figure of all classes together: histograms of scores and of losses, and the loss of the hardest.
 
     Args:
-        measured: of any number of classes.
+        measured: the measurement, of any number of classes.
         easy_loss: cross-entropy below which an example is easy; marked.
-        title: of the figure.
+        title: title of the figure.
     """
     whole = measured.overall()
     counts, losses = whole.counts[:, 0], whole.losses[:, 0]

@@ -111,8 +111,8 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
         raise InputError(f"{path} has no record of its training, only the detector")
     with reading(path):
         cls = detector.classes.index(name)
-        mine = history["support"][:, 0] == cls
-        keys, scores = history["support"][mine, 1:], history["support_scores"][mine]
+        of_class = history["support"][:, 0] == cls
+        keys, scores = history["support"][of_class, 1:], history["support_scores"][of_class]
         rows = []
         for position in np.argsort(-scores, kind="stable")[:top]:
             image, row = keys[position].tolist()

@@ -35,12 +35,12 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
     kept = np.bincount(history["negatives"][:, 0], minlength=len(detector.classes))
     rows = []
     for index, name in enumerate(detector.classes):
-        mine = np.flatnonzero(updates[:, 0] == index)
-        if not len(mine):
+        of_class = np.flatnonzero(updates[:, 0] == index)
+        if not len(of_class):
             rows.append([name, "-", str(added[index]), "0", str(kept[index]), "0", "not trained", ""])
             continue
-        last = mine[-1]
-        counts = [updates[last, 3], added[index], left[index], kept[index], len(mine)]
+        last = of_class[-1]
+        counts = [updates[last, 3], added[index], left[index], kept[index], len(of_class)]
         loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
         rows.append([name, *map(str, counts), f"{loss:.4g}", "-" if np.isnan(gap) else f"{gap:.0e}"])
     totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]

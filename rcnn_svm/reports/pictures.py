@@ -24,7 +24,7 @@ Colour = tuple[int, int, int]
 
 
 def class_colour(index: int) -> Colour:
-    """Return a colour for a class; hues of neighbouring classes lie far apart."""
+    """Return a colour for a class; hues of neighbouring classes are far apart."""
     hue = (index * 0.61803398875 + 0.33) % 1.0
     value = (1.0, 0.78)[index % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
@@ -147,9 +147,9 @@ def contact_sheet(
     """Return all pictures on one sheet, each fitted into a cell over its caption, and a note below.
 
     Args:
-        pictures: at least one.
+        pictures: one picture or more.
         captions: one per picture.
-        note: what the sheet shows.
+        note: says what the sheet shows.
         columns: pictures in a row.
     """
     columns = min(columns, len(pictures))
@@ -198,11 +198,11 @@ def save_detection_pictures(
     Args:
         database: the images and their ground truth.
         detections: what was found, after non-maximum suppression; images are matched by id.
-        out_dir: where `<image id>.jpg` and `contact_sheet.jpg` are written; made if needed.
+        out_dir: folder of `<image id>.jpg` and `contact_sheet.jpg`; made if needed.
         score_thresh: only detections with a score strictly above it are drawn; one number, or one for each
             class of the database.
-        count: how many images.
-        note: written below the contact sheet.
+        count: number of images.
+        note: text below the contact sheet.
 
     Returns:
         Paths of the pictures, the contact sheet last.

@@ -23,9 +23,9 @@ def balanced_weight(num_positives: int, retrain_limit: int, num_regions: int) ->
     stays the same through all its trainings.
 
     Args:
-        num_positives: of the class.
-        retrain_limit: negatives added between two trainings.
-        num_regions: of the whole image set, which may be fewer.
+        num_positives: number of positives of the class.
+        retrain_limit: number of negatives added between two trainings.
+        num_regions: number of regions in the whole image set, which may be fewer.
 
     Returns:
         Such as 28 for 20 positives, 16 for 60, 9 for 200, 2.8 for 2000, 2 from 4000 on (at `retrain_limit` 2000).

@@ -8,7 +8,7 @@ Training time is memory traffic: a cache has thousands of examples of kilobytes 
 weight in the solution. So a round is: choose the examples that matter by their scores; descend by coordinates (Hsieh et
 al., ICML 2008) over these only, while they stay in the processor's cache; from the second round that starts from exact
 scores, when the bounds that hold at the optimum are known, solve for all free variables at once (a Newton step, which
-replaces the long linear tail of coordinate descent); then score all examples, which tells the duality gap and what
+replaces the long linear tail of coordinate descent); then score all examples, which gives the duality gap and what
 matters in the next round. The solver stops on the gap, so what it returns is proven to be that close to the optimum.
 """
 
@@ -22,7 +22,7 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 from rcnn_svm.svm.kernels import combine, descend, score_examples
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
-# In the mining loop the weights move by more than half their length, so known scores tell little: a rough solution on
+# In the mining loop the weights move by more than half their length, so known scores say little: a rough solution on
 # the examples with weight and so many of the worst violations is enough to begin with.
 HARDEST = 250
 FIRST_VIOLATION = 0.3
@@ -45,7 +45,7 @@ class DualCoordinateDescent:
     Args:
         tolerance: relative duality gap to reach, (primal - dual) / primal. liblinear's default stopping
             tolerance 0.1 leaves a gap of about 4e-3, at times 6e-2 (`benchmarks/mining.py perf_4096 --gaps`).
-        max_rounds: rounds after which the solver returns what it has; the solution tells its gap.
+        max_rounds: rounds after which the solver returns what it has; the solution holds its gap.
     """
 
     tolerance: float = 1e-6

@@ -68,10 +68,10 @@ class SvmSolution:
 
     Attributes:
         weights: (D + 1,) float64, w~; the last entry times bias_mult is the bias.
-        alpha: (N,) float64 dual variables, or None from a solver that does not tell them.
+        alpha: (N,) float64 dual variables, or None from a solver that does not give them.
         scores: (N,) float64, w~.x~ of every example.
         loss: weighted hinge losses of the positives, of the negatives, the regulariser, and their sum.
-        dual: dual objective, a lower bound of the optimum; NaN from a solver that does not tell.
+        dual: dual objective, a lower bound of the optimum; NaN from a solver that does not give it.
         iterations: passes over the examples, in the solver's own count.
     """
 
@@ -89,7 +89,7 @@ class SvmSolution:
 
 
 def warn_of_gap(solution: SvmSolution, tolerance: float, name: str) -> None:
-    """Warn, in the name of a class, of a solution above the gap to reach, if its solver tells the gap."""
+    """Warn, in the name of a class, of a solution above the gap to reach, if its solver gives the gap."""
     if solution.alpha is not None and not solution.relative_gap <= tolerance:
         warnings.warn(
             f"class {name!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, above the tolerance "
@@ -107,7 +107,7 @@ class SvmSolver(Protocol):
     def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int, scores: np.ndarray | None) -> SvmSolution:
         """Solve `problem`, starting from dual variables `alpha` (or from zero).
 
-        `scores` (N,) float32 are about those that belong to `alpha`: they tell which examples matter at first.
+        `scores` (N,) float32 are about those that belong to `alpha`: they say which examples matter at first.
         """
         ...
 

@@ -329,7 +329,7 @@ def carton(rng: np.random.Generator, size: int) -> Surface:
 
 
 def book(rng: np.random.Generator, size: int) -> Surface:
-    """Return a thick book lying down: clutter."""
+    """Return a thick book on its side: clutter."""
     return _cuboid(rng, size, np.array([1, rng.uniform(0.12, 0.3), rng.uniform(0.6, 0.8)]), _cloth_face)
 
 

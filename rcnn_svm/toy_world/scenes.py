@@ -22,7 +22,7 @@ class SceneObject:
     """An annotated object.
 
     Attributes:
-        name: its class.
+        name: class of the object.
         box: x1 y1 x2 y2 around its visible part, 0-based inclusive pixels.
         difficult: small or mostly hidden.
         truncated: the box does not cover the whole object.

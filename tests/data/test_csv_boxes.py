@@ -70,7 +70,10 @@ def test_boxes_outside_or_empty(tmp_path, box):
         (HEADER + "a.png,1,2,nan,4,dog,0\n", "line 2: x2 is 'nan', expected a number"),
         (HEADER + "a.png,1,2,3,4,dog,yes\n", "line 2: difficult is 'yes', expected 0 or 1"),
         (HEADER + "../a.png,1,2,3,4,dog,0\n", r"names the image '\.\./a\.png', expected a name inside"),
-        (HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n", r"a\.png and a\.jpg, which cannot be told apart"),
+        (
+            HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n",
+            r"a\.png and a\.jpg, which differ in their suffix only",
+        ),
         (HEADER + 'a.png,1,2,3,4,"a,b",0\n', "class name 'a,b' holds ','"),
         (HEADER + 'a.png,1,2,3,4,"a\tb",0\n', r"class name 'a\\tb' holds '\\t'"),
         (HEADER + "a\0.png,1,2,3,4,dog,0\n", r"names the image 'a\\x00\.png', which holds '\\x00'"),
