@@ -30,6 +30,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.tables import text_table
+from rcnn_svm.tuning import SvmCSearch
 
 COUNTS = (50, 100, 200, 400)
 SEED = 0
@@ -61,7 +62,9 @@ def measure(train: FeatureCache, test: FeatureCache, database: ImageDatabase, vo
     counts = objects_by_class(train)
     trained = [name for name, count in zip(train.classes, counts, strict=True) if count]
     start = time.perf_counter()
-    miner = HardNegativeMiner(classes=trained, n_jobs=-1, **options).fit(train)
+    numbers = {name: value for name, value in options.items() if name != "svm_C"}
+    miner = HardNegativeMiner(classes=trained, n_jobs=-1, **numbers)
+    miner = SvmCSearch(miner).fit(train).miner_ if "svm_C" in options else miner.fit(train)
     seconds = time.perf_counter() - start
     known = load_voc(voc, "2007", "test", ids=test.image_ids, classes=trained)
     result = evaluate_detections(detect_in_cache(test, miner.detector_), known)

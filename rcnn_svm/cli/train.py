@@ -143,7 +143,9 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.reports.mining import mining_table
+    from rcnn_svm.svm.class_weights import AUTO
     from rcnn_svm.tuning.calibration import FOLDS, calibrate_model, check_folds
+    from rcnn_svm.tuning.svm_C import SvmCSearch
 
     cache = open_features(args.features, args.layer, args.weights)
     suffix = f".{args.layer}" if args.layer else ""
@@ -154,7 +156,6 @@ def run(args: argparse.Namespace) -> None:
     if args.calibrate and not k_folds:
         raise InputError("--calibrate needs folds to hold out; give --k-folds 2 or more, or leave it away for 5")
     shared = {
-        "svm_C": args.svm_C,
         "pos_loss_weight": args.pos_loss_weight,
         "bias_mult": args.bias_mult,
         "neg_overlap": args.neg_overlap,
@@ -166,6 +167,7 @@ def run(args: argparse.Namespace) -> None:
     }
     if args.random_negatives is None:
         trainer = HardNegativeMiner(
+            svm_C=paper.SVM_C if args.svm_C == AUTO else args.svm_C,
             hard_thresh=args.hard_thresh,
             evict_thresh=args.evict_thresh,
             retrain_limit=args.retrain_limit,
@@ -175,9 +177,11 @@ def run(args: argparse.Namespace) -> None:
             k_folds=k_folds,
             **shared,
         )
+        if args.svm_C == AUTO:
+            trainer = SvmCSearch(trainer)
     else:
         trainer = RandomNegativeTrainer(
-            num_negatives=_num_negatives(args, shared["classes"] or cache.classes), **shared
+            num_negatives=_num_negatives(args, shared["classes"] or cache.classes), svm_C=args.svm_C, **shared
         )
     check_writable(out)
     checkpoint = out.with_name(f"{out.name}.checkpoint")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from joblib import cpu_count
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
@@ -27,14 +27,13 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.mining.engine.budget import MemoryBudget
 from rcnn_svm.mining.engine.class_miner import ClassMiner, Setting, phase
 from rcnn_svm.mining.engine.example_pool import ExamplePool
-from rcnn_svm.mining.engine.history import MiningHistory, training_record
+from rcnn_svm.mining.engine.history import training_record
 from rcnn_svm.mining.engine.scan import MiningLoop
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
 from rcnn_svm.svm.class_weights import AUTO, balanced_weight
 from rcnn_svm.svm.solvers import SOLVERS, make_solver
-from rcnn_svm.tuning.svm_C import best_C, cross_validate_C, selection_folds
 
 # Beyond this, products with features leave the range of single precision.
 LARGEST = 1e9
@@ -46,9 +45,7 @@ class HardNegativeMiner(BaseEstimator):
     """Linear SVMs of all classes, trained on cached features by hard negative mining.
 
     Args:
-        svm_C: weight of the hinge loss against the regulariser. Where `auto`, the classes are mined at the paper's
-            1e-3 first, C is chosen by cross-validation on what was found (`model_selection.py`), and they are mined
-            again with it.
+        svm_C: weight of the hinge loss against the regulariser; `rcnn_svm.tuning.SvmCSearch` chooses it from data.
         pos_loss_weight: weight of a positive's loss relative to a negative's. Where `auto`, every class has its own,
             larger the fewer positives there are (`class_weights.py`).
         bias_mult: value of the feature that carries the bias, which is regularised like the weights.
@@ -110,7 +107,7 @@ class HardNegativeMiner(BaseEstimator):
     """
 
     PARAMETER_CHECKS = checks(
-        svm_C=real(above=0, at_most=LARGEST) | one_of([AUTO]),
+        svm_C=real(above=0, at_most=LARGEST, hint=" (SvmCSearch chooses one)"),
         pos_loss_weight=real(above=0, at_most=LARGEST) | one_of([AUTO]),
         bias_mult=real(above=0, at_most=LARGEST),
         hard_thresh=real(at_least=-LARGEST, at_most=LARGEST),
@@ -133,7 +130,7 @@ class HardNegativeMiner(BaseEstimator):
     def __init__(
         self,
         *,
-        svm_C: float | str = paper.SVM_C,
+        svm_C: float = paper.SVM_C,
         pos_loss_weight: float | str = paper.POS_LOSS_WEIGHT,
         bias_mult: float = paper.BIAS_MULT,
         hard_thresh: float = paper.HARD_THRESH,
@@ -179,50 +176,35 @@ class HardNegativeMiner(BaseEstimator):
         folds: Sequence[np.ndarray] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_seconds: float = 60.0,
+        identity: dict[str, Any] | None = None,
     ) -> HardNegativeMiner:
         """Train on a feature cache.
 
         Args:
             cache: regions and features of the training images.
             y: not used; labels are in the cache.
-            folds: image indices of every fold, instead of `k_folds` random ones; C is cross-validated on them too.
+            folds: image indices of every fold, instead of `k_folds` random ones.
             checkpoint: file where progress is kept, the end included; a training that finds one of its own goes
                 on from there and ends with the same result. To be deleted when the result is safe.
             checkpoint_seconds: shortest time between two checkpoints.
+            identity: what decides the result, for checkpoint and model; that of `identity` where None. A search
+                around the miner has its own.
 
         Raises:
             InputError: a parameter is out of range, a class is unknown or has no ground truth, or the
                 checkpoint is of another training.
         """
         check_parameters(self)
-        chosen, selection = self.svm_C, None
-        if self.svm_C == AUTO:
-            selection = self._select_C(cache, folds, checkpoint, checkpoint_seconds)
-            chosen = best_C(selection)
-        self._train(cache, folds, checkpoint, checkpoint_seconds, chosen)
-        if selection is not None and checkpoint is None:  # a checkpoint holds it already
-            self.history_.record("selection", selection)
-        return self
-
-    def _train(
-        self,
-        cache: FeatureCache,
-        folds: Sequence[np.ndarray] | None,
-        checkpoint: str | Path | None,
-        checkpoint_seconds: float,
-        svm_C: float,
-    ) -> None:
-        """Mine with a C, and set the fitted attributes."""
         columns = class_columns(cache, self.classes)
         folds = split_folds(cache.num_images, self.k_folds, self.seed) if folds is None else list(folds)
-        identity = self.identity(cache)
+        identity = self.identity(cache) if identity is None else identity
         seconds: dict[str, float] = defaultdict(float)
         with phase(seconds, "prepare"):
             norm = self.feat_norm_mean
             norm = mean_feature_norm(cache, self.seed, self._num_threads) if norm is None else float(norm)
             loop = MiningLoop(
                 cache,
-                self._make_classes(cache, columns, svm_C, norm),
+                self._make_classes(cache, columns, norm),
                 max_epochs=self.max_epochs,
                 stop_ratio=self.stop_ratio,
                 block_bytes=self.block_bytes,
@@ -236,7 +218,7 @@ class HardNegativeMiner(BaseEstimator):
             if not miner.num_updates:
                 warnings.warn(
                     f"class {miner.name!r} never had a negative and is not trained: every region scores 0",
-                    stacklevel=3,
+                    stacklevel=2,
                 )
 
         def detector(parts: Sequence[tuple[np.ndarray, np.float32]]) -> Detector:
@@ -252,7 +234,7 @@ class HardNegativeMiner(BaseEstimator):
                     "image_set": cache.name,
                     "num_images": cache.num_images,
                     "num_regions": cache.num_rows,
-                    "svm_C": svm_C,
+                    "svm_C": self.svm_C,
                     "pos_loss_weight": [miner.pos_loss_weight for miner in classes],
                 },
             )
@@ -266,15 +248,16 @@ class HardNegativeMiner(BaseEstimator):
         self.folds_ = folds
         self.fold_detectors_ = [detector(parts) for parts in left_out]
         self.seconds_ = {**seconds, **loop.seconds}
+        return self
 
-    def _make_classes(self, cache: FeatureCache, columns: Sequence[int], svm_C: float, norm: float) -> list[ClassMiner]:
+    def _make_classes(self, cache: FeatureCache, columns: Sequence[int], norm: float) -> list[ClassMiner]:
         """Return the classes before their first image; neighbours share no pool, and every thread has one."""
         positives = class_positives(cache, columns)
         counts = [len(regions) for regions in positives]
         setting = Setting(
             rules=self.rules,
             solver=make_solver(self.solver, self.tolerance),
-            svm_C=svm_C,
+            svm_C=self.svm_C,
             bias_mult=self.bias_mult,
             seed=self.seed,
             image_start=cache.image_start,
@@ -305,30 +288,6 @@ class HardNegativeMiner(BaseEstimator):
     @property
     def _num_threads(self) -> int:
         return self.n_jobs if self.n_jobs > 0 else max(cpu_count() + 1 + self.n_jobs, 1)
-
-    def _select_C(
-        self,
-        cache: FeatureCache,
-        folds: Sequence[np.ndarray] | None,
-        checkpoint: str | Path | None,
-        checkpoint_seconds: float,
-    ) -> np.ndarray:
-        """Mine at the paper's C and return the table of `cross_validate_C`, or the one that a checkpoint holds."""
-        saved = None if checkpoint is None else Checkpoint(checkpoint, self.identity(cache))
-        if saved and saved.exists():
-            table = saved.load()[1]["selection"]
-            if len(table):
-                return table
-        if folds is None:
-            folds = selection_folds(cache.num_images, self.k_folds, self.seed)
-        trial = clone(self)
-        trial._train(cache, [], checkpoint, checkpoint_seconds, paper.SVM_C)
-        table = cross_validate_C(trial, cache, folds)
-        if saved:
-            history = MiningHistory()
-            history.record("selection", table)
-            saved.save(0, history.tables())
-        return table
 
     def identity(self, cache: FeatureCache) -> dict[str, Any]:
         """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""

@@ -1,10 +1,11 @@
-"""The SVM's C chosen from the data: cross-validation by images, on the examples that mining has found.
+"""The SVM's C chosen from data: cross-validation by images, on the examples that mining has found.
 
-For every fold and class the SVM is trained without the fold's images, over a path of rising C; the dual variables
-of one C, scaled, are where the solver starts for the next. What each of these detectors is worth is told by the
-fold's images, which it has not seen: all their proposals are scored and the detections of all folds together judged
-by average precision, as in a test. All proposals, not only the negatives in the example caches: these were the hard
-ones for the detectors of one C, so that they would speak against that C.
+The classes are mined at the paper's C first, and mined again with the C that is best. In between, for every fold and
+class the SVM is trained without the fold's images, over a path of rising C; the dual variables of one C, scaled, are
+where the solver starts for the next. The fold's images, which these detectors have not seen, judge them: all proposals
+are scored, and the detections of all folds together have an average precision, as in a test. All proposals, not only
+the negatives in the example caches: these were the hard ones for the detectors of one C, so that they would speak
+against that C.
 """
 
 from __future__ import annotations
@@ -12,27 +13,30 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, clone
 from threadpoolctl import ThreadpoolController
 
 from rcnn_svm import paper
+from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.boxes import nms
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.cache.folds import split_folds
-from rcnn_svm.cache.shards import as_float32
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
+from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.mining.examples import class_positives
+from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.parameters import Check, check_parameters, checks
 from rcnn_svm.progress import progress_bar
+from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.problem import SvmProblem, warn_of_gap
-
-if TYPE_CHECKING:
-    from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
 # From a tenth to a hundred times the paper's, in steps of about 3.
 C_PATH = tuple(float(C) for C in 10.0 ** np.arange(-4, -0.75, 0.5))
@@ -43,6 +47,80 @@ TOLERANCE = 1e-3
 PER_OBJECT = 100
 
 
+class SvmCSearch(BaseEstimator):
+    """A search for C around a miner, as GridSearchCV is one around an estimator.
+
+    It mines at the paper's C, chooses C by cross-validation on what was found, and mines again.
+
+    Args:
+        miner: mines with these parameters; its `svm_C` is not used. Where it has `k_folds`, C is cross-validated on
+            the same folds.
+
+    Attributes set by `fit`:
+        svm_C_: the C of the best held-out mean average precision.
+        miner_: the `HardNegativeMiner` fitted with it; its history has the table `selection`.
+
+    Source: none in the original, where C is 1e-3.
+    """
+
+    PARAMETER_CHECKS = checks(
+        miner=Check(lambda value: isinstance(value, HardNegativeMiner), "a HardNegativeMiner"),
+    )
+
+    def __init__(self, miner: HardNegativeMiner):
+        self.miner = miner
+
+    def fit(
+        self,
+        cache: FeatureCache,
+        y: None = None,
+        *,
+        folds: Sequence[np.ndarray] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> SvmCSearch:
+        """Choose C and train with it.
+
+        Args:
+            cache: regions and features of the training images.
+            y: not used; labels are in the cache.
+            folds: image indices of every fold, as for the miner; C is cross-validated on them too.
+            checkpoint, checkpoint_seconds: as for the miner; the table of C is kept in the checkpoint too.
+
+        Raises:
+            InputError: the miner cannot be fitted, or no C can be held against another: there are fewer than two
+                images, or no class has objects in two folds.
+        """
+        check_parameters(self)
+        trial = clone(self.miner).set_params(svm_C=paper.SVM_C)
+        check_parameters(trial)
+        saving = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds, "identity": self.identity(cache)}
+        saved = None if checkpoint is None else Checkpoint(checkpoint, saving["identity"])
+        table = saved.load()[1]["selection"] if saved and saved.exists() else ()
+        if not len(table):
+            held_out = selection_folds(cache.num_images, trial.k_folds, trial.seed) if folds is None else folds
+            table = cross_validate_C(trial.fit(cache, folds=[], **saving), cache, held_out)
+            if saved:
+                history = MiningHistory()
+                history.record("selection", table)
+                saved.save(0, history.tables())
+        self.svm_C_ = best_C(table)
+        self.miner_ = clone(self.miner).set_params(svm_C=self.svm_C_).fit(cache, folds=folds, **saving)
+        if not saved:  # from a checkpoint the miner has it already
+            self.miner_.history_.record("selection", table)
+        return self
+
+    def identity(self, cache: FeatureCache) -> dict[str, Any]:
+        """Return what decides the result of a search on `cache`: the miner's parameters but C, and the cache itself."""
+        identity = self.miner.identity(cache)
+        identity["parameters"]["svm_C"] = AUTO
+        return identity
+
+    def save(self, path: str | Path) -> None:
+        """Write the detector with the whole record of its training and the table of C, as the miner does."""
+        self.miner_.save(path)
+
+
 @dataclass(frozen=True)
 class ClassExamples:
     """What one class is trained on.
@@ -51,7 +129,7 @@ class ClassExamples:
         name: of the class.
         column: of the class among those of the cache.
         slots: (n,) int64, rows of the pool: the positives, then the negatives.
-        image: (n,) int64, image of each.
+        image: (n,) int64, the image of each.
         num_positives: of the first rows.
         pos_loss_weight: weight of a positive's loss.
     """
@@ -81,7 +159,7 @@ def selection_folds(num_images: int, k_folds: int, seed: int) -> list[np.ndarray
         InputError: there are fewer than two images.
     """
     if num_images < 2:
-        raise InputError(f"svm_C = 'auto' needs at least 2 images to hold some out, the cache has {num_images}")
+        raise InputError(f"the choice of svm_C needs at least 2 images to hold some out, the cache has {num_images}")
     return split_folds(num_images, k_folds or min(FOLDS, num_images), seed)
 
 
@@ -118,7 +196,7 @@ def cross_validate_C(trial: HardNegativeMiner, cache: FeatureCache, folds: Seque
     usable = [examples for examples in classes if examples.can_leave_out(folds)]
     if not usable:
         raise InputError(
-            f"svm_C = 'auto' cannot be cross-validated on {cache.name}: no class has objects in two of the "
+            f"svm_C cannot be chosen on {cache.name}: no class has objects in two of the "
             f"{len(folds)} folds of its {cache.num_images} images; give a number"
         )
     blas = ThreadpoolController().limit(limits=1, user_api="blas")
@@ -141,26 +219,22 @@ def _examples(trial: HardNegativeMiner, cache: FeatureCache) -> tuple[np.ndarray
     keys = trial.negatives_.astype(np.int64)
     positives = class_positives(cache, columns)
     regions = []
-    for c, mine in enumerate(positives):
+    for c, ground_truth in enumerate(positives):
         _, image, row = keys[keys[:, 0] == c].T
-        regions.append(np.concatenate([mine, cache.image_start[image] + row]))
+        regions.append(np.concatenate([ground_truth, cache.image_start[image] + row]))
     needed = np.unique(np.concatenate(regions))
-    rows = np.empty((len(needed), cache.dim), np.float32)
-    scale = feature_scale(trial.detector_.feat_norm_mean)
-    for _, first, arrays in cache.shards():
-        start, stop = np.searchsorted(needed, [first, first + len(arrays.features)])
-        rows[start:stop] = as_float32(arrays.features[needed[start:stop] - first]) * scale
+    rows = cache.gather(needed, feature_scale(trial.detector_.feat_norm_mean))
     norms = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
     classes = [
         ClassExamples(
             name=cache.classes[column],
             column=column,
-            slots=np.searchsorted(needed, mine),
-            image=np.searchsorted(cache.image_start, mine, side="right") - 1,
-            num_positives=len(own),
+            slots=np.searchsorted(needed, of_class),
+            image=cache.keys(of_class)[:, 0],
+            num_positives=len(ground_truth),
             pos_loss_weight=weight,
         )
-        for column, mine, own, weight in zip(
+        for column, of_class, ground_truth, weight in zip(
             columns, regions, positives, trial.detector_.training["pos_loss_weight"], strict=True
         )
     ]
@@ -177,11 +251,18 @@ def _class_paths(
     for f, fold in enumerate(folds):
         keep = ~np.isin(examples.image, fold)
         slots, positive = examples.slots[keep], examples.positive[keep]
-        share = np.where(positive, examples.pos_loss_weight, 1.0)
         alpha, before = np.zeros(len(slots)), C_PATH[0]
         for step, C in enumerate(C_PATH):
             start = time.perf_counter()
-            problem = SvmProblem(rows, slots, np.where(positive, 1.0, -1.0), C * share, trial.bias_mult, norms)
+            problem = SvmProblem.of(
+                rows,
+                norms,
+                slots,
+                positive,
+                svm_C=C,
+                pos_loss_weight=examples.pos_loss_weight,
+                bias_mult=trial.bias_mult,
+            )
             solution = solver.solve(problem, np.minimum(alpha * (C / before), problem.upper), trial.seed)
             warn_of_gap(solution, TOLERANCE, examples.name)
             alpha, before = solution.alpha, C

@@ -13,12 +13,12 @@ from rcnn_svm.boxes import nms
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
-from rcnn_svm.mining import hard_negatives
 from rcnn_svm.mining.engine.scan import ClassThread
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.mining import mining_table
 from rcnn_svm.svm.class_weights import balanced_weight
-from rcnn_svm.tuning.svm_C import C_PATH, BestDetections, best_C, cross_validate_C, selection_folds
+from rcnn_svm.tuning import svm_C
+from rcnn_svm.tuning.svm_C import C_PATH, BestDetections, SvmCSearch, best_C, cross_validate_C, selection_folds
 
 OPTIONS = {"retrain_limit": 300, "n_jobs": 1, "pos_loss_weight": "auto"}
 
@@ -85,24 +85,26 @@ def test_the_best_is_chosen_and_the_smaller_of_equals():
     assert best_C(np.array([[1e-4, 0.2, 1], [1e-3, 0.5, 1], [1e-2, 0.5, 1], [1e-1, 0.4, 1]])) == 1e-3
 
 
-def assert_same(a: HardNegativeMiner, b: HardNegativeMiner) -> None:
+def assert_same(one: SvmCSearch, other: SvmCSearch) -> None:
+    a, b = one.miner_, other.miner_
     np.testing.assert_array_equal(a.detector_.W, b.detector_.W)
     np.testing.assert_array_equal(a.history_.table("added"), b.history_.table("added"))
     np.testing.assert_array_equal(a.history_.table("selection")[:, :2], b.history_.table("selection")[:, :2])
 
 
 @pytest.fixture(scope="module")
-def chosen(few) -> HardNegativeMiner:
-    return HardNegativeMiner(svm_C="auto", k_folds=3, **OPTIONS).fit(few)
+def chosen(few) -> SvmCSearch:
+    return SvmCSearch(HardNegativeMiner(k_folds=3, **OPTIONS)).fit(few)
 
 
 def test_the_result_is_that_of_a_training_with_the_chosen_C(few, chosen, tmp_path):
-    table = chosen.history_.table("selection")
+    table = chosen.miner_.history_.table("selection")
     best = best_C(table)
     assert len(table) == len(C_PATH) and best in C_PATH
+    assert chosen.svm_C_ == chosen.miner_.svm_C == best
     plain = HardNegativeMiner(svm_C=best, k_folds=3, **OPTIONS).fit(few)
-    np.testing.assert_array_equal(plain.detector_.W, chosen.detector_.W)
-    np.testing.assert_array_equal(plain.fold_detectors_[2].W, chosen.fold_detectors_[2].W)
+    np.testing.assert_array_equal(plain.detector_.W, chosen.miner_.detector_.W)
+    np.testing.assert_array_equal(plain.fold_detectors_[2].W, chosen.miner_.fold_detectors_[2].W)
     assert not len(plain.history_.table("selection"))
 
     chosen.save(tmp_path / "model.h5")
@@ -122,8 +124,8 @@ def test_the_result_is_that_of_a_training_with_the_chosen_C(few, chosen, tmp_pat
 
 @pytest.mark.parametrize("where", ["trial", "selection", "training"])
 def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, where):
-    path, miner = tmp_path / "train.checkpoint", clone(chosen).set_params(block_bytes=4 * 24 * 500)
-    whole = clone(miner).fit(few)
+    path, search = tmp_path / "train.checkpoint", clone(chosen).set_params(miner__block_bytes=4 * 24 * 500)
+    whole = clone(search).fit(few)
     calls = []
 
     def interrupted(function, after):
@@ -137,14 +139,14 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
 
     with monkeypatch.context() as patch:
         if where == "selection":
-            patch.setattr(hard_negatives, "cross_validate_C", interrupted(cross_validate_C, 0))
+            patch.setattr(svm_C, "cross_validate_C", interrupted(cross_validate_C, 0))
         else:
             patch.setattr(ClassThread, "scan", interrupted(ClassThread.scan, {"trial": 2, "training": 7}[where]))
         with pytest.raises(KeyboardInterrupt):
-            clone(miner).fit(few, checkpoint=path, checkpoint_seconds=0)
+            clone(search).fit(few, checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
     with pytest.raises(InputError, match="is the checkpoint of another training"):
-        clone(miner).set_params(svm_C=1e-3).fit(few, checkpoint=path)
+        clone(search.miner).set_params(svm_C=1e-3).fit(few, checkpoint=path)
     if where != "trial":
 
         def scan(self, block):
@@ -153,7 +155,7 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
 
         scanned, whole_scan = [], ClassThread.scan
         monkeypatch.setattr(ClassThread, "scan", scan)
-    assert_same(whole, clone(miner).fit(few, checkpoint=path))
+    assert_same(whole, clone(search).fit(few, checkpoint=path))
     if where == "selection":
         assert scanned[0] == 0 and scanned.count(0) == 1, "the trial is not mined again"
     if where == "training":
@@ -163,13 +165,13 @@ def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, whe
         raise AssertionError("done already")
 
     monkeypatch.setattr(ClassThread, "scan", never)
-    monkeypatch.setattr(hard_negatives, "cross_validate_C", never)
-    assert_same(whole, clone(miner).fit(few, checkpoint=path))
+    monkeypatch.setattr(svm_C, "cross_validate_C", never)
+    assert_same(whole, clone(search).fit(few, checkpoint=path))
 
 
 def test_threads_choose_the_same(few, chosen):
-    table = clone(chosen).set_params(n_jobs=2).fit(few).history_.table("selection")
-    np.testing.assert_allclose(table[:, :2], chosen.history_.table("selection")[:, :2], atol=1e-6)
+    table = clone(chosen).set_params(miner__n_jobs=2).fit(few).miner_.history_.table("selection")
+    np.testing.assert_allclose(table[:, :2], chosen.miner_.history_.table("selection")[:, :2], atol=1e-6)
 
 
 def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
@@ -178,19 +180,20 @@ def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
     common = next(i for i, found in enumerate(labels) if 3 in found)
     without = [i for i, found in enumerate(labels) if 1 not in found]
     neither = next(i for i, found in enumerate(labels) if 3 not in found)
-    miner = HardNegativeMiner(svm_C="auto", **OPTIONS)
-    assert len(miner.fit(few.subset([rare, *without])).history_.table("selection")) == len(C_PATH)
-    miner.set_params(classes=["common"])
+    search = SvmCSearch(HardNegativeMiner(**OPTIONS))
+    assert len(search.fit(few.subset([rare, *without])).miner_.history_.table("selection")) == len(C_PATH)
+    search.set_params(miner__classes=["common"])
     with pytest.raises(InputError, match="needs at least 2 images to hold some out, the cache has 1"):
-        miner.fit(few.subset([common]))
+        search.fit(few.subset([common]))
     with pytest.raises(InputError, match="no class has objects in two of the 2 folds of its 2 images; give a number"):
-        miner.fit(few.subset([common, neither]))
+        search.fit(few.subset([common, neither]))
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"svm_C": "best"}, "svm_C = 'best' must be a number above 0 and at most 1000000000, or the word auto"),
+        ({"svm_C": "best"}, "svm_C = 'best' must be a number above 0 and at most 1000000000"),
+        ({"svm_C": "auto"}, r"svm_C = 'auto' must be a number above 0 and at most 1000000000 \(SvmCSearch chooses one"),
         ({"pos_loss_weight": "many"}, "pos_loss_weight = 'many' must be a number above 0"),
         ({"bias_mult": "auto"}, "bias_mult = 'auto' must be a number above 0 and at most 1000000000$"),
     ],
@@ -198,3 +201,10 @@ def test_a_class_in_one_image_has_no_say_and_too_few_images_are_told(few):
 def test_other_words_are_told(few, options, told):
     with pytest.raises(InputError, match=told):
         HardNegativeMiner(**options).fit(few)
+
+
+def test_a_search_needs_a_miner(few):
+    with pytest.raises(InputError, match="miner = 1 must be a HardNegativeMiner"):
+        SvmCSearch(1).fit(few)
+    with pytest.raises(InputError, match="n_jobs = 0 must be a number of threads"):
+        SvmCSearch(HardNegativeMiner(n_jobs=0)).fit(few)
