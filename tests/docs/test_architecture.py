@@ -1,0 +1,109 @@
+"""The worked examples of docs/architecture.md, as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rcnn_svm import FeatureExtractor, InputError, load_csv, make_runtime
+from rcnn_svm.features import backbones, load_backbone
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def blocks(heading: str) -> list[str]:
+    """Return the blocks of Python below a heading."""
+    (section,) = [text for text in PAGE.read_text(encoding="utf-8").split("\n## ") if text.startswith(heading + "\n")]
+    return re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def run(code: str, **names) -> dict:
+    """Run code with some names given, and return all names."""
+    exec(compile(code, PAGE.name, "exec"), names)
+    return names
+
+
+def test_every_room_has_its_line():
+    rooms = set(
+        re.findall(r"^\| `([\w./]+)` \|", PAGE.read_text(encoding="utf-8").split("## Vocabulary")[0], re.MULTILINE)
+    )
+    package = ROOT / "rcnn_svm"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert folders | {"mining/engine/"} == {room for room in rooms if room.endswith("/")}
+    assert [room for room in rooms if not (package / room).exists()] == []
+
+
+def test_a_backbone(monkeypatch):
+    monkeypatch.setattr(backbones, "SOURCES", dict(backbones.SOURCES))
+    (code,) = blocks("Add a backbone")
+    names = run(code)
+    backbone = names["backbone"]
+    assert "three_layers" in backbones.backbone_names()
+    assert (backbone.dim, backbone.crop_size) == (64, 64)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    features = FeatureExtractor(backbone, make_runtime(backbone)).extract(
+        image, np.array([[0, 0, 30, 30], [5, 5, 49, 39]])
+    )
+    assert features.shape == (2, 64) and np.isfinite(features).all() and features.std() > 0
+
+
+def test_its_weights_are_read_from_its_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(backbones, "SOURCES", dict(backbones.SOURCES))
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("Add a backbone")
+    network = run(code)["three_layers"]().build(64)
+    torch.save(network.state_dict(), "three_layers.pt")
+    crops = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(load_backbone("three_layers").module(crops), network[:-1](crops))
+
+
+def test_a_data_format(own_data, tmp_path, monkeypatch):
+    expected = load_csv(own_data.csv, own_data.images, classes=["ball", "crate", "star", "cone", "ring"])
+    shutil.copytree(own_data.images, tmp_path / "photos")
+    for index, image_id in enumerate(expected.image_ids):
+        truth = expected.annotation(index)
+        height, width = truth.image_size
+        x1, y1, x2, y2 = truth.boxes.T.astype(float)
+        rows = np.stack(
+            [
+                truth.classes,
+                (x1 + x2 + 1) / 2 / width,
+                (y1 + y2 + 1) / 2 / height,
+                (x2 - x1 + 1) / width,
+                (y2 - y1 + 1) / height,
+            ]
+        ).T
+        np.savetxt(tmp_path / "photos" / f"{image_id}.txt", rows, fmt=["%d", *["%.8f"] * 4])
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("Add a data format")
+    photos = run(code)["photos"]
+    assert sorted(photos.image_ids) == sorted(expected.image_ids)
+    for index, image_id in enumerate(photos.image_ids):
+        found, truth = photos.annotation(index), expected.annotation(expected.image_ids.index(image_id))
+        np.testing.assert_array_equal(found.classes, truth.classes)
+        np.testing.assert_allclose(found.boxes, truth.boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("0 0.5 0.5 1", "has a line that is not class, x, y, width, height"),
+        ("5 0.5 0.5 1 1", "has class 5, expected 0 to 4"),
+        ("0 0.9 0.5 1 1", "line 1 is empty or reaches outside the image of 20 x 10 pixels"),
+    ],
+)
+def test_a_data_format_refuses_what_it_cannot_read(tmp_path, monkeypatch, line, sentence):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "a.txt").write_text(line)
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("Add a data format")
+    with pytest.raises(InputError, match=sentence):
+        run(code)["photos"].annotation(0)
