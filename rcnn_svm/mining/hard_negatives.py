@@ -55,8 +55,8 @@ class HardNegativeMiner(BaseEstimator):
             its cache; stop when the ratio is below this for all (voc-dpm: 1.05). No such test where None.
         memory_budget: bytes for the examples of all classes. Every class has an equal share for its negatives; it
             is retrained before the share is full, and then gives up its easiest examples, but no support vectors,
-            until half of its share is free (voc-dpm's policy). No limit where None. Its table `budget` in the history
-            tells whenever it bound; results then differ from the original's.
+            until half of its share is free (voc-dpm's policy). No limit where None. The table `budget` of the
+            history has a row whenever it bound; results then differ from the original's.
         k_folds: also train this many detectors per class that each leave out one fold of the images; 0: none.
         solver: `dcd`, our warm-started dual coordinate descent, or `liblinear` through scikit-learn.
         tolerance: where the solver stops: the relative duality gap of `dcd` (default 1e-6), liblinear's own
@@ -65,7 +65,7 @@ class HardNegativeMiner(BaseEstimator):
         classes: train only these (names of the cache's classes); all where None.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
         n_jobs: threads that share the classes among them; -1 for every core.
-        seed: of the sample, of the folds and of the solver.
+        seed: seeds the sample, the folds and the solver.
         block_bytes: bytes of features scored at once.
 
     Attributes set by `fit`:

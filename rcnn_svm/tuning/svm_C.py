@@ -126,11 +126,11 @@ class ClassExamples:
     """What one class is trained on.
 
     Attributes:
-        name: of the class.
-        column: of the class among those of the cache.
+        name: name of the class.
+        column: column of the class in `cache.overlap`.
         slots: (n,) int64, rows of the pool: the positives, then the negatives.
         image: (n,) int64, the image of each.
-        num_positives: of the first rows.
+        num_positives: how many of the first rows are positives.
         pos_loss_weight: weight of a positive's loss.
     """
 

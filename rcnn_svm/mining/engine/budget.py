@@ -1,4 +1,4 @@
-"""A limit of the memory that the examples of all classes take: voc-dpm's policy, ours to state when it binds."""
+"""A limit of the memory that the examples of all classes take, after voc-dpm; the original has none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MemoryBudget:
 
         Args:
             memory: bytes for the features of all examples; no limit where None.
-            num_positives: of every class.
+            num_positives: number of positives of every class.
             dim: D.
 
         Raises:

@@ -277,7 +277,7 @@ class ClassMiner:
         )
 
     def _score(self, features: np.ndarray) -> np.ndarray:
-        """Return what the detector makes of unscaled features (n, D), (n,) float32."""
+        """Return the scores (n,) float32 of unscaled features (n, D) by the present detector."""
         return score_regions(features, (self.weights * self.pool.scale)[None], np.array([self.bias]))[:, 0]
 
     def _keys(self, slots: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class MiningHistory:
         updates (U, 8): class, epoch, image, positives, negatives trained on, negatives left after eviction,
             negatives added since the class's last update, solver passes.
         update_loss (U, 4): loss of the positives, of the negatives, regulariser, total; before the eviction.
-        update_gap (U, 1): relative duality gap proven by the solver, NaN where it tells none.
+        update_gap (U, 1): relative duality gap proven by the solver, NaN from a solver that proves none.
         evicted (E, 3): update, image, row.
         budget (M, 5): class, epoch, image, hard negatives left out, negatives evicted although not easy: whenever
             a memory budget bound.

@@ -34,7 +34,7 @@ class ClassThread:
     """The classes of one thread, whose scores are one product and whose examples are in one pool.
 
     Args:
-        classes: what the thread mines.
+        classes: the classes that the thread mines.
         pool: the pool of these classes.
 
     Attributes:
@@ -81,7 +81,7 @@ class ClassThread:
         return [miner.train_without(images) for miner in self.classes]
 
     def _score(self, block: ScanBlock) -> np.ndarray:
-        """Return (N, k) float32, what the detectors of the classes make of a block."""
+        """Return the scores (N, k) float32 of the regions of a block by the present detectors."""
         weights = np.stack([miner.weights for miner in self.classes]) * self.pool.scale
         return score_regions(block.features, weights, np.array([miner.bias for miner in self.classes]))
 
@@ -92,7 +92,7 @@ class Threads:
     A single thread's work is done by the caller. To be used as a context, which ends the threads.
 
     Args:
-        threads: what is worked on.
+        threads: the classes of every thread.
     """
 
     def __init__(self, threads: Sequence[ClassThread]):
