@@ -28,12 +28,17 @@ NETWORKS = {
 NEEDS_TORCH = {
     "rcnn_svm.detection": {"ImageDetector", "correct_detections"},
     "rcnn_svm.mining": {
+        "AllRoIs",
+        "HardNegativeRatio",
         "HardNegativeRatioLoss",
-        "HardRoIs",
         "OnlineHardExampleMiner",
         "RoISampler",
+        "RoIs",
+        "Selection",
         "add_ohem",
+        "assign_labels",
         "fast_rcnn_loss_per_roi",
+        "sampled_loss",
         "select_hard_negatives",
         "select_hard_rois",
     },

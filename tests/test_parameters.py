@@ -50,7 +50,7 @@ def test_the_classes_with_hyper_parameters_are_found():
     assert names >= {
         *("HardNegativeMiner", "RandomNegativeTrainer", "BootstrapClassifier", "BoxRegressorTrainer", "RoIHeadTrainer"),
         *("FastRCNNTrainer", "FineTuner", "Schedule"),
-        *("RoISampler", "OnlineHardExampleMiner", "HardNegativeRatioLoss"),
+        *("RoISampler", "OnlineHardExampleMiner", "HardNegativeRatio", "HardNegativeRatioLoss"),
     }
 
 

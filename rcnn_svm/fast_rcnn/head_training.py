@@ -20,8 +20,9 @@ from rcnn_svm.descent import Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
-from rcnn_svm.fast_rcnn.samplers import SAMPLERS, AllRoIs, make_sampler
+from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets, region_targets
+from rcnn_svm.mining.sampling import AllRoIs
 from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, real, whole
 
 # Images are drawn from all over the cache; so many shards of it stay mapped.

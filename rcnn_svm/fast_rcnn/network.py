@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from rcnn_svm import paper
 from rcnn_svm.descent import Columns
-from rcnn_svm.fast_rcnn.samplers import Sampler
 from rcnn_svm.fast_rcnn.targets import RoITargets
-from rcnn_svm.mining.fast_rcnn import BACKGROUND, assign_labels, fast_rcnn_loss_per_roi
+from rcnn_svm.mining.fast_rcnn import assign_labels, fast_rcnn_loss_per_roi
+from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Sampler, sampled_loss
 
 # What `MinibatchLoss` returns.
 COLUMNS = Columns(
@@ -85,7 +85,7 @@ class MinibatchLoss(nn.Module):
         Args:
             inputs: what the network takes.
             images: the RoIs of every image.
-            seed: of the sampler's draws.
+            seed: seeds the sampler's draws.
 
         Source: Fast R-CNN equation 1.
         """
@@ -97,6 +97,12 @@ class MinibatchLoss(nn.Module):
             targets = torch.cat([image.regression_targets[row] for image, row in zip(images, rows, strict=True)])
             return fast_rcnn_loss_per_roi(*score(rows), own, targets)
 
-        loss, rows = self.sampler(self.network, loss_per_roi, images, labels, seed)
-        foreground = sum((label[row] > BACKGROUND).sum() for label, row in zip(labels, rows, strict=True))
-        return torch.stack([*loss, loss.new_tensor(sum(map(len, rows))), foreground.to(loss)])
+        rois = [
+            RoIs(label, image.boxes, image.max_overlaps, image.max_classes)
+            for label, image in zip(labels, images, strict=True)
+        ]
+        # A generator anew at every step, so that a training goes on from a checkpoint with the same draws.
+        generator = torch.Generator().manual_seed(seed)
+        loss, taken = sampled_loss(self.sampler, self.network, loss_per_roi, rois, generator)
+        foreground = sum((label > BACKGROUND).sum() for label in taken.labels)
+        return torch.stack([*loss, loss.new_tensor(sum(map(len, taken.rows))), foreground.to(loss)])

@@ -8,14 +8,19 @@ cache_batches           the examples of a class, in batches, for any classifier
 cache_keys              the keys of these examples
 BootstrapClassifier     Sung and Poggio's bootstrapping around any classifier
 BootstrapRound          what one of its rounds did
+sampled_loss            the loss of the RoIs that a sampler takes: a training step with any sampler
+RoIs                    what samplers choose from
+Selection               what a step took
 RoISampler              the mini-batch of Fast R-CNN, drawn at random
+assign_labels           the label of every RoI by its IoU
 fast_rcnn_loss_per_roi  Fast R-CNN's loss, equation 1, RoI by RoI
 OnlineHardExampleMiner  online hard example mining: the RoIs of highest loss
-HardRoIs                the RoIs that it chose
 select_hard_rois        this choice as a function of losses
 add_ohem                puts it into torchvision's Faster R-CNN
-HardNegativeRatioLoss   SSD's loss: the worst negatives, a few per positive
+HardNegativeRatio       SSD's choice: the worst negatives, a few per positive
 select_hard_negatives   this choice as a function of losses
+HardNegativeRatioLoss   SSD's loss over this choice
+AllRoIs                 no choice
 measure_cache           measures how many examples of a cache are easy or hard
 measure_scores          the same from scores
 Imbalance               what they measure
@@ -30,34 +35,40 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.mining.bootstrap import BootstrapClassifier, BootstrapRound
     from rcnn_svm.mining.examples import cache_batches, cache_keys
-    from rcnn_svm.mining.fast_rcnn import RoISampler, fast_rcnn_loss_per_roi
+    from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels, fast_rcnn_loss_per_roi
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
-    from rcnn_svm.mining.ohem import HardRoIs, OnlineHardExampleMiner, select_hard_rois
+    from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
     from rcnn_svm.mining.ohem_torchvision import add_ohem
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.mining.reference import ReferenceMiner
     from rcnn_svm.mining.rules import MiningRules
-    from rcnn_svm.mining.ssd import HardNegativeRatioLoss, select_hard_negatives
+    from rcnn_svm.mining.sampling import AllRoIs, RoIs, Selection, sampled_loss
+    from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
 
 __all__ = [
+    "AllRoIs",
     "BootstrapClassifier",
     "BootstrapRound",
     "HardNegativeMiner",
+    "HardNegativeRatio",
     "HardNegativeRatioLoss",
-    "HardRoIs",
     "Imbalance",
     "MiningRules",
     "OnlineHardExampleMiner",
     "RandomNegativeTrainer",
     "ReferenceMiner",
     "RoISampler",
+    "RoIs",
+    "Selection",
     "add_ohem",
+    "assign_labels",
     "cache_batches",
     "cache_keys",
     "fast_rcnn_loss_per_roi",
     "measure_cache",
     "measure_scores",
+    "sampled_loss",
     "select_hard_negatives",
     "select_hard_rois",
 ]

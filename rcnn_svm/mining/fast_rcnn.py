@@ -1,7 +1,4 @@
-"""The mini-batch of Fast R-CNN: a few foreground and background RoIs of an image, drawn at random.
-
-Labels of RoIs, here and in `ohem` and `ssd`: 1, 2, … are object classes, 0 is background, -1 takes no part.
-"""
+"""The mini-batch of Fast R-CNN: a few foreground and background RoIs of an image, drawn at random."""
 
 from __future__ import annotations
 
@@ -10,10 +7,8 @@ from torch import Tensor, nn
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs
 from rcnn_svm.parameters import check_parameters, checks, real, whole
-
-BACKGROUND = 0
-IGNORED = -1
 
 
 def assign_labels(
@@ -62,7 +57,7 @@ def assign_labels(
 
 
 class RoISampler:
-    """Draw the RoIs of an image that a training step uses.
+    """Draws the RoIs of an image that a training step uses, without replacement; a `Sampler`.
 
     At most `fg_fraction` of them are foreground; where an image has less, background fills up. Where it has less
     background, there are fewer RoIs: neither more foreground nor any RoI twice, as in the original.
@@ -72,13 +67,13 @@ class RoISampler:
         fg_fraction: the largest part that may be foreground; the count is rounded half to even.
         fg_thresh: foreground from this IoU on.
         bg_thresh_hi: background below this IoU.
-        bg_thresh_lo: background from this IoU on.
-        seed: of the draws. They are made on the CPU, so that they are the same for tensors on any device.
+        bg_thresh_lo: background from this IoU on; 0 for none of the paper's guess at which RoIs are hard.
 
     Raises:
         InputError: a count or fraction that means nothing, thresholds out of order.
 
-    Source: Fast R-CNN section 2.3 and `_sample_rois` of its code. Ours: an image without any usable RoI gives an
+    Source: Fast R-CNN section 2.3 and `_sample_rois` of its code; with a `bg_thresh_lo` of 0, Shrivastava et al. 2016,
+    section 5.1. Ours: an image without any usable RoI gives an
     empty draw; the original leaves such images out of the training.
     """
 
@@ -88,8 +83,8 @@ class RoISampler:
         fg_thresh=real(at_least=0, at_most=1),
         bg_thresh_hi=real(at_least=0, at_most=1),
         bg_thresh_lo=real(at_least=0, at_most=1),
-        seed=whole(at_least=0, at_most=2**63 - 1),
     )
+    read_only_mode = None
 
     def __init__(
         self,
@@ -99,50 +94,43 @@ class RoISampler:
         fg_thresh: float = paper.FG_THRESH,
         bg_thresh_hi: float = paper.BG_THRESH_HI,
         bg_thresh_lo: float = paper.BG_THRESH_LO,
-        seed: int = paper.SEED,
     ):
         self.rois_per_image = rois_per_image
         self.fg_fraction = fg_fraction
         self.fg_thresh = fg_thresh
         self.bg_thresh_hi = bg_thresh_hi
         self.bg_thresh_lo = bg_thresh_lo
-        self.seed = seed
         check_parameters(self)
         _check_thresholds(fg_thresh, bg_thresh_hi, bg_thresh_lo)
-        self._generator = torch.Generator().manual_seed(seed)
 
-    def __call__(self, max_overlaps: Tensor, max_classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw without replacement.
+    def select(self, rois: RoIs, loss: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return the rows drawn, (S,) int64, foreground first, S <= `rois_per_image`.
 
         Args:
-            max_overlaps: (R,) float, the largest IoU of the RoI with an object, in [0, 1]. The objects' own boxes
-                are RoIs too.
-            max_classes: (R,) int64, the class of that object, from 1.
-
-        Returns:
-            (S,) int64, the rows drawn, foreground first, S <= `rois_per_image`; (S,) int64, their labels, the
-            class or `BACKGROUND`.
+            rois: the RoIs of one image; `max_overlaps` and `max_classes` are read.
+            loss: not read.
+            generator: as in `Sampler.select`.
 
         Raises:
             InputError: from `assign_labels`.
         """
         labels = assign_labels(
-            max_overlaps,
-            max_classes,
+            rois.read("max_overlaps"),
+            rois.read("max_classes"),
             fg_thresh=self.fg_thresh,
             bg_thresh_hi=self.bg_thresh_hi,
             bg_thresh_lo=self.bg_thresh_lo,
         )
-        foreground = self._draw(labels > BACKGROUND, round(self.fg_fraction * self.rois_per_image))
-        background = self._draw(labels == BACKGROUND, self.rois_per_image - len(foreground))
-        rows = torch.cat([foreground, background])
-        return rows, labels[rows]
+        foreground = _draw(labels > BACKGROUND, round(self.fg_fraction * self.rois_per_image), generator)
+        background = _draw(labels == BACKGROUND, self.rois_per_image - len(foreground), generator)
+        return torch.cat([foreground, background])
 
-    def _draw(self, eligible: Tensor, count: int) -> Tensor:
-        """Return up to `count` of the rows that are eligible."""
-        rows = eligible.nonzero()[:, 0]
-        drawn = torch.randperm(len(rows), generator=self._generator)[:count]
-        return rows[drawn.to(rows.device)]
+
+def _draw(eligible: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Return up to `count` of the rows that are eligible."""
+    rows = eligible.nonzero()[:, 0]
+    drawn = torch.randperm(len(rows), generator=generator)[:count]
+    return rows[drawn.to(rows.device)]
 
 
 def _check_thresholds(fg_thresh: float, bg_thresh_hi: float, bg_thresh_lo: float) -> None:

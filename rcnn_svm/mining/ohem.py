@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import nms
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.read_only import SharedDropout, read_only
+from rcnn_svm.mining.read_only import READ_ONLY_MODES, ReadOnlyMode
+from rcnn_svm.mining.sampling import RoIs, total_loss
 from rcnn_svm.parameters import check_parameters, check_values, checks, one_of, real, whole
 
-ReadOnlyMode = Literal["train", "same_dropout", "eval"]
-READ_ONLY_MODES = ("train", "same_dropout", "eval")
 NMS_WITHIN = ("image", "label")
 
 SELECTION = checks(
@@ -73,32 +68,16 @@ def select_hard_rois(
     return rows[loss[rows].argsort(descending=True, stable=True)][:batch_size]
 
 
-@dataclass(frozen=True)
-class HardRoIs:
-    """What one step of mining looked at and took; for statistics, without gradient.
-
-    Attributes:
-        rows: per image (S,) int64, the RoIs taken, hardest first.
-        labels: per image (S,) int64, their labels.
-        loss: per image (R,) float, the loss of all its RoIs in the read-only pass.
-    """
-
-    rows: list[Tensor]
-    labels: list[Tensor]
-    loss: list[Tensor]
-
-
 class OnlineHardExampleMiner:
-    """Online hard example mining in anyone's training loop.
+    """Takes the RoIs of highest loss of every image, without near repetitions: online hard example mining; a `Sampler`.
 
-    A call runs the RoI network twice: over all RoIs of the mini-batch without gradient, which leaves batch-norm
-    statistics alone, then over the hardest of each image with gradient. All RoIs take part: no lower bound on the
+    `sampled_loss` makes a training step of it, in anyone's training loop. All RoIs take part: no lower bound on the
     IoU of background (`assign_labels(…, bg_thresh_lo=0)`), no fraction of foreground.
 
     Args:
         batch_size: B, RoIs with gradient in a mini-batch.
-        num_images: N; every image of a call gives up to B / N RoIs, however many images it has. The released code
-            runs one image with B = 64 and adds up the gradients of two.
+        num_images: N; every image of a mini-batch gives up to B / N RoIs, however many images it has. The released
+            code runs one image with B = 64 and adds up the gradients of two.
         nms_threshold: IoU of the suppression among the RoIs of an image; 1 for none.
         nms_within: `image`, as in the paper, or `label`: among RoIs of an image and label, as in the released code.
         read_only_mode: how the first pass treats dropout. `train`: masks of its own, so that RoIs are chosen under
@@ -110,7 +89,7 @@ class OnlineHardExampleMiner:
     Raises:
         InputError: a parameter that means nothing.
 
-    Source: Shrivastava et al. 2016, section 4.2. Ours: the read-only network is the trained one without gradient.
+    Source: Shrivastava et al. 2016, section 4.
     """
 
     PARAMETER_CHECKS = checks(
@@ -138,58 +117,17 @@ class OnlineHardExampleMiner:
         if batch_size % num_images:
             raise InputError(f"batch_size = {batch_size} must be a multiple of num_images = {num_images}")
 
-    def __call__(
-        self,
-        head: nn.Module,
-        loss_per_roi: Callable[[list[Tensor]], Tensor],
-        boxes: Sequence[Tensor],
-        labels: Sequence[Tensor],
-    ) -> tuple[Tensor, HardRoIs]:
-        """Return the loss of the hardest RoIs, to be followed by `backward`.
+    def select(self, rois: RoIs, loss: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return the rows of the hardest RoIs, (S,) int64, hardest first, S <= B / N.
 
         Args:
-            head: the RoI network, or any module that holds it: its modes are set for the read-only pass.
-            loss_per_roi: runs the RoI network over some RoIs, given as (S,) int64 rows for every image, and returns
-                their losses in the same order, image by image: (S,) float, or (S, P) for a loss of P parts, whose
-                sum ranks the RoIs. It is called twice.
-            boxes: per image (R, 4) float, x1 y1 x2 y2, pixels.
-            labels: per image (R,) int64.
-
-        Returns:
-            () float, or (P,) for a loss of P parts: the mean over the RoIs taken, as in Fast R-CNN; 0 where there
-            is none; what was taken.
+            rois: the RoIs of one image; `boxes` are read, and `labels` where suppression is within the label.
+            loss: (R,) float, or (R, P) for a loss of P parts, whose sum ranks the RoIs.
+            generator: not read.
 
         Raises:
-            InputError: boxes, labels and losses that do not fit together.
+            InputError: no loss, or arrays that do not fit together.
         """
-        sizes = [len(b) for b in boxes]
-        if not sizes or sizes != [len(label) for label in labels]:
-            raise InputError(
-                f"the images have {sizes} boxes and {[len(label) for label in labels]} labels, "
-                "expected one label per box and at least one image"
-            )
-        shared = SharedDropout() if self.read_only_mode == "same_dropout" else None
-        with shared or nullcontext():
-            with read_only(head, evaluation=self.read_only_mode == "eval"):
-                parts = self._run(loss_per_roi, [torch.arange(len(b), device=b.device) for b in boxes])
-            losses = (parts.sum(1) if parts.ndim == 2 else parts).split(sizes)
-            rows = [self._select(*image) for image in zip(losses, boxes, labels, strict=True)]
-            if shared:
-                starts = accumulate(sizes[:-1], initial=0)
-                shared.keep(torch.cat([start + r for start, r in zip(starts, rows, strict=True)]))
-            parts = self._run(loss_per_roi, rows)
-        taken = [label[r] for label, r in zip(labels, rows, strict=True)]
-        return parts.sum(0) / max(len(parts), 1), HardRoIs(rows, taken, list(losses))
-
-    def _run(self, loss_per_roi: Callable[[list[Tensor]], Tensor], rows: list[Tensor]) -> Tensor:
-        loss = loss_per_roi(rows)
-        if loss.ndim not in (1, 2) or len(loss) != sum(map(len, rows)):
-            raise InputError(
-                f"loss_per_roi returned shape {tuple(loss.shape)} for {sum(map(len, rows))} RoIs, "
-                "expected one loss, or one row of parts, for each: no mean over the RoIs"
-            )
-        return loss
-
-    def _select(self, loss: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        within = labels if self.nms_within == "label" else None
-        return select_hard_rois(loss, boxes, self.batch_size // self.num_images, self.nms_threshold, within)
+        within = rois.read("labels") if self.nms_within == "label" else None
+        count = self.batch_size // self.num_images
+        return select_hard_rois(total_loss(loss), rois.read("boxes"), count, self.nms_threshold, within)

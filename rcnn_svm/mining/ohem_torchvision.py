@@ -8,8 +8,9 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import BACKGROUND, fast_rcnn_loss_per_roi
-from rcnn_svm.mining.ohem import HardRoIs, OnlineHardExampleMiner
+from rcnn_svm.mining.fast_rcnn import fast_rcnn_loss_per_roi
+from rcnn_svm.mining.ohem import OnlineHardExampleMiner
+from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Selection, sampled_loss
 
 TORCHVISION_BETA = 1 / 9  # of the smooth L1 loss in torchvision's `fastrcnn_loss`
 
@@ -18,7 +19,7 @@ def add_ohem(model: GeneralizedRCNN, miner: OnlineHardExampleMiner) -> Generaliz
     """Make a torchvision detector train on hard RoIs.
 
     Parameters stay the same objects under the same names: optimisers made before and checkpoints remain valid.
-    `model.roi_heads.selection` tells what the last training step took.
+    `model.roi_heads.selection` is what the last training step took.
 
     Args:
         model: `fasterrcnn_resnet50_fpn` or another of its kind; changed in place.
@@ -80,7 +81,7 @@ class OHEMRoIHeads(RoIHeads):
             detections_per_img=roi_heads.detections_per_img,
         )
         self.miner = miner
-        self.selection: HardRoIs | None = None
+        self.selection: Selection | None = None
         self.training = roi_heads.training
 
     def subsample(self, labels: list[Tensor]) -> list[Tensor]:
@@ -116,7 +117,8 @@ class OHEMRoIHeads(RoIHeads):
             chosen = torch.cat(_take(labels, rows)), torch.cat(_take(regression_targets, rows))
             return fast_rcnn_loss_per_roi(class_logits, box_regression, *chosen, beta=TORCHVISION_BETA)
 
-        loss, self.selection = self.miner(self, loss_per_roi, rois, labels)
+        images = [RoIs(labels=label, boxes=boxes) for label, boxes in zip(labels, rois, strict=True)]
+        loss, self.selection = sampled_loss(self.miner, self, loss_per_roi, images)
         return [], {"loss_classifier": loss[0], "loss_box_reg": loss[1]}
 
 

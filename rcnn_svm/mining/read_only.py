@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from rcnn_svm.errors import InputError
+
+ReadOnlyMode = Literal["train", "same_dropout", "eval"]
+READ_ONLY_MODES = ("train", "same_dropout", "eval")
 
 MASKING = frozenset({functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d})
 ALPHA = frozenset({functional.alpha_dropout, functional.feature_alpha_dropout})

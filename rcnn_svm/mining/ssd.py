@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED
+from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs, class_loss
 from rcnn_svm.parameters import check_parameters, check_values, checks, real, whole
 
 LIMITS = checks(ratio=real(at_least=0), min_negatives=whole(at_least=0))
@@ -47,6 +47,49 @@ def select_hard_negatives(
     hardness = loss.detach().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(~negative, -torch.inf)
     rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return negative & (rank < quota)
+
+
+class HardNegativeRatio:
+    """Takes all positives of an image, and the negatives of highest loss, at most `ratio` for each; a `Sampler`.
+
+    The loss of a step by `sampled_loss` is the mean over what is taken; that of SSD, `HardNegativeRatioLoss`, is up to
+    four times as large, because it divides by the number of positives.
+
+    Args:
+        ratio: negatives per positive.
+        min_negatives: at least so many negatives in every image. With SSD's 0, an image without positives gives
+            nothing.
+
+    Raises:
+        InputError: a ratio or minimum that is negative or endless.
+
+    Source: SSD section 2.2, "Hard negative mining".
+    """
+
+    PARAMETER_CHECKS = LIMITS
+    read_only_mode = "train"
+
+    def __init__(self, *, ratio: float = paper.SSD_RATIO, min_negatives: int = 0):
+        self.ratio = ratio
+        self.min_negatives = min_negatives
+        check_parameters(self)
+
+    def select(self, rois: RoIs, loss: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return the rows of positives and hard negatives, (S,) int64, rising.
+
+        Args:
+            rois: the RoIs of one image; `labels` are read.
+            loss: (R,) float, the confidence loss, or (R, P) for a loss of P parts, the first of which it is.
+            generator: not read.
+
+        Raises:
+            InputError: no loss, or arrays that do not fit together.
+        """
+        labels = rois.read("labels")
+        (hard,) = select_hard_negatives(
+            class_loss(loss)[None], labels[None], ratio=self.ratio, min_negatives=self.min_negatives
+        )
+        return ((labels > BACKGROUND) | hard).nonzero()[:, 0]
 
 
 class HardNegativeRatioLoss(nn.Module):

@@ -15,7 +15,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.bbox_correction import correct_detections
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
+from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer, _Minibatches
 from rcnn_svm.fast_rcnn.network import RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS
@@ -56,6 +56,19 @@ def test_a_ctrl_c_at_any_step_loses_none(telling, tmp_path, seed):
         np.testing.assert_array_equal(resumed.history_[name], whole.history_[name])
     with pytest.raises(InputError, match="checkpoint of another training"):
         RoIHeadTrainer(sampler="all", iterations=30, hidden=4).fit(telling, checkpoint=checkpoint)
+
+
+def test_the_images_of_a_step_depend_on_seed_and_step_alone(telling):
+    def images_of(seed, steps):
+        batches = _Minibatches(RoIHeadTrainer(seed=seed), telling).of_steps(steps)
+        return [[image.boxes.tolist() for image in images] for _, images in batches]
+
+    in_order = images_of(4, range(12))
+    epochs = [str(boxes) for images in in_order for boxes in images]
+    assert len(set(epochs[:12])) == len(set(epochs[12:])) == telling.num_images and epochs[:12] != epochs[12:]
+    assert images_of(4, range(9, 12)) == in_order[9:]
+    assert images_of(4, range(2, 3)) == in_order[2:3]
+    assert images_of(5, range(12)) != in_order
 
 
 def test_the_step_is_that_of_sgd(telling):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED, RoISampler, assign_labels
+from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels
+from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs
 
 # The thresholds themselves and their neighbours in single precision.
 EDGES = [np.nextafter(np.float32(t), np.float32(s)) for t in (0.1, 0.5) for s in (0, t, 1)]
@@ -20,6 +21,14 @@ overlaps = st.lists(st.sampled_from([0.0, *map(float, EDGES), 0.3, 0.7, 1.0]), m
 def as_rois(values):
     """Return overlaps, and classes that tell the RoIs apart."""
     return torch.tensor(values, dtype=torch.float32), torch.arange(1, len(values) + 1)
+
+
+def draw(max_overlaps, max_classes, seed=3, **options):
+    """Return the rows that a sampler draws, and their labels."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = RoISampler(**options).select(RoIs(max_overlaps=max_overlaps, max_classes=max_classes), generator=generator)
+    thresholds = {name: value for name, value in options.items() if "thresh" in name}
+    return rows, assign_labels(max_overlaps, max_classes, **thresholds)[rows]
 
 
 @given(overlaps)
@@ -43,7 +52,7 @@ def test_between_background_and_foreground_nothing_takes_part():
     max_overlaps, classes = torch.tensor(np.array(values)), torch.full((5,), 7)
     expected = [BACKGROUND, IGNORED, IGNORED, IGNORED, 7]
     assert assign_labels(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3).tolist() == expected
-    rows, _ = RoISampler(fg_thresh=0.6, bg_thresh_hi=0.3)(max_overlaps, classes)
+    rows, _ = draw(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3)
     assert rows.tolist() == [4, 0]
 
 
@@ -57,9 +66,8 @@ def test_without_a_lower_bound_all_the_rest_is_background():
 def test_draw_has_the_counts_of_the_paper(values, size, fraction, seed):
     max_overlaps, classes = as_rois(values)
     labels = assign_labels(max_overlaps, classes)
-    rows, drawn = RoISampler(rois_per_image=size, fg_fraction=fraction, seed=seed)(max_overlaps, classes)
+    rows, drawn = draw(max_overlaps, classes, seed, rois_per_image=size, fg_fraction=fraction)
     assert len(set(rows.tolist())) == len(rows)
-    assert torch.equal(labels[rows], drawn)
     assert (drawn != IGNORED).all()
     num_fg = min(int(np.round(fraction * size)), int((labels > 0).sum()))
     assert int((drawn > 0).sum()) == num_fg
@@ -69,7 +77,7 @@ def test_draw_has_the_counts_of_the_paper(values, size, fraction, seed):
 
 def test_defaults_are_16_of_64():
     max_overlaps = torch.cat([torch.full((300,), 0.8), torch.full((300,), 0.2), torch.full((300,), 0.05)])
-    _, labels = RoISampler()(max_overlaps, torch.full((900,), 5))
+    _, labels = draw(max_overlaps, torch.full((900,), 5))
     assert labels.tolist() == [5] * 16 + [BACKGROUND] * 48
 
 
@@ -77,8 +85,10 @@ def test_every_roi_is_drawn_equally_often():
     num_fg, num_bg, size, times = 30, 50, 24, 3000
     max_overlaps = torch.cat([torch.full((num_fg,), 0.8), torch.full((num_bg,), 0.2)])
     classes = torch.ones(num_fg + num_bg, dtype=torch.int64)
-    sampler = RoISampler(rois_per_image=size)
-    counts = sum(torch.bincount(sampler(max_overlaps, classes)[0], minlength=80) for _ in range(times)).numpy()
+    sampler, rois = RoISampler(rois_per_image=size), RoIs(max_overlaps=max_overlaps, max_classes=classes)
+    generator = torch.Generator().manual_seed(3)
+    draws = (sampler.select(rois, generator=generator) for _ in range(times))
+    counts = sum(torch.bincount(rows, minlength=80) for rows in draws).numpy()
     for part, drawn in ((counts[:num_fg], size // 4), (counts[num_fg:], size - size // 4)):
         number = len(part)
         p = drawn / number
@@ -88,11 +98,11 @@ def test_every_roi_is_drawn_equally_often():
 
 
 def test_the_seed_decides_the_draws():
-    max_overlaps, classes = torch.full((200,), 0.2), torch.zeros(200, dtype=torch.int64)
+    rois = RoIs(max_overlaps=torch.full((200,), 0.2), max_classes=torch.zeros(200, dtype=torch.int64))
 
     def draws(seed):
-        sampler = RoISampler(seed=seed)
-        return [sampler(max_overlaps, classes)[0].tolist() for _ in range(2)]
+        generator = torch.Generator().manual_seed(seed)
+        return [RoISampler().select(rois, generator=generator).tolist() for _ in range(2)]
 
     assert draws(1) == draws(1)
     assert draws(1) != draws(2)
@@ -101,7 +111,7 @@ def test_the_seed_decides_the_draws():
 
 
 def test_image_without_rois():
-    rows, labels = RoISampler()(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    rows, labels = draw(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     assert rows.shape == labels.shape == (0,)
 
 
@@ -111,12 +121,14 @@ def test_image_without_rois():
 )
 def test_bad_rois(overlap, label, message):
     with pytest.raises(InputError, match=message):
-        RoISampler()(torch.tensor([overlap]), torch.tensor([label]))
+        draw(torch.tensor([overlap]), torch.tensor([label]))
 
 
 def test_lengths_must_fit():
     with pytest.raises(InputError, match="one of each per RoI"):
-        RoISampler()(torch.zeros(3), torch.zeros(2, dtype=torch.int64))
+        draw(torch.zeros(3), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(InputError, match="one of each per RoI"):
+        assign_labels(torch.zeros(3), torch.zeros(2, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("options", [{"rois_per_image": 0}, {"fg_fraction": 1.1}, {"fg_thresh": 0.4}])

@@ -14,7 +14,9 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.fast_rcnn import fast_rcnn_loss_per_roi
-from rcnn_svm.mining.ohem import READ_ONLY_MODES, OnlineHardExampleMiner, select_hard_rois
+from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
+from rcnn_svm.mining.read_only import READ_ONLY_MODES
+from rcnn_svm.mining.sampling import RoIs, sampled_loss
 
 NUM_CLASSES = 3
 
@@ -114,7 +116,7 @@ class Head(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
-class Rois:
+class Minibatch:
     """RoIs of two images with features and targets."""
 
     def __init__(self, seed=0, sizes=(90, 60)):
@@ -133,14 +135,18 @@ class Rois:
         return fast_rcnn_loss_per_roi(*head(features), labels, targets)
 
 
+def images_of(labels, boxes):
+    return [RoIs(one, other) for one, other in zip(labels, boxes, strict=True)]
+
+
 def mine(miner, head, rois):
-    return miner(head, lambda rows: rois.loss(head, rows), rois.boxes, rois.labels)
+    return sampled_loss(miner, head, lambda rows: rois.loss(head, rows), images_of(rois.labels, rois.boxes))
 
 
 @pytest.mark.parametrize("mode", READ_ONLY_MODES)
 def test_selected_rois_and_no_others_get_gradient(mode):
     torch.manual_seed(0)
-    rois, head = Rois(), Head(dropout=0.2).train()
+    rois, head = Minibatch(), Head(dropout=0.2).train()
     for features in rois.features:
         features.requires_grad_()
     loss, hard = mine(OnlineHardExampleMiner(batch_size=20, read_only_mode=mode), head, rois)
@@ -152,7 +158,7 @@ def test_selected_rois_and_no_others_get_gradient(mode):
 
 @pytest.mark.parametrize("within", ["image", "label"])
 def test_selection_is_that_of_the_read_only_losses(within):
-    rois, head = Rois(), Head()
+    rois, head = Minibatch(), Head()
     loss, hard = mine(OnlineHardExampleMiner(batch_size=40, nms_within=within), head, rois)
     with torch.no_grad():
         everything = [torch.arange(len(boxes)) for boxes in rois.boxes]
@@ -176,7 +182,7 @@ def test_training_equals_that_with_two_networks(norm, within):
     ours = torch.optim.SGD(head.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     theirs = torch.optim.SGD(other.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     for step in range(5):
-        rois = Rois(step)
+        rois = Minibatch(step)
         torch.manual_seed(step)
         loss, hard = mine(miner, head, rois)
         ours.zero_grad()
@@ -217,7 +223,7 @@ def test_defaults_are_those_of_the_paper():
     def loss_per_roi(rows):
         return losses[torch.cat([row + start for row, start in zip(rows, starts, strict=True)])]
 
-    mean, hard = OnlineHardExampleMiner()(nn.Identity(), loss_per_roi, everything, labels)
+    mean, hard = sampled_loss(OnlineHardExampleMiner(), nn.Identity(), loss_per_roi, images_of(labels, everything))
     assert [row.tolist() for row in hard.rows] == [[0, 2, 3], list(range(99, 35, -1))]
     # Few RoIs are not made up for by other images, and the mean is over those that there are.
     assert float(mean) == pytest.approx((9 + 7 + 6 + sum(range(36, 100))) / 67)
@@ -226,7 +232,7 @@ def test_defaults_are_those_of_the_paper():
 def read_only_and_trained_loss(mode):
     """Return the loss of the RoIs taken, in the first pass and in the second."""
     torch.manual_seed(0)
-    rois, head = Rois(), Head(dropout=0.5).train()
+    rois, head = Minibatch(), Head(dropout=0.5).train()
     loss, hard = mine(OnlineHardExampleMiner(batch_size=24, read_only_mode=mode), head, rois)
     return torch.cat([of_image[rows] for of_image, rows in zip(hard.loss, hard.rows, strict=True)]).mean(), loss.sum()
 
@@ -240,7 +246,7 @@ def test_same_dropout_trains_with_the_loss_that_chose():
 
 def test_eval_mode_ranks_without_dropout():
     torch.manual_seed(0)
-    rois, head = Rois(), Head(norm=True, dropout=0.5).train()
+    rois, head = Minibatch(), Head(norm=True, dropout=0.5).train()
     for _ in range(3):  # statistics other than the initial ones
         head(torch.cat(rois.features) + 1)
     before = copy.deepcopy(head).eval()
@@ -251,16 +257,16 @@ def test_eval_mode_ranks_without_dropout():
 
 
 def test_loss_of_one_part_is_a_number():
-    rois, head = Rois(), Head()
-    miner = OnlineHardExampleMiner()
-    loss, hard = miner(head, lambda rows: rois.loss(head, rows).sum(1), rois.boxes, rois.labels)
+    rois, head = Minibatch(), Head()
+    miner, images = OnlineHardExampleMiner(), images_of(rois.labels, rois.boxes)
+    loss, hard = sampled_loss(miner, head, lambda rows: rois.loss(head, rows).sum(1), images)
     parts, same = mine(miner, head, rois)
     torch.testing.assert_close(loss, parts.sum())
     assert [rows.tolist() for rows in hard.rows] == [rows.tolist() for rows in same.rows]
 
 
 def test_images_without_rois_give_a_zero_with_gradient():
-    rois, head = Rois(sizes=(0, 0)), Head()
+    rois, head = Minibatch(sizes=(0, 0)), Head()
     loss, hard = mine(OnlineHardExampleMiner(), head, rois)
     loss.sum().backward()
     assert loss.tolist() == [0, 0]
@@ -285,13 +291,13 @@ def test_bad_settings(options, message):
 
 
 def test_bad_input():
-    rois, head = Rois(), Head()
-    miner = OnlineHardExampleMiner()
+    rois, head = Minibatch(), Head()
+    miner, images = OnlineHardExampleMiner(), images_of(rois.labels, rois.boxes)
     with pytest.raises(InputError, match="no mean over the RoIs"):
-        miner(head, lambda rows: rois.loss(head, rows).mean(), rois.boxes, rois.labels)
-    with pytest.raises(InputError, match="one label per box"):
-        miner(head, lambda rows: rois.loss(head, rows), rois.boxes, rois.labels[:1])
+        sampled_loss(miner, head, lambda rows: rois.loss(head, rows).mean(), images)
+    with pytest.raises(InputError, match=r"\(3,\), boxes \(4, 4\)"):
+        miner.select(RoIs(boxes=torch.zeros(4, 4)), torch.zeros(3))
     with pytest.raises(InputError, match="at least one image"):
-        miner(head, lambda rows: rois.loss(head, rows), [], [])
+        sampled_loss(miner, head, lambda rows: rois.loss(head, rows), [])
     with pytest.raises(InputError, match=r"boxes \(4, 4\)"):
         select_hard_rois(torch.zeros(3), torch.zeros(4, 4))

@@ -13,8 +13,8 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.ssd import SSD
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import BACKGROUND, IGNORED
-from rcnn_svm.mining.ssd import HardNegativeRatioLoss, select_hard_negatives
+from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs
+from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
 
 
 def random_labels(rng, num_images, num_anchors, positives):
@@ -47,6 +47,19 @@ def test_equals_sorting_image_by_image(seed, ratio, positives, min_negatives):
         torch.tensor(loss), torch.tensor(labels), ratio=ratio, min_negatives=min_negatives
     ).numpy()
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_the_sampler_takes_positives_and_the_hard_negatives_of_an_image():
+    labels = torch.tensor([0, 2, 0, IGNORED, 0, 0, 0])
+    loss = torch.tensor([0.3, 0.0, 0.9, 9.0, 0.1, 0.5, 0.4])
+    assert HardNegativeRatio().select(RoIs(labels), loss).tolist() == [1, 2, 5, 6]
+    assert HardNegativeRatio(ratio=1).select(RoIs(labels), loss).tolist() == [1, 2]
+    # Of a loss of parts the first one decides.
+    parts = torch.stack([loss, torch.arange(7.0)], dim=1)
+    assert HardNegativeRatio().select(RoIs(labels), parts).tolist() == [1, 2, 5, 6]
+    background = RoIs(torch.zeros(7, dtype=torch.int64))
+    assert HardNegativeRatio().select(background, loss).tolist() == []
+    assert HardNegativeRatio(min_negatives=2).select(background, loss).tolist() == [2, 3]
 
 
 def test_images_without_positives_have_no_negatives():
@@ -124,5 +137,7 @@ def test_bad_input():
     for wrong in ({"ratio": -1}, {"ratio": float("inf")}, {"ratio": float("nan")}, {"min_negatives": -1}):
         with pytest.raises(InputError, match=f"{next(iter(wrong))} = .* must be a (whole )?number of at least 0"):
             HardNegativeRatioLoss(**wrong)
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            HardNegativeRatio(**wrong)
     with pytest.raises(InputError, match="anchors, classes"):
         HardNegativeRatioLoss()(torch.zeros(2, 3), torch.zeros(2, 3))
