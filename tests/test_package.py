@@ -102,9 +102,3 @@ def test_documents_import_from_rooms_and_not_from_their_files():
             imported = re.findall(r"^\s*(?:from|import) (rcnn_svm\S*)", block, re.MULTILINE)
             deep += [f"{page.name}: {module}" for module in imported if module not in ROOMS or module.count(".") > 1]
     assert not deep
-
-
-def test_the_command_line_is_a_module_too():
-    argv = [sys.executable, "-m", "rcnn_svm", "--version"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert done.stdout == f"rcnn-svm {rcnn_svm.__version__}\n"

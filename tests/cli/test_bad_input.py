@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
+from tests.cli.command import command
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -34,7 +34,7 @@ def train_ids(voc: Path) -> list[str]:
 def refused(capsys, argv, *told: str) -> str:
     """Run a command that must fail with one sentence holding the texts in `told`."""
     capsys.readouterr()
-    assert main([str(word) for word in argv]) == 2
+    assert command(*argv) == 2
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if "rcnn-svm" in line and "error:" in line]
     assert len(errors) == 1, captured.err
@@ -78,7 +78,7 @@ def test_unreadable_image(pipeline, voc, tmp_path, capsys, how, told):
     shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "f").glob("shard-*.h5")}
     assert len(shards) >= (0 if how == "missing" else 5), "the images before the bad one stay"
     path.write_bytes(content)
-    assert main([str(word) for word in extract(pipeline, voc, tmp_path / "f")]) == 0
+    assert command(*extract(pipeline, voc, tmp_path / "f")) == 0
     assert {p: p.stat().st_mtime_ns for p in shards} == shards
 
 
@@ -131,7 +131,7 @@ def test_class_without_ground_truth(pipeline, tmp_path, capsys):
 
 def test_caches_of_two_backbones_mixed(pipeline, features, tmp_path, capsys):
     other = [*extract(pipeline, pipeline.voc, tmp_path / "other"), "--crop-size", "48", "--shard-images", "20"]
-    assert main([str(word) for word in other]) == 0
+    assert command(*other) == 0
     mixed = shutil.copytree(features["trainval"], tmp_path / "mixed")
     shutil.copy(tmp_path / "other" / "shard-00000.h5", mixed / "shard-00000.h5")
     train = ["train", "--features", mixed, "--out", tmp_path / "m.h5"]
@@ -219,7 +219,7 @@ def test_a_model_that_cannot_be_saved_does_not_lose_the_training(pipeline, featu
         patch.setattr(Detector, "save", full)
         refused(capsys, argv, "No space left")
     assert (tmp_path / "m.h5.checkpoint").exists()
-    assert main([str(word) for word in argv]) == 0
+    assert command(*argv) == 0
     assert not (tmp_path / "m.h5.checkpoint").exists()
     np.testing.assert_array_equal(Detector.load(out).W, Detector.load(pipeline.out / "model.h5").W)
 

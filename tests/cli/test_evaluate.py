@@ -14,6 +14,7 @@ from rcnn_svm.data.coco import load_coco
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.cli.command import command
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_coco_results_fit_the_coco_file(own_data, tmp_path):
     out = tmp_path / "report"
     words = ["--detections", tmp_path / "found.h5", "--coco", tmp_path / "boxes.json", "--images", own_data.images]
     words += ["--nms", "1", "--pictures", "0", "--out", out]
-    assert run_command("evaluate", [str(word) for word in words]) == 0
+    assert command("evaluate", *words) == 0
 
     entries = json.loads((out / "coco_results.json").read_text())
     file_names = {entry["id"]: entry["file_name"] for entry in content["images"]}
@@ -112,7 +113,7 @@ def test_coco_results_fit_the_coco_file(own_data, tmp_path):
     official.evaluate()
     official.accumulate()
     official.summarize()
-    assert run_command("evaluate", [str(word) for word in [*words, "--protocol", "coco"]]) == 0
+    assert command("evaluate", *words, "--protocol", "coco") == 0
     ours = json.loads((out / "coco_ap.json").read_text())["means"]
     assert 0.1 < ours["ap50"] < 0.95
     assert ours["ap50"] == pytest.approx(official.stats[1], abs=1e-6)

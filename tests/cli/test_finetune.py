@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from rcnn_svm.cli.main import main
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.cli.command import command
 from tests.interrupt import ctrl_c_at
 
 DATA = ("--classes", ",".join(SYNTHETIC_CLASSES))
@@ -38,13 +38,9 @@ def voc(tmp_path):
     return tmp_path
 
 
-def stage(name, voc, *words):
-    return main([name, *map(str, words)])
-
-
 def finetune(voc, out, *words):
     data = ("--voc", voc / "VOCdevkit", *DATA, "--proposals", voc / "trainval.h5")
-    return stage("finetune", voc, *data, *STEPS, "--out", out, *words)
+    return command("finetune", *data, *STEPS, "--out", out, *words)
 
 
 def test_fine_tuned_extracted_and_tested(voc, capsys):
@@ -67,17 +63,17 @@ def test_fine_tuned_extracted_and_tested(voc, capsys):
 
     data = ("--voc", voc / "VOCdevkit", *DATA, "--split", "test", "--proposals", voc / "test.h5", "--crop-size", 32)
     weights, features = out / "weights.pt", voc / "features"
-    assert stage("extract", voc, *data, "--weights", weights, "--out", features) == 0
+    assert command("extract", *data, "--weights", weights, "--out", features) == 0
     words = ("--features", features, "--model", weights, "--scores", "softmax", "--out", voc / "found.h5")
-    assert stage("test", voc, *words) == 0
+    assert command("test", *words) == 0
     found = Detections.load(voc / "found.h5")
     assert len(found) == len(SYNTHETIC_CLASSES) * (len(ProposalSet.load(voc / "test.h5").boxes[0]))
-    assert stage("extract", voc, *data, "--out", voc / "published") == 0
+    assert command("extract", *data, "--out", voc / "published") == 0
     capsys.readouterr()
     words = ("--features", voc / "published", "--model", weights, "--scores", "softmax", "--out", voc / "none.h5")
-    assert stage("test", voc, *words) == 2
+    assert command("test", *words) == 2
     assert "weights_digest" in capsys.readouterr().err
-    assert stage("test", voc, "--features", features, "--model", weights, "--out", voc / "none.h5") == 2
+    assert command("test", "--features", features, "--model", weights, "--out", voc / "none.h5") == 2
     assert (
         "weights.pt holds the weights of a network, no SVMs; test it with --scores softmax" in capsys.readouterr().err
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rcnn_svm import __version__
 from rcnn_svm.cli import main as cli
 from rcnn_svm.cli.main import COMMANDS, HEADINGS, main, run_command
 from rcnn_svm.errors import InputError
@@ -143,3 +144,9 @@ def test_output_that_nobody_reads_is_no_traceback():
     command = f"{sys.executable} -m rcnn_svm synthesize --names --out x | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_is_a_module_too():
+    argv = [sys.executable, "-m", "rcnn_svm", "--version"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == f"rcnn-svm {__version__}\n"

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cli.main import main
 from rcnn_svm.cli.run import _constants
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -23,13 +22,14 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
+from tests.cli.command import command
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 QUICK = ["--method", "sliding", "--max-boxes", "30", "--crop-size", "32", "--svm-C", "0.01", "--pictures", "0"]
 
 
 def run(out, *words) -> None:
-    assert main([*map(str, ["run", *words, *QUICK, "--out", out])]) == 0
+    assert command("run", *words, *QUICK, "--out", out) == 0
 
 
 def report(out) -> list[dict]:
@@ -39,7 +39,7 @@ def report(out) -> list[dict]:
 def refused(capsys, argv, *told: str) -> None:
     """Run a command that must fail with one sentence holding the texts in `told`."""
     capsys.readouterr()
-    assert main([str(word) for word in argv]) == 2
+    assert command(*argv) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
     for text in told:
@@ -115,7 +115,7 @@ def test_run_corrects_boxes_where_asked(separate_run, split_run):
 def test_features_are_those_of_the_devkit(own_data, separate_run, tmp_path):
     argv = ["extract", "--voc", own_data.voc, "--classes", NAMES, "--crop-size", "32", "--out", tmp_path / "f"]
     proposals = separate_run / "proposals" / "trainval_train.sliding.h5"
-    assert main([*map(str, [*argv, "--proposals", proposals])]) == 0
+    assert command(*argv, "--proposals", proposals) == 0
     caches = [FeatureCache.open(path) for path in (tmp_path / "f", separate_run / "features" / "trainval_train.lite0")]
     assert caches[0].image_ids == caches[1].image_ids
     for i in range(caches[0].num_images):
@@ -139,7 +139,7 @@ def test_evaluation_is_that_of_the_devkit(own_data, tmp_path, source):
     own = [f"--{source}", getattr(own_data, source), "--images", own_data.images, "--ids", tmp_path / "ids.txt"]
     for name, words in {"voc": ["--voc", own_data.voc], "own": own}.items():
         argv = ["evaluate", *words, "--classes", NAMES, "--detections", tmp_path / "d.h5", "--pictures", "0"]
-        assert main([*map(str, [*argv, "--out", tmp_path / name])]) == 0
+        assert command(*argv, "--out", tmp_path / name) == 0
         results.append(json.loads((tmp_path / name / "results.json").read_text()))
     assert results[0]["classes"] == results[1]["classes"]
     assert 0 < results[0]["map_area"] < 1
@@ -168,15 +168,15 @@ def test_stages_by_hand_take_what_the_run_made(own_data, split_run, tmp_path, ca
     data = ["--csv", own_data.csv, "--images", own_data.images]
     detections = ["--detections", split_run / "detections.h5", "--pictures", "0", "--out", tmp_path / "r"]
     by_split = ["evaluate", *data, "--split", "test", "--split-seed", "4", *detections]
-    assert main([*map(str, by_split)]) == 0
+    assert command(*by_split) == 0
     assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
     assert len(list((tmp_path / "r" / "comp4").glob("comp4_det_test_*.txt"))) == 5
     by_ids = ["evaluate", *data, "--ids", split_run / "test_ids.txt", *detections]
-    assert main([*map(str, by_ids)]) == 0
+    assert command(*by_ids) == 0
     assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
     # Without --split, a stage takes all images.
     argv = ["propose", *data, "--method", "sliding", "--max-boxes", "5", "--out", tmp_path / "p.h5"]
-    assert main([*map(str, argv)]) == 0
+    assert command(*argv) == 0
     assert sorted(ProposalSet.load(tmp_path / "p.h5").image_ids) == sorted(itertools.chain(*own_data.splits.values()))
 
 
@@ -187,14 +187,14 @@ def test_test_images_may_have_a_file_of_the_same_name_and_lack_a_class(own_data,
     found = {entry["class"]: entry for entry in report(separate_run)}
     assert found["ring"]["objects"] == 0 and found["ring"]["ap_area"] is None and len(found) == 5
     data = ["--csv", own_data.csv, "--images", own_data.images, "--classes", "ball,unicorn", "--out", tmp_path / "p.h5"]
-    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *data])]) == 0
+    assert command("propose", "--method", "sliding", "--max-boxes", "5", *data) == 0
     assert "note: class 'unicorn' has no objects in boxes: none of" in capsys.readouterr().err
 
 
 def test_images_on_both_sides_are_told(own_data, tmp_path, capsys):
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--train-split", "all", "--out", tmp_path / "o"]
     argv += ["--merge-iou", "7"]  # ends the run at its first stage
-    assert main([*map(str, argv)]) == 2
+    assert command(*argv) == 2
     assert "warning: 4 images are on both sides" in capsys.readouterr().out
 
 
@@ -212,7 +212,7 @@ def test_names_with_a_hash_are_no_comments_in_lists_of_ids(own_data, tmp_path, c
         refused(capsys, [*argv, "--merge-iou", "7"], "merge.iou")
     ids = tmp_path / "o" / "test_ids.txt"
     words = ["--csv", tmp_path / "boxes.csv", "--images", photos, "--ids", ids, "--out", tmp_path / "p.h5"]
-    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *words])]) == 0
+    assert command("propose", "--method", "sliding", "--max-boxes", "5", *words) == 0
     assert list(ProposalSet.load(tmp_path / "p.h5").image_ids) == ids.read_text().splitlines()[1:]
 
 
@@ -220,7 +220,7 @@ def test_unused_images_are_told(own_data, tmp_path, capsys):
     photos = shutil.copytree(own_data.images, tmp_path / "photos")
     (photos / "notes.txt").write_text("no image")
     data = ["--csv", own_data.root / "test.csv", "--images", photos, "--out", tmp_path / "p.h5"]
-    assert main([*map(str, ["propose", "--method", "sliding", "--max-boxes", "5", *data])]) == 0
+    assert command("propose", "--method", "sliding", "--max-boxes", "5", *data) == 0
     told = f"note: not used, because test has no annotation of it: 12 of the images in {photos}, the first is 000001"
     assert told in capsys.readouterr().err
 
@@ -229,7 +229,7 @@ def test_coco_protocol(own_data, split_run, tmp_path, capsys):
     pytest.importorskip("pycocotools", reason="pycocotools is not installed; it comes with the extra rcnn-svm[coco]")
     argv = ["evaluate", "--protocol", "coco", "--csv", own_data.csv, "--images", own_data.images]
     argv += ["--ids", split_run / "test_ids.txt", "--detections", split_run / "detections.h5", "--pictures", "0"]
-    assert main([*map(str, [*argv, "--out", tmp_path])]) == 0
+    assert command(*argv, "--out", tmp_path) == 0
     header = capsys.readouterr().out.splitlines()[0]
     assert re.match(r"class +objects .* AP +AP50 +AP75 +AP small .* AR1 +AR10", header)
     content = json.loads((tmp_path / "coco_ap.json").read_text())
@@ -264,7 +264,7 @@ def test_sources_that_do_not_fit_together(own_data, tmp_path, capsys):
     refused(capsys, [*propose, *data, "--classes", "dragon", *out], r"boxes\.csv is called 'dragon'", r"ball \(")
     for argv in ([*propose, *out], [*propose, *data, "--xml", own_data.xml, *out]):
         with pytest.raises(SystemExit) as stop:
-            main([*map(str, argv)])
+            command(*argv)
         assert stop.value.code == 2
     assert not (tmp_path / "p.h5").exists()
 

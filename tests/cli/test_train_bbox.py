@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache, plan_cache
-from rcnn_svm.cli.main import main
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
-
-
-def command(*words):
-    return main([str(word) for word in words])
+from tests.cli.command import command
 
 
 @pytest.fixture(scope="module")

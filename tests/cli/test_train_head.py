@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
+from rcnn_svm.fast_rcnn.network import RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
-
-
-def command(*words):
-    return main([str(word) for word in words])
+from tests.cli.command import command
+from tests.interrupt import ctrl_c_at
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +82,11 @@ def test_what_a_head_cannot_do_is_one_sentence(pipeline, features, head, tmp_pat
     assert "RoI head" in capsys.readouterr().out
 
 
-def test_comparison_goes_on_row_by_row(pipeline, features, tmp_path, capsys, monkeypatch):
+def test_comparison_goes_on_row_by_row(pipeline, features, tmp_path, capsys):
     out = tmp_path / "comparison"
     words = ["compare-mining", "--features", features["trainval"], "--test-features", features["test"]]
     words += ["--voc", pipeline.voc, "--classes", pipeline.names, "--iterations", "5", "--seeds", "2", "--out", out]
-    with monkeypatch.context() as patch:
-        patch.setattr(RoIHeadTrainer, "fit", interrupt)
+    with ctrl_c_at(0, RoIPredictor):
         assert command(*words) == 130
     kept = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
     assert {path.name for path in kept} == {"svm-hard.seed1.json", "svm-random.seed1.json"}
@@ -126,10 +123,6 @@ def test_comparison_goes_on_row_by_row(pipeline, features, tmp_path, capsys, mon
     path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
     assert command(*words, "--voc", voc) == 2
     assert "svm-hard.seed1.json was made otherwise (ground_truth: " in capsys.readouterr().err
-
-
-def interrupt(*args, **kwargs):
-    raise KeyboardInterrupt
 
 
 def test_a_test_set_that_cannot_be_evaluated_is_refused_first(pipeline, features, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,67 +11,33 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import rcnn_svm
-from rcnn_svm.cli.main import main
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.descent import Schedule
-from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
-from rcnn_svm.fast_rcnn import image_training, roi_pool
+from rcnn_svm.fast_rcnn import image_training
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer
-from rcnn_svm.fast_rcnn.model import FastRCNN
 from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import make_sampler
 from rcnn_svm.fast_rcnn.targets import roi_targets
-from rcnn_svm.features.backbones import Trunk
 from rcnn_svm.proposals.store import ProposalSet
-from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from tests.interrupt import ctrl_c_at
-
-NAMES = ",".join(SYNTHETIC_CLASSES)
-
-
-class SmallAlexNet(nn.Module):
-    """The parts of AlexNet, with fewer channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(
-            *(nn.Conv2d(3, 8, 8, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-            *(nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-            *(nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
-        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16 * 9, 24), nn.ReLU(inplace=True), nn.Identity())
-
-
-def small_trunk(name, weights=None):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Trunk(SmallAlexNet(), "classifier.3", 24, 64, 0, (120.0,) * 3, (60.0,) * 3)
+from tests.small_networks import image_set_with_proposals, small_roi_networks
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """Build small networks, with one thread: layers this small only wait for others."""
-    monkeypatch.setattr(roi_pool, "load_trunk", small_trunk)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def small():
+    """Build small networks."""
+    with small_roi_networks():
+        yield
 
 
 @pytest.fixture(scope="module")
 def devkit(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    write_synthetic_voc(root / "VOCdevkit", num_train=5, num_test=2, seed=1)
-    words = ["propose", "--voc", root / "VOCdevkit", "--classes", NAMES, "--method", "sliding", "--max-boxes", "80"]
-    for split in ("trainval", "test"):
-        assert main([str(word) for word in [*words, "--split", split, "--out", root / f"{split}.h5"]]) == 0
-    return root
+    return image_set_with_proposals(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
@@ -171,53 +136,6 @@ def test_every_image_comes_once_in_an_epoch(data):
     assert list(trainer(5)._draws(5, range(3, 5))) == draws[3:]
     mirrored = [mirrored for batch in trainer(100)._draws(5, range(100)) for _, mirrored in batch]
     assert 70 < sum(mirrored) < 130
-
-
-def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):
-    words = ["train-head", "--end-to-end", "--voc", devkit / "VOCdevkit", "--classes", NAMES, "--backbone", "alexnet"]
-    words += ["--proposals", devkit / "trainval.h5", "--short-side", "96", "--iterations", "3", "--device", "cpu"]
-    out, found = tmp_path / "net.h5", tmp_path / "found.h5"
-    assert main([str(word) for word in [*words, "--out", out]]) == 0
-    assert main([str(word) for word in [*words, "--out", out]]) == 0
-    assert "is trained already" in capsys.readouterr().out and out.with_name("net.loss.png").exists()
-    words = ["test", "--model", out, "--voc", devkit / "VOCdevkit", "--classes", NAMES]
-    words += ["--proposals", devkit / "test.h5", "--out", found, "--device", "cpu"]
-    assert main([str(word) for word in words]) == 0
-    detections, model = Detections.load(found), FastRCNN.load(out)
-    database = load_voc(devkit / "VOCdevkit", "2007", "test", classes=SYNTHETIC_CLASSES)
-    boxes = ProposalSet.load(devkit / "test.h5").boxes_of(database.image_ids[0])
-    image = torch.from_numpy(database.load_image(0).transpose(2, 0, 1).copy())
-    targets = roi_targets(boxes, np.empty((0, 4)), np.empty(0))
-    with torch.inference_mode():
-        logits, _ = model.network.of_rows([image], [targets])([torch.arange(len(boxes))])
-    p = torch.softmax(logits, 1)[:, 1:].numpy()
-    mine = detections.image == 0
-    rows = detections.row[mine] - len(database.annotation(0).boxes)
-    np.testing.assert_allclose(
-        1 / (1 + np.exp(-detections.score[mine])), p[rows, detections.cls[mine]], rtol=1e-4, atol=1e-6
-    )
-    assert (detections.box[mine] != boxes[rows]).any()
-    capsys.readouterr()
-    for argv, told in (
-        (["test", "--model", out], "--features is missing"),
-        ([*words[:-4], "--bbox", out], "--bbox does not go with"),
-        (["train-head", "--end-to-end"], "--end-to-end needs --voc"),
-        (["test", "--features", devkit, "--model", out], f"{out} holds Fast R-CNN network, expected detector"),
-    ):
-        assert main([str(word) for word in argv]) == 2
-        assert told in capsys.readouterr().err
-
-
-def test_an_image_that_cannot_be_read_is_one_sentence(devkit, tmp_path, capsys):
-    root = tmp_path / "VOCdevkit"
-    shutil.copytree(devkit / "VOCdevkit", root)
-    for path in (root / "VOC2007" / "JPEGImages").glob("*.jpg"):
-        path.write_bytes(path.read_bytes()[:200])
-    words = ["train-head", "--end-to-end", "--voc", root, "--classes", NAMES, "--backbone", "alexnet"]
-    words += ["--proposals", devkit / "trainval.h5", "--short-side", "96", "--iterations", "1", "--device", "cpu"]
-    assert main([str(word) for word in [*words, "--out", tmp_path / "net.h5"]]) == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error and ".jpg" in error
 
 
 def in_two_processes(*words) -> subprocess.CompletedProcess:

@@ -1,4 +1,4 @@
-"""SVMs on random negatives: what is drawn, what is trained on it, and the train stage's option."""
+"""SVMs on random negatives: what is drawn, and what is trained on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from sklearn.base import clone
 from sklearn.svm import LinearSVC
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.random_negatives import RandomNegativeTrainer, draw_negatives, negatives_of_model
@@ -88,27 +87,7 @@ def test_refuses_what_cannot_be_drawn():
             RandomNegativeTrainer(num_negatives=5, **{name: "auto"}).fit(cache)
 
 
-def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
-    stored(make_cache(), tmp_path / "cache", shard_images=4)
-    train = ["train", "--features", str(tmp_path / "cache"), "--svm-C", "0.02", "--jobs", "2"]
-    mined, drawn, few = (str(tmp_path / f"{name}.h5") for name in ("mined", "drawn", "few"))
-    assert main([*train, "--out", mined, "--retrain-limit", "30"]) == 0
-    assert main([*train, "--out", drawn, "--random-negatives", mined]) == 0
-    assert main([*train, "--out", few, "--random-negatives", "7"]) == 0
-    assert "random negatives" in capsys.readouterr().out
-    updates = Detector.load_history(mined)["updates"]
-    last = [int(updates[updates[:, 0] == c][-1, 4]) for c in range(3)]
-    assert negatives_of_model(mined, CLASSES) == last
-    for path, counts in ((drawn, last), (few, [7] * 3)):
-        np.testing.assert_array_equal(np.bincount(Detector.load_history(path)["negatives"][:, 0]), counts)
-        assert Detector.load(path).classes == CLASSES
-    assert main([*train, "--out", few, "--random-negatives", "7"]) == 0  # done already
-    assert "is trained already" in capsys.readouterr().out
-    assert main([*train, "--out", few]) == 2
-    assert "was trained otherwise" in capsys.readouterr().err
-    for option, value in (("--k-folds", "2"), ("--epochs", "2"), ("--hard-thresh", "-1"), ("--retrain-limit", "9")):
-        assert main([*train, "--out", str(tmp_path / "x.h5"), "--random-negatives", "7", option, value]) == 2
-        assert f"{option} is for mining" in capsys.readouterr().err
-    Detector(CLASSES, np.zeros((6, 3), np.float32), np.zeros(3, np.float32), 1.0).save(few)
+def test_a_model_without_a_record_says_no_number(tmp_path):
+    Detector(CLASSES, np.zeros((6, 3), np.float32), np.zeros(3, np.float32), 1.0).save(tmp_path / "m.h5")
     with pytest.raises(InputError, match="records no training of class 'a'"):
-        negatives_of_model(few, CLASSES)
+        negatives_of_model(tmp_path / "m.h5", CLASSES)

@@ -1,4 +1,4 @@
-"""The test and detect stages: what they write, what they refuse, what they leave alone."""
+"""The test and detect commands: what they write, what they refuse, what they leave alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rcnn_svm.cli.main import run_command
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
+from tests.cli.command import command
 from tests.toys import stored, toy_cache
 
 SETTINGS = {"backbone": {"name": "lite0", "layer": "penultimate"}, "proposals": {"method": "fast"}}
@@ -34,17 +34,13 @@ def save_model(path, dim=4, settings=SETTINGS, seed=1):
     return path
 
 
-def stage(name, *words):
-    return run_command(name, [str(word) for word in words])
-
-
 def test_detections_are_written_once(features, tmp_path, capsys):
     model, out = save_model(tmp_path / "model.h5"), tmp_path / "found.h5"
-    assert stage("test", "--features", features, "--model", model, "--out", out) == 0
+    assert command("test", "--features", features, "--model", model, "--out", out) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"wrote {out}"
     assert len(Detections.load(out)) == 2 * 3 * 9
     before = out.stat().st_mtime_ns
-    assert stage("test", "--features", features, "--model", model, "--out", out) == 0
+    assert command("test", "--features", features, "--model", model, "--out", out) == 0
     assert "already" in capsys.readouterr().out
     assert out.stat().st_mtime_ns == before
 
@@ -52,12 +48,12 @@ def test_detections_are_written_once(features, tmp_path, capsys):
 @pytest.mark.parametrize("change", ["limit", "model"])
 def test_other_settings_or_another_model_are_tested_anew(features, tmp_path, change):
     model, out = save_model(tmp_path / "model.h5"), tmp_path / "found.h5"
-    stage("test", "--features", features, "--model", model, "--out", out)
+    command("test", "--features", features, "--model", model, "--out", out)
     before = Detections.load(out)
     if change == "model":
         save_model(model, seed=2)
     limit = ["--max-per-image", 5] if change == "limit" else []
-    assert stage("test", "--features", features, "--model", model, "--out", out, *limit) == 0
+    assert command("test", "--features", features, "--model", model, "--out", out, *limit) == 0
     after = Detections.load(out)
     assert len(after) != len(before) or (after.score != before.score).any()
 
@@ -65,7 +61,7 @@ def test_other_settings_or_another_model_are_tested_anew(features, tmp_path, cha
 def test_a_model_of_another_dimension_is_one_sentence(features, tmp_path, capsys):
     model = save_model(tmp_path / "alexnet.h5", 9, {"backbone": {"name": "alexnet", "layer": "fc7"}})
     out = tmp_path / "found.h5"
-    assert stage("test", "--features", features, "--model", model, "--out", out) == 2
+    assert command("test", "--features", features, "--model", model, "--out", out) == 2
     error = capsys.readouterr().err
     assert f"model {model} expects 9-d alexnet fc7 features, cache {features} holds 4-d lite0 penultimate" in error
     assert error.count("\n") == 1
@@ -75,7 +71,7 @@ def test_a_model_of_another_dimension_is_one_sentence(features, tmp_path, capsys
 def test_another_artefact_is_not_overwritten(features, tmp_path, capsys):
     model = save_model(tmp_path / "model.h5")
     before = model.read_bytes()
-    assert stage("test", "--features", features, "--model", model, "--out", model) == 2
+    assert command("test", "--features", features, "--model", model, "--out", model) == 2
     assert "holds detector, expected detections" in capsys.readouterr().err
     assert model.read_bytes() == before
 
@@ -104,7 +100,7 @@ def save_image(path):
 def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
-    assert stage("detect", image, *words) == 0
+    assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
     assert "photo.png: 1 found above 0" in printed
     assert ["cat", "0.700", "1", "2", "30", "40"] in [line.split() for line in printed.splitlines()]
@@ -117,7 +113,7 @@ def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
 
 def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
-    assert stage("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", 2) == 0
+    assert command("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", 2) == 0
     assert "the best below is cat at 0.700" in capsys.readouterr().out
 
 
@@ -125,7 +121,7 @@ def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     missing, last = tmp_path / "missing.png", save_image(tmp_path / "last.png")
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
-    assert stage("detect", image, missing, last, *words) == 2
+    assert command("detect", image, missing, last, *words) == 2
     assert "missing.png does not exist" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
     assert len(json.loads((tmp_path / "found.json").read_text())) == 1
@@ -134,7 +130,7 @@ def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing
 def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
     model = save_model(tmp_path / "model.h5")
     images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
-    assert stage("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
+    assert command("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-2.jpg", "photo.jpg"]
 
 
@@ -147,17 +143,17 @@ def test_detect_tells_probabilities_of_a_calibrated_model(tmp_path, capsys, seei
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     calibrate(model, [[1, -0.7], [2, 2.8]])
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
-    assert stage("detect", image, *words) == 0
+    assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
     assert "photo.png: 1 found above 0.5" in printed
     assert ["dog", "0.881", "5", "5", "20", "20"] in [line.split() for line in printed.splitlines()]
     (entry,) = json.loads((tmp_path / "found.json").read_text())
     assert entry["objects"] == [{"class": "dog", "probability": pytest.approx(0.8808, abs=1e-4), "box": [5, 5, 20, 20]}]
-    assert stage("detect", image, *words, "--thresh", 0.45) == 0
+    assert command("detect", image, *words, "--thresh", 0.45) == 0
     assert "photo.png: 2 found above 0.45" in capsys.readouterr().out
-    assert stage("detect", image, *words, "--thresh", 0.9) == 0
+    assert command("detect", image, *words, "--thresh", 0.9) == 0
     assert "the best below is dog at 0.881" in capsys.readouterr().out
-    assert stage("detect", image, *words, "--thresh", -0.5) == 2
+    assert command("detect", image, *words, "--thresh", -0.5) == 2
     assert "--thresh -0.5 must be between 0 and 1" in capsys.readouterr().err
 
 
@@ -172,14 +168,14 @@ def test_detect_looks_as_low_as_the_probability_asks(tmp_path, monkeypatch):
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     calibrate(model, [[1, 0], [1, 3]])
     for thresh in (0, 0.5, 1):
-        assert stage("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", thresh) == 0
+        assert command("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", thresh) == 0
     np.testing.assert_array_equal(asked, [[-np.inf, -np.inf], [-1, -3], [-1, -1]])
 
 
-def test_a_calibration_leaves_the_detections_of_the_test_stage(features, tmp_path):
+def test_a_calibration_leaves_the_detections_of_the_test_command(features, tmp_path):
     model = save_model(tmp_path / "model.h5")
-    stage("test", "--features", features, "--model", model, "--out", tmp_path / "plain.h5")
+    command("test", "--features", features, "--model", model, "--out", tmp_path / "plain.h5")
     calibrate(model, [[3, 1], [2, 0]])
-    stage("test", "--features", features, "--model", model, "--out", tmp_path / "calibrated.h5")
+    command("test", "--features", features, "--model", model, "--out", tmp_path / "calibrated.h5")
     plain, calibrated = (Detections.load(tmp_path / f"{name}.h5") for name in ("plain", "calibrated"))
     np.testing.assert_array_equal(plain.score, calibrated.score)

@@ -1,0 +1,107 @@
+"""Networks of AlexNet's structure, small enough for tests, and what puts them in AlexNet's place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rcnn_svm.data.voc import load_voc
+from rcnn_svm.fast_rcnn import roi_pool
+from rcnn_svm.features import backbones
+from rcnn_svm.features.backbones import Trunk, load_backbone
+from rcnn_svm.features.extract import FeatureExtractor, extract_database
+from rcnn_svm.features.runtime import make_runtime
+from rcnn_svm.proposals.methods import make_proposer
+from rcnn_svm.proposals.propose import propose_database
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+
+CROP = 64
+
+
+class SmallAlexNet(nn.Module):
+    """AlexNet's structure with narrow layers."""
+
+    def __init__(self, _: int):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 11, stride=4), nn.ReLU(), nn.MaxPool2d(3, 2))
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        dropouts = nn.Dropout(), nn.Dropout()
+        linears = nn.Linear(288, 48), nn.Linear(48, 32)
+        hidden = [module for pair in zip(dropouts, linears, strict=True) for module in (*pair, nn.ReLU())]
+        self.classifier = nn.Sequential(*hidden, nn.Linear(32, 1000))
+
+
+@contextmanager
+def layer_caches(root: Path) -> Iterator[Path]:
+    """Make caches of a toy image set by layer, and have the backbone alexnet be the small one until the end.
+
+    Yields:
+        `root`, with `voc/`, the proposals `train.h5` and `test.h5`, caches such as `train.pool5/`, and `net.pt`, the
+        weights that they are made with.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        source = dataclasses.replace(backbones._find_source("alexnet"), build=SmallAlexNet, crop_size=CROP)
+        patch.setattr(backbones, "_find_source", lambda name: source)
+        write_synthetic_voc(root / "voc", num_train=8, num_test=2, seed=1)
+        torch.manual_seed(5)
+        # Features of random weights all look alike; these spread, as trained ones do.
+        state = SmallAlexNet(CROP).state_dict()
+        state |= {key: 3 * value for key, value in state.items() if key.endswith("weight")}
+        torch.save(state, root / "net.pt")
+        for name, split in (("train", "trainval"), ("test", "test")):
+            database = load_voc(root / "voc", split=split, classes=SYNTHETIC_CLASSES)
+            proposer = make_proposer({"method": "sliding", "max_boxes": 25})
+            proposals = propose_database(database, proposer, root / f"{name}.h5")
+            for layer in ("pool5", "fc6", "fc7"):
+                backbone = load_backbone("alexnet", layer, root / "net.pt")
+                extractor = FeatureExtractor(backbone, make_runtime(backbone, threads=1))
+                folder = root / f"{name}.{layer}"
+                extract_database(database, proposals, extractor, folder, shard_images=3, dtype="float32")
+        yield root
+
+
+class SmallRoINetwork(nn.Module):
+    """The parts of AlexNet that pool RoIs, with fewer channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 8, 8, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+            *(nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16 * 9, 24), nn.ReLU(inplace=True), nn.Identity())
+
+
+def small_trunk(name: str, weights: object = None) -> Trunk:
+    """Return what `load_trunk` returns, of the small network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Trunk(SmallRoINetwork(), "classifier.3", 24, 64, 0, (120.0,) * 3, (60.0,) * 3)
+
+
+@contextmanager
+def small_roi_networks() -> Iterator[None]:
+    """Have Fast R-CNN build small networks, with one thread: layers this small only wait for others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roi_pool, "load_trunk", small_trunk)
+        yield
+    torch.set_num_threads(threads)
+
+
+def image_set_with_proposals(root: Path) -> Path:
+    """Write seven synthetic images below `root`, with proposals `trainval.h5` and `test.h5`; return `root`."""
+    write_synthetic_voc(root / "VOCdevkit", num_train=5, num_test=2, seed=1)
+    for split in ("trainval", "test"):
+        database = load_voc(root / "VOCdevkit", split=split, classes=SYNTHETIC_CLASSES)
+        propose_database(database, make_proposer({"method": "sliding", "max_boxes": 80}), root / f"{split}.h5")
+    return root
