@@ -32,8 +32,8 @@ def check_regressor(
         (K,) int64, the regressor's index of each of the detector's classes.
 
     Raises:
-        InputError: it was trained on other features, or without one of the classes. Features of pool5 will do for a
-            detector of fc6 or fc7 of the same network, as that computes them on its way.
+        InputError: the regressor was trained on other features, or without one of the classes. Features of pool5
+            will do for a detector of fc6 or fc7 of the same network, which computes them on its way.
     """
     settings, where = detector.feature_settings, f"the training cache of {model}"
     if follows_from_pool5(settings, regressor.feature_settings):

@@ -105,10 +105,10 @@ class BoxRegressor(Model):
         check_length(features, self.dim, "the box regressor")
         deltas = np.empty((len(boxes), 4))
         for index in np.unique(cls):
-            mine = cls == index
-            scaled = features[mine] * feature_scale(self.feat_norm_mean)
+            of_class = cls == index
+            scaled = features[of_class] * feature_scale(self.feat_norm_mean)
             whitened = scaled @ self.Beta[index, :-1] + self.Beta[index, -1]
-            deltas[mine] = whitened @ self.T_inv[index] + self.mu[index]
+            deltas[of_class] = whitened @ self.T_inv[index] + self.mu[index]
         return move_boxes(
             boxes, deltas, "the features or the box regressor are damaged (the inspect stage verifies a cache)"
         )
@@ -201,7 +201,7 @@ class NormalEquations:
 
     def __init__(self, dim: int):
         # Z'Z, Z'Y and Y'Y of the features followed by a 1 (Z) and the targets (Y); of Z'Z only the lower triangle.
-        # BLAS adds to it in place where it lies column by column.
+        # BLAS adds to it in place where it is stored column by column.
         self._zz = np.zeros((dim + 1, dim + 1), order="F")
         self._zy = np.zeros((dim + 1, 4))
         self._yy = np.zeros((4, 4))

@@ -38,9 +38,9 @@ class BoxRegressorTrainer(BaseEstimator):
         ridge_lambda: weight of the squared weights against the squared errors of whitened targets.
         min_overlap: a region is an example when its IoU with an object is strictly above this.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
-        seed: of the sample and of the held-out images.
-        max_bytes: for the sums of the classes that are trained in one pass over the images; a class whose sums
-            are larger is trained alone.
+        seed: seeds the sample of norms and the draw of held-out images.
+        max_bytes: most bytes for the sums of the classes that are trained in one pass over the images; a class
+            whose sums are larger is trained alone.
 
     Attributes set by `fit`:
         regressor_: the trained `BoxRegressor`.

@@ -136,7 +136,7 @@ class Detections:
             indices = getattr(self, name)
             wrong = indices[(indices < 0) | (indices >= limit)]
             if len(wrong):
-                raise InputError(f"detections: {name} indices must lie in [0, {limit}), found {wrong[0]}")
+                raise InputError(f"detections: {name} indices must be in [0, {limit}), found {wrong[0]}")
         if not (np.isfinite(self.score).all() and np.isfinite(self.box).all()):
             raise InputError("detections: scores and boxes must be finite numbers")
 
@@ -166,7 +166,7 @@ class Detections:
         Source: `imdb_eval_voc.m`, which does this when it writes the VOC results files.
         """
         if not 0 <= threshold <= 1:
-            raise InputError(f"the IoU of non-maximum suppression must lie in [0, 1], not {threshold}")
+            raise InputError(f"the IoU of non-maximum suppression must be in [0, 1], not {threshold}")
         if self.settings.get("nms") == threshold:
             return self
         order = np.lexsort((self.image, self.cls))

@@ -52,7 +52,7 @@ class BoxCorrector(FeatureModel, Protocol):
         """Return the (len(classes),) int64 indices of classes by name.
 
         Raises:
-            InputError: it has no such class.
+            InputError: the corrector has no such class.
         """
 
     def correct(

@@ -112,8 +112,8 @@ def test_a_truncated_file_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("image", 7, r"image indices must lie in \[0, 7\), found 7"),
-        ("cls", -1, r"cls indices must lie in \[0, 3\), found -1"),
+        ("image", 7, r"image indices must be in \[0, 7\), found 7"),
+        ("cls", -1, r"cls indices must be in \[0, 3\), found -1"),
         ("score", np.nan, "finite"),
     ],
 )

@@ -32,10 +32,10 @@ def comparison_rows(results: Sequence[dict[str, Any]], names: Mapping[str, str])
     """
     rows = []
     for method, name in names.items():
-        mine = [result for result in results if result["method"] == method]
-        cells = [_mean_and_range([result[measure] for result in mine]) for measure in MEASURES]
-        seconds = f"{np.mean([result['seconds'] for result in mine]):.1f}"
-        negatives = [result["negatives"] for result in mine]
+        runs = [result for result in results if result["method"] == method]
+        cells = [_mean_and_range([result[measure] for result in runs]) for measure in MEASURES]
+        seconds = f"{np.mean([result['seconds'] for result in runs]):.1f}"
+        negatives = [result["negatives"] for result in runs]
         rows.append([name, *cells, seconds, "-" if None in negatives else f"{np.mean(negatives):.0f}"])
     return rows
 
@@ -84,13 +84,13 @@ def comparison_figure(histories: Mapping[str, Sequence[dict[str, np.ndarray]]]) 
     Lines are means over the seeds, bands their range.
 
     Args:
-        histories: by name, `steps` and `probes` of every seed as `RoIHeadTrainer` describes them.
+        histories: name -> `steps` and `probes` of every seed as `RoIHeadTrainer` describes them.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for color, (name, mine) in zip(matplotlib.colormaps["tab10"].colors, histories.items(), strict=False):
-        taken = [interval_means(history["steps"][:, 0], POINTS) for history in mine]
-        probed = [history["probes"][:, :2].T for history in mine]
+    for color, (name, runs) in zip(matplotlib.colormaps["tab10"].colors, histories.items(), strict=False):
+        taken = [interval_means(history["steps"][:, 0], POINTS) for history in runs]
+        probed = [history["probes"][:, :2].T for history in runs]
         for axis, curves in ((left, taken), (right, probed)):
             steps, loss = curves[0][0], np.array([values for _, values in curves])
             axis.plot(steps, loss.mean(axis=0), color=color, linewidth=1.1, label=name)

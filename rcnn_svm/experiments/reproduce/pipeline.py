@@ -1,4 +1,4 @@
-"""Which stages make a row, and where their results lie."""
+"""Which stages make a row, and where their results are."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Setup:
         ids: file of image ids of `train` and `test`; None for the whole split.
         images: number of images of `train` and `test`, and of the whole splits.
         classes: names, comma-separated; None for the 20 of VOC.
-        method: of the proposals.
+        method: how the proposals are found.
         max_boxes: proposals per image; None for all.
         crop_size: pixels; None for the network's own.
-        iterations: of fine-tuning.
-        weights: state dict file, or the word random, by network; the published ones of any other.
+        iterations: steps of fine-tuning.
+        weights: network -> state dict file, or the word random; the published ones of any other.
         jobs: images or classes at once.
         device: `auto`, `cpu` or `cuda`, for the features.
     """
@@ -63,7 +63,7 @@ class Pipeline:
     Args:
         setup: what all rows have in common.
         stage: runs a stage: name and arguments -> seconds.
-        rows: by id, all that a row may refer to.
+        rows: id -> row, all that a row may refer to.
     """
 
     def __init__(self, setup: Setup, stage: Callable[..., float], rows: dict[str, Row]):

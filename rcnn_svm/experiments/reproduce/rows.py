@@ -17,7 +17,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        id: for the command line and file names.
+        id: name of the row on the command line and in file names.
         title: as in the paper's tables where it is a row of these.
         backbone: name of the network.
         layer: whose features the SVMs score.

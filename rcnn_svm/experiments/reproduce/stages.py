@@ -25,7 +25,7 @@ class StageRunner:
 
     Args:
         run: stage and arguments -> exit code; raises InputError.
-        folder: where the times are kept.
+        folder: folder of the times.
     """
 
     def __init__(self, run: Callable[[str, Sequence[str]], int], folder: Path):
@@ -37,7 +37,7 @@ class StageRunner:
         """Run a stage, and return the seconds it took, interrupted attempts included.
 
         Raises:
-            InputError: it failed, now or before.
+            InputError: the stage failed, now or before.
         """
         argv = [str(word) for word in words]
         recorded = recorded_stage(stage)

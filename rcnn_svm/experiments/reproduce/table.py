@@ -18,8 +18,8 @@ def summary_text(results: Sequence[dict[str, Any]], published: dict[str, Publish
     """Return the mean APs as fixed-width text, and a line for every row that could not be made.
 
     Args:
-        results: of the rows: what `Pipeline.make` returned, or their `row`, `title` and `error`.
-        published: by title.
+        results: results of the rows: what `Pipeline.make` returned, or their `row`, `title` and `error`.
+        published: title -> published figures.
     """
     done = [result for result in results if "error" not in result]
     lines = [text_table(SUMMARY, [_summary(result, published) for result in done])] if done else []
@@ -87,8 +87,8 @@ def _class_tables(done: list[dict[str, Any]], published: dict[str, Published]) -
     names = _class_names(done)
     rows = []
     for result in done:
-        mine = [_percent(result["classes"].get(name)) for name in names]
-        rows.append([result["title"], "ours", *mine, _percent(result["map_voc07"])])
+        ours = [_percent(result["classes"].get(name)) for name in names]
+        rows.append([result["title"], "ours", *ours, _percent(result["map_voc07"])])
         known = published.get(result["title"])
         if known and known.classes:
             theirs = [f"{known.classes[name]:.1f}" if name in known.classes else "" for name in names]
