@@ -1,4 +1,4 @@
-"""Correction of what was found, in an image or in a whole image set, by a box regressor."""
+"""Correction of detections, in an image or in a whole image set, by a box regressor."""
 
 from __future__ import annotations
 

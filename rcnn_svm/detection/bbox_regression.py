@@ -149,8 +149,8 @@ class BoxExamples:
     Attributes:
         rows: (n,) int64, rows within the image; ground-truth rows are among them.
         objects: (n,) int64, the row of the object that each overlaps best.
-        overlap: (n,) float32, IoU with it, + 1 pixel areas.
-        cls: (n,) int64, its class index.
+        overlap: (n,) float32, IoU with that object, by areas of inclusive pixels.
+        cls: (n,) int64, class index of that object.
         targets: (n, 4) float64, dx dy dw dh from region to object.
     """
 

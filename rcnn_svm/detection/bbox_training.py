@@ -80,7 +80,7 @@ class BoxRegressorTrainer(BaseEstimator):
             cache: regions and features of the training images.
             y: not used; objects are in the cache.
             checkpoint: file where classes that are done are kept; a training that finds one of its own goes on
-                from there. To be deleted when the result is safe.
+                from there. Delete it when the result is safe.
 
         Raises:
             InputError: a parameter is out of range, no region is an example, features are not finite, or the

@@ -21,7 +21,7 @@ from rcnn_svm.proposals.methods import make_proposer
 
 
 class Extractor(Protocol):
-    """What makes features of boxes, as `FeatureExtractor` does."""
+    """Makes features of boxes, as `FeatureExtractor` does."""
 
     def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 4) boxes of an image, (H, W, 3) uint8 RGB."""

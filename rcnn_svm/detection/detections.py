@@ -1,4 +1,4 @@
-"""What a detector found: in one image, and in a whole image set on disk."""
+"""The objects that a detector found: in one image, and in a whole image set on disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PER_BOX = ("image", "cls", "box", "score", "row")
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """What was found in one image, best first.
+    """The objects that a detector found in one image, best first.
 
     Attributes:
         cls: (n,) int32, class indices.
@@ -53,7 +53,7 @@ class ImageDetections:
 
 @dataclass
 class Detections:
-    """What was found in an image set: flat arrays, class after class.
+    """The objects that a detector found in an image set: flat arrays, class after class.
 
     Within a class the order is the one given, which decides ties in score like the lines of a VOC results
     file do. Arrays that are not in class order are brought into it, stably.
@@ -149,7 +149,7 @@ class Detections:
         return slice(int(first), int(last))
 
     def of_image(self, index: int) -> ImageDetections:
-        """Return what was found in an image, best first."""
+        """Return the detections in an image, best first."""
         rows = np.flatnonzero(self.image == index)
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])

@@ -88,10 +88,10 @@ def check_features(
         model: scores regions or corrects boxes.
         cache: the features.
         name: what to call the model in the message.
-        where: what to call the cache in the message; its name where not given.
+        where: what to call the cache in the message; its name where None.
 
     Raises:
-        InputError: they do not belong together, saying how they differ.
+        InputError: they do not belong together; the message says how they differ.
     """
     check_feature_settings(model, cache.dim, cache.settings, name, where or f"the cache of {cache.name}")
 
@@ -107,7 +107,7 @@ def check_feature_settings(model: FeatureModel, dim: int, settings: dict[str, An
         where: what to call the cache in the message.
 
     Raises:
-        InputError: they do not belong together, saying how they differ.
+        InputError: they do not belong together; the message says how they differ.
     """
     if model.dim != dim:
         raise InputError(
@@ -168,7 +168,7 @@ def detect_in_cache(
 
     Args:
         cache: regions and features of the image set.
-        detector: the detector.
+        detector: scores the proposals.
         max_per_image: boxes of a class to keep in one image.
         max_per_set: boxes of a class to keep over all images; 40 times the number of images by default.
 

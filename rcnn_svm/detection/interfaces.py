@@ -1,4 +1,4 @@
-"""What this room asks of a model: to score regions, or to correct boxes.
+"""The interfaces of models: one scores regions, one corrects boxes.
 
 Any object with these members will do: `Detector`, `BoxRegressor`, and from later rooms `SoftmaxClassifier` of a
 fine-tuned network and `RoIHead`.
@@ -15,7 +15,7 @@ from rcnn_svm.errors import InputError
 
 
 class FeatureModel(Protocol):
-    """What is applied to the features that a cache holds."""
+    """A model that is applied to the features of a cache."""
 
     @property
     def dim(self) -> int:

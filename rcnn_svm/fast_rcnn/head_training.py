@@ -27,7 +27,7 @@ from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, re
 
 # Images are drawn from all over the cache; so many shards of it stay mapped.
 SHARDS_MAPPED = 64
-# Images whose RoIs tell, at all points of all trainings alike, how far the loss has come.
+# Over the RoIs of so many images, the same ones throughout, a training measures its loss.
 PROBE_IMAGES = 20
 
 
@@ -41,14 +41,12 @@ class RoIHeadTrainer(BaseEstimator):
         sampler: which RoIs of an image take part in a step: `random`, `heuristic`, `ohem`, `ratio` or `all`.
         iterations: steps.
         hidden: width of a layer with ReLU before the last ones; 0 for none.
-        lr: learning rate.
-        momentum: of the descent.
-        weight_decay: of weights, not of biases.
-        step: iterations after which the learning rate falls to a tenth; after three quarters of all where None.
+        lr: learning rate of weights.
+        momentum, weight_decay, step: as in `Schedule`.
         images_per_batch: N, images of a step.
         rois_per_image: R / N, RoIs of an image that a step uses at most; `ratio` and `all` have no such number.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
-        seed: of the sample, the initial weights, the order of images and the draws of RoIs.
+        seed: seeds the sample, the initial weights, the order of images and the draws of RoIs.
 
     Attributes set by `fit`:
         head_: the trained `RoIHead`.

@@ -49,8 +49,8 @@ def detect_in_images(
     Args:
         database: the images.
         proposals: boxes of all of them.
-        model: scores and corrects.
-        device: as for `FastRCNNTrainer`.
+        model: scores the proposals and corrects their boxes.
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
         max_per_image: boxes of a class to keep in one image.
 
     Returns:

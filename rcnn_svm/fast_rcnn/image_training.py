@@ -42,10 +42,10 @@ class FastRCNNTrainer:
 
     Args:
         sampler: which RoIs of an image take part in a step, as for `RoIHeadTrainer`.
-        schedule: of the descent.
+        schedule: number and size of the steps.
         images_per_batch: N, images of a step, in every process.
-        rois_per_image: R / N.
-        seed: of the order of images, mirrors, draws of RoIs and dropout.
+        rois_per_image: R / N, RoIs of an image that a step uses at most, as for `RoIHeadTrainer`.
+        seed: seeds the order of images, mirrors, draws of RoIs and dropout.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
         workers: processes that read images.
 
@@ -84,7 +84,7 @@ class FastRCNNTrainer:
         check_parameters(self)
 
     def identity(self, network: RoIPoolingNetwork, database: ImageDatabase, proposals: ProposalSet) -> dict[str, Any]:
-        """Return what decides the weights after `fit`, JSON-able; to be asked before it, and reads every image."""
+        """Return what decides the weights after `fit`, JSON-able. Ask before `fit`; this reads every image."""
         names = ("sampler", "images_per_batch", "rois_per_image", "seed")
         return {
             "parameters": {**{name: getattr(self, name) for name in names}, **vars(self.schedule)},
@@ -108,7 +108,7 @@ class FastRCNNTrainer:
         """Train a network in place, and leave it on the CPU, ready for evaluation.
 
         Args:
-            network: as built; every process must have built the same.
+            network: the network as built; every process must have built the same.
             database: the training images.
             proposals: boxes of all its images.
             checkpoint, checkpoint_seconds: as in `Descent.run`.
@@ -186,9 +186,9 @@ class _Images(Dataset):
         self._database = database
         self._proposals = proposals
 
-    def __getitem__(self, wanted: tuple[int, bool]) -> Sample | InputError:
+    def __getitem__(self, draw: tuple[int, bool]) -> Sample | InputError:
         try:
-            return self._sample(*wanted)
+            return self._sample(*draw)
         except InputError as error:
             return error  # raised in a worker it would come out as a traceback
 

@@ -21,7 +21,7 @@ class FastRCNN(Model):
     """A trained `RoIPoolingNetwork`, with the settings of its training.
 
     Attributes:
-        network: on the CPU, in evaluation mode.
+        network: the network, on the CPU and in evaluation mode.
         training: `identity`: what `FastRCNNTrainer.identity` returned before the training.
     """
 

@@ -27,7 +27,7 @@ class RoIPredictor(nn.Module):
         dim: D.
         num_classes: K.
         hidden: width of a layer with ReLU before the two linear ones; 0 for none.
-        seed: of the initial weights.
+        seed: seeds the initial weights.
 
     Source: Fast R-CNN section 2.3, "Initializing from pre-trained networks": normal distributions with standard
     deviations 0.01 and 0.001. The layer between is ours; it is initialised as He et al. 2015.
@@ -58,10 +58,10 @@ class RoIPredictor(nn.Module):
 
 
 class RoINetwork(Protocol):
-    """What `MinibatchLoss` asks of a network."""
+    """A network that `MinibatchLoss` can train."""
 
     def of_rows(self, inputs: Any, images: Sequence[RoITargets]) -> Callable[[list[Tensor]], tuple[Tensor, Tensor]]:
-        """Return what scores some RoIs of the images, rows (S,) int64 of every image; it may be called twice."""
+        """Return a function that scores some RoIs of the images, rows (S,) int64 of every image, as often as called."""
 
 
 class MinibatchLoss(nn.Module):
@@ -70,8 +70,8 @@ class MinibatchLoss(nn.Module):
     A module, so that whatever wraps modules for many GPUs can wrap it.
 
     Args:
-        network: scores RoIs.
-        sampler: takes RoIs.
+        network: scores the RoIs.
+        sampler: chooses those of each image that count.
     """
 
     def __init__(self, network: RoINetwork, sampler: Sampler):
@@ -83,7 +83,7 @@ class MinibatchLoss(nn.Module):
         """Return `COLUMNS`, (4,) float32: classification loss, box loss, number of RoIs taken, of these foreground.
 
         Args:
-            inputs: what the network takes.
+            inputs: the images or features that the network takes.
             images: the RoIs of every image.
             seed: seeds the sampler's draws.
 
@@ -93,9 +93,9 @@ class MinibatchLoss(nn.Module):
         score = self.network.of_rows(inputs, images)
 
         def loss_per_roi(rows: list[Tensor]) -> Tensor:
-            own = torch.cat([label[row] for label, row in zip(labels, rows, strict=True)])
+            chosen = torch.cat([label[row] for label, row in zip(labels, rows, strict=True)])
             targets = torch.cat([image.regression_targets[row] for image, row in zip(images, rows, strict=True)])
-            return fast_rcnn_loss_per_roi(*score(rows), own, targets)
+            return fast_rcnn_loss_per_roi(*score(rows), chosen, targets)
 
         rois = [
             RoIs(label, image.boxes, image.max_overlaps, image.max_classes)

@@ -32,7 +32,7 @@ class RoIHead(Model):
         box_B: (4 (K + 1),) float32, biases.
         hidden_W: (D, H) float32, weights of a hidden layer, which a ReLU follows; (D, 0) without one.
         hidden_B: (H,) float32, biases; (0,) without one.
-        box_stds: what box targets were divided by.
+        box_stds: 4 numbers that box targets were divided by.
         feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
         feature_settings: settings of the feature cache that it was trained on.
         training: settings of the training and what it was trained on.

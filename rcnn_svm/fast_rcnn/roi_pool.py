@@ -1,4 +1,4 @@
-"""Fast R-CNN whole: a network over the image, its last map pooled in every RoI, and the layers after that."""
+"""The whole network of Fast R-CNN: layers over the image, their last map pooled in every RoI, layers after that."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class RoIPoolingNetwork(nn.Module):
             max pooling and keep fc6 and fc7; a ResNet is cut after its third stage, pooled by RoIAlign, and its
             fourth follows.
         classes: K class names.
-        weights: as in `load_backbone`.
-        seed: of the initial weights of the last layers.
+        weights: state dict file, as in `load_backbone`.
+        seed: seeds the initial weights of the last layers.
         short_side: pixels of an image's shorter side as the network sees it.
         long_side: pixels that the longer side may have.
 
@@ -93,7 +93,7 @@ class RoIPoolingNetwork(nn.Module):
 
         Args:
             inputs: images, (3, H, W) uint8 RGB each.
-            images: their RoIs.
+            images: the RoIs of every image.
         """
         prepared = [self._prepare(image) for image in inputs]
         height, width = (max(image.shape[axis] for image, _ in prepared) for axis in (1, 2))
@@ -104,7 +104,7 @@ class RoIPoolingNetwork(nn.Module):
         boxes = [image.boxes * scale for image, (_, scale) in zip(images, prepared, strict=True)]
 
         def score(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-            rois = [own[row] for own, row in zip(boxes, rows, strict=True)]
+            rois = [of_image[row] for of_image, row in zip(boxes, rows, strict=True)]
             number = [roi.new_full((len(roi), 1), n) for n, roi in enumerate(rois)]
             pooled = self._pool(maps, torch.cat([torch.cat(number), torch.cat(rois)], dim=1))
             return self.predictor(self.after(pooled))
@@ -122,7 +122,7 @@ class RoIPoolingNetwork(nn.Module):
 
 
 def _cut(classifier: nn.Module, name: str) -> tuple[nn.Module, nn.Module, RoIPooling, list[nn.Module]]:
-    """Return what maps an image, what follows the pooling, the pooling, and the parts that are not trained."""
+    """Return the layers over an image, those after the pooling, the pooling, and the layers that are not trained."""
     if name == "alexnet" or name.startswith("vgg"):
         size = classifier.avgpool.output_size
         # The convolutions before the second pooling of VGG, the first one of AlexNet (lr_mult 0 in the prototxt).

@@ -1,4 +1,4 @@
-"""What every RoI of an image is to be taught: its object's class, and the way to its object's box."""
+"""The targets that every RoI of an image is trained towards: its object's class, and the way to its object's box."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rcnn_svm.cache.regions import RegionSet
 
 @dataclass(frozen=True)
 class RoITargets:
-    """The RoIs of an image with what they overlap.
+    """The RoIs of an image, each with the object that it overlaps best.
 
     Attributes:
         boxes: (R, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.

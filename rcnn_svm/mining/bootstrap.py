@@ -49,15 +49,15 @@ class BootstrapRound:
     """One round: a training and the scan that follows it.
 
     Attributes:
-        examples: in the set that was trained on.
-        hard: examples outside the set that the scan found hard.
-        added: of these, put into the set of the next round.
-        evicted: easy examples taken out of it.
-        loss: summed over the set; hinge loss of a decision function, log loss of probabilities.
-        loss_all: the same over all data.
-        score: on the validation data, NaN where there are none.
-        fit_seconds: the training took.
-        scan_seconds: the scan took.
+        examples: number of examples in the set that was trained on.
+        hard: number of examples outside the set that the scan found hard.
+        added: number of these that came into the set of the next round.
+        evicted: number of easy examples that left the set.
+        loss: loss summed over the set: the hinge loss of a decision function, the log loss of probabilities.
+        loss_all: loss summed over all data.
+        score: score on the validation data, NaN where there are none.
+        fit_seconds: seconds that the training took.
+        scan_seconds: seconds that the scan took.
     """
 
     examples: int
@@ -164,20 +164,22 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         mined: which examples are sampled at first and added when hard. `negatives`: those of the class whose label
             sorts first (0 of 0 and 1, -1 of -1 and 1; of "face" and "other" it is "face"), so that false positives
             are added; all others are in the set from the start. `all`: those of any class.
-        initial_size: of the sample, in every mined class: a number of examples, or a fraction below or equal 1.0.
+        initial_size: size of the first sample, in every mined class: a number of examples, or a fraction of at most
+            1.0.
         hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
             best other by strictly less than this (of a binary decision function: y f(x), so 1 is the SVM's margin).
         evict_margin: an example of a mined class leaves when it is ahead by strictly more than this; it returns when
             it is hard again, and the hardest of a class always stays. No example leaves where None.
-        max_added: examples added in a round, the hardest first; no limit where None.
+        max_added: largest number of examples added in a round, the hardest first; no limit where None.
         stop_ratio: stop when the loss summed over all data is below this times that over the set, such as 1.05. No
             such test where None.
-        validation_fraction: of every class, held out to score the rounds. None held out where None.
-        scoring: of validation data, as in scikit-learn; the estimator's own score where None.
+        validation_fraction: fraction of every class that is held out to score the rounds; nothing is held out where
+            None.
+        scoring: scores the validation data, as in scikit-learn; the estimator's own score where None.
         n_rounds_no_change: with validation data, stop after so many rounds that were not better than the best.
-        max_rounds: trainings, at most.
-        random_state: of the sample, the validation data, and the estimator's seeds that are None.
-        verbose: show progress.
+        max_rounds: largest number of rounds.
+        random_state: seeds the sample, the choice of validation data, and the estimator's seeds that are None.
+        verbose: whether to show progress.
 
     Attributes set by `fit`, complete after every round, so that an interrupted fit keeps the last one:
         classes_: (K,) the labels.

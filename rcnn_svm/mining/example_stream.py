@@ -74,11 +74,11 @@ class ExampleSet:
 
 
 class ExampleStream:
-    """All batches with the positions of their examples, those held out left out.
+    """All batches with the positions of their examples, without those that are held out.
 
     Args:
-        batches: as in `fit_batches`, with class indices for labels.
-        total: examples of all batches.
+        batches: yields the batches anew at every call, as in `fit_batches`, with class indices for labels.
+        total: number of examples in all batches.
     """
 
     def __init__(self, batches: Callable[[], Iterable[Batch]], total: int):
@@ -101,8 +101,8 @@ class ExampleStream:
         """Return the examples to begin with and those held out, which the stream leaves out from now on.
 
         Args:
-            begin, held_out: of every class, numbers within the class, rising.
-            given: positions of further examples to begin with, rising.
+            begin, held_out: (n,) int for every class, numbers of the examples within the class, rising.
+            given: (n,) int, positions of further examples to begin with, rising.
         """
         # What was drawn are numbers within a class, as only the counts of the classes were known. So the examples of
         # each class are counted along the stream: those from seen[c] on are in the batch at hand, and the drawn

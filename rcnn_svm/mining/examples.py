@@ -1,4 +1,4 @@
-"""What every region of a feature cache is to every class: a positive, a negative, or neither."""
+"""Examples of a class in a feature cache: every region is a positive, a negative, or neither."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rcnn_svm.mining.rules import MiningRules
 
 
 def one_vs_rest_targets(label: np.ndarray, overlap: np.ndarray, neg_overlap: float) -> np.ndarray:
-    """Return what every region is to every class.
+    """Return whether every region is a positive or a negative of every class.
 
     Args:
         label: (N,) int, class index + 1 for ground-truth rows, else 0.
@@ -51,7 +51,7 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
 
     Args:
         cache: the regions.
-        columns: of the classes.
+        columns: (k,) the classes' columns in `cache.overlap`.
 
     Returns:
         (P,) int64 for every class.

@@ -2,7 +2,7 @@
 
 An example is a region and a class, with y = 1 for ground truth of the class and y = -1 for its negatives. All losses
 here depend on the margin y * score alone, and fall with it: ordering by margin is ordering by difficulty for every
-loss. So histograms over the margin, with the number of examples and the sum of their losses in every bin, tell
+loss. So histograms over the margin, with the number of examples and the sum of their losses in every bin, say
 everything, and memory does not grow with the data. Totals are exact; shares of the hardest are exact up to the width
 of a bin, 0.5 % of the margin or 0.005.
 """
@@ -134,7 +134,7 @@ class Imbalance:
         """Return the share of each loss held by the hardest examples.
 
         Args:
-            fractions: of all examples, rising.
+            fractions: shares of all examples, rising, in [0, 1].
 
         Returns:
             (3, K, len(fractions)) float64; NaN where there is no loss.
@@ -166,7 +166,7 @@ def measure_scores(
         hard_thresh: a negative is hard for the SVM when it scores strictly above this.
         easy_loss: an example is easy when its cross-entropy, with the score read as a logit, is strictly below this;
             log 2 is where the detector is on the right side.
-        gamma: of the focal loss.
+        gamma: exponent of the focal loss.
     """
     num_classes = scores.shape[1]
     row, column = np.nonzero(targets)
