@@ -10,7 +10,7 @@ scores a twentieth of the boxes of the first image above the threshold. The weig
 non-maximum suppression alone.
 
 The bare parts: Pillow, OpenCV's selective search, the sampling of crops into memory at hand, the network on batches
-that lie ready, one matrix product, torchvision's suppression. Warping and network use all cores, the others one.
+that are ready, one matrix product, torchvision's suppression. Warping and network use all cores, the others one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hard negative mining side by side: a plain loop around scikit-learn, and ours with either solver.
 
-All run on the same feature cache, one after the other, each in a process of its own, whose peak memory is told:
+All run on the same feature cache, one after the other, each in a process of its own, whose peak memory is shown:
 
   python benchmarks/mining.py perf_4096            a generated cache the original was timed on: perf (default),
                                                    perf_hard or perf_4096
@@ -221,8 +221,8 @@ def compare(features: Path, svm_C: float, original: float | None, repeats: int, 
             ]
         )
         print(f"{name}: {found['seconds']:.2f} s", file=sys.stderr, flush=True)
-    told = ("updates", "added", "largest gap", "MB", "x bare pass", "x that of 1 thread", "plain x this")
-    header = ("", "s", *PHASES, *told)
+    shown = ("updates", "added", "largest gap", "MB", "x bare pass", "x that of 1 thread", "plain x this")
+    header = ("", "s", *PHASES, *shown)
     print(text_table(header, rows))
     print(
         "x bare pass, plain x this: of those with as many threads; phases: thread time, so their sum may exceed the "

@@ -86,7 +86,7 @@ def proposals_of(databases: dict[str, ImageDatabase], args: argparse.Namespace) 
 
 
 def proposals_path(out: Path, name: str) -> Path:
-    """Return where the proposals of an image set lie."""
+    """Return the path of the proposals of an image set."""
     return out / "proposals" / f"{name}.h5"
 
 

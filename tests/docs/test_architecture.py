@@ -13,6 +13,7 @@ from PIL import Image
 
 from rcnn_svm import FeatureExtractor, InputError, load_csv, make_runtime
 from rcnn_svm.features import backbones, load_backbone
+from rcnn_svm.mining import RoIs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -62,6 +63,19 @@ def test_its_weights_are_read_from_its_file(monkeypatch, tmp_path):
     torch.save(network.state_dict(), "three_layers.pt")
     crops = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(load_backbone("three_layers").module(crops), network[:-1](crops))
+
+
+def test_a_mining_method():
+    torch.manual_seed(0)
+    (code,) = blocks("Add a mining method")
+    names = run(code)
+    assert [len(set(rows.tolist())) for rows in names["taken"].rows] == [64, 64]
+    assert names["head"].weight.grad.abs().sum() > 0
+    # RoI 1 has nine tenths of the loss, RoI 2 none.
+    rois, loss = RoIs(labels=torch.zeros(3, dtype=torch.int64)), torch.tensor([1.0, 9.0, 0.0])
+    sampler, generator = names["RoIsByLoss"](rois_per_image=1), torch.Generator().manual_seed(0)
+    drawn = torch.cat([sampler.select(rois, loss, generator) for _ in range(1000)])
+    assert torch.bincount(drawn, minlength=3).tolist() == [pytest.approx(100, abs=40), pytest.approx(900, abs=40), 0]
 
 
 def test_a_data_format(own_data, tmp_path, monkeypatch):
