@@ -97,7 +97,7 @@ def test_interrupted_and_run_again(voc, capsys):
 def test_bad_input_is_one_sentence(voc, capsys):
     out = voc / "out"
     for words, told in (
-        (("--foreground", 12), "leaves no windows of one kind"),
+        (("--foreground", 12), "foreground = 12 must be less than batch_size = 12"),
         (("--padding", 16), "leaves no room for the box"),
         (("--weights", voc / "none.pt"), "does not exist"),
         (("--backbone", "squeezenet1_0", "--weights", "random"), "does not end in a linear layer"),
