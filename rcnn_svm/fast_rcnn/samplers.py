@@ -27,7 +27,7 @@ def make_sampler(name: str, rois_per_image: int = paper.ROIS_PER_IMAGE) -> Sampl
     Args:
         name: `random` (a quarter foreground, any background), `heuristic` (Fast R-CNN's, background with an IoU of
             at least 0.1), `ohem`, `ratio` (SSD's three to one) or `all`.
-        rois_per_image: for those that have such a number: 128 RoIs of 2 images in both papers.
+        rois_per_image: number of RoIs, where a sampler has such a number: 128 RoIs of 2 images in both papers.
 
     Raises:
         InputError: an unknown name, or a number below 1.

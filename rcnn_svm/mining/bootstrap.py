@@ -176,7 +176,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         validation_fraction: fraction of every class that is held out to score the rounds; nothing is held out where
             None.
         scoring: scores the validation data, as in scikit-learn; the estimator's own score where None.
-        n_rounds_no_change: with validation data, stop after so many rounds that were not better than the best.
+        n_rounds_no_change: number of rounds that do not beat the best one on validation data, after which it stops.
         max_rounds: largest number of rounds.
         random_state: seeds the sample, the choice of validation data, and the estimator's seeds that are None.
         verbose: whether to show progress.

@@ -112,7 +112,7 @@ class RoISampler:
             generator: as in `Sampler.select`.
 
         Raises:
-            InputError: from `assign_labels`.
+            InputError: what `assign_labels` raises.
         """
         labels = assign_labels(
             rois.read("max_overlaps"),

@@ -50,7 +50,7 @@ class HardNegativeMiner(BaseEstimator):
             larger the fewer positives there are (`class_weights.py`).
         bias_mult: value of the feature that carries the bias, which is regularised like the weights.
         hard_thresh, evict_thresh, neg_overlap, retrain_limit: the numbers in the four rules (`rules.py`).
-        max_epochs: passes over the images, at most.
+        max_epochs: largest number of passes over the images.
         stop_ratio: after every pass, compare each class's objective over all negatives of all images with that over
             its cache; stop when the ratio is below this for all (voc-dpm: 1.05). No such test where None.
         memory_budget: bytes for the examples of all classes. Every class has an equal share for its negatives; it
@@ -59,9 +59,9 @@ class HardNegativeMiner(BaseEstimator):
             history has a row whenever it bound; results then differ from the original's.
         k_folds: also train this many detectors per class that each leave out one fold of the images; 0: none.
         solver: `dcd`, our warm-started dual coordinate descent, or `liblinear` through scikit-learn.
-        tolerance: where the solver stops: the relative duality gap of `dcd` (default 1e-6), liblinear's own
-            measure for `liblinear` (default 0.1, as published). Below about 1e-10 and 1e-8 the optimum is
-            reached to the last digit of a score and both find the same keys.
+        tolerance: the solver stops at this relative duality gap with `dcd` (default 1e-6), and at this value of
+            liblinear's own measure with `liblinear` (default 0.1, as published). Below about 1e-10 and 1e-8
+            the optimum is reached to the last digit of a score and both find the same keys.
         classes: train only these (names of the cache's classes); all where None.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
         n_jobs: threads that share the classes among them; -1 for every core.

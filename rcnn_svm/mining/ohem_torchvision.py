@@ -23,7 +23,7 @@ def add_ohem(model: GeneralizedRCNN, miner: OnlineHardExampleMiner) -> Generaliz
 
     Args:
         model: `fasterrcnn_resnet50_fpn` or another of its kind; changed in place.
-        miner: its settings hold for every training step.
+        miner: chooses the RoIs of every training step.
 
     Returns:
         The model.

@@ -62,7 +62,7 @@ class RoIs:
         """Return an array that a sampler reads.
 
         Raises:
-            InputError: it was left out.
+            InputError: the array was left out.
         """
         return _needed(getattr(self, name), f"{name} of the RoIs", f"RoIs({name}=...)")
 
@@ -191,7 +191,7 @@ def given_loss(loss: Tensor | None) -> Tensor:
     """Return the loss that a sampler reads.
 
     Raises:
-        InputError: it was left out.
+        InputError: the loss was left out.
     """
     return _needed(loss, "loss of every RoI", "it to `select`, or call `sampled_loss`, which finds it")
 

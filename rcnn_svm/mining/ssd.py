@@ -57,7 +57,7 @@ class HardNegativeRatio:
 
     Args:
         ratio: negatives per positive.
-        min_negatives: at least so many negatives in every image. With SSD's 0, an image without positives gives
+        min_negatives: smallest number of negatives in every image. With SSD's 0, an image without positives gives
             nothing.
 
     Raises:
@@ -99,7 +99,7 @@ class HardNegativeRatioLoss(nn.Module):
 
     Args:
         ratio: negatives per positive.
-        min_negatives: at least so many negatives in every image. With SSD's 0, images without positives teach
+        min_negatives: smallest number of negatives in every image. With SSD's 0, images without positives teach
             nothing.
 
     Raises:

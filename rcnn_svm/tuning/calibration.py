@@ -86,7 +86,7 @@ def check_folds(cache: FeatureCache, classes: Sequence[str], folds: Sequence[np.
 def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_image: np.ndarray) -> np.ndarray:
     """Return the sigmoids of all classes, for the detector trained on all folds.
 
-    Ground-truth rows only tell what is right: no detection is a ground-truth row.
+    Ground-truth rows only decide what is right: no detection is a ground-truth row.
 
     Args:
         cache: the training images.
@@ -97,7 +97,7 @@ def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_
         (K, 2) float64, slope and offset by class, as in `fit_sigmoid`.
 
     Raises:
-        InputError: see `check_folds`.
+        InputError: what `check_folds` raises.
 
     Source: none in the original; cross-validated scores for one final detector as in scikit-learn's
     `CalibratedClassifierCV(ensemble=False)`.

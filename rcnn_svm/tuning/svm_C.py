@@ -166,8 +166,8 @@ def selection_folds(num_images: int, k_folds: int, seed: int) -> list[np.ndarray
 def best_C(table: np.ndarray) -> float:
     """Return the C of the best row of `cross_validate_C`, the smallest of equals.
 
-    The best one, and not the smallest within a standard error of it: with few examples the precision falls steeply
-    towards a small C and hardly towards a large one, which most examples then never reach.
+    This is the best one, and not the smallest within a standard error of it: with few examples the precision falls
+    steeply towards a small C and hardly towards a large one, which most examples then never reach.
     """
     return float(table[np.argmax(table[:, 1]), 0])
 
@@ -180,7 +180,7 @@ def cross_validate_C(trial: HardNegativeMiner, cache: FeatureCache, folds: Seque
 
     Args:
         trial: a fitted miner; its negatives and its parameters other than C are used.
-        cache: what it was fitted on.
+        cache: the cache that it was fitted on.
         folds: image indices of every fold.
 
     Returns:

@@ -25,7 +25,7 @@ class Published:
 def published_figures() -> dict[str, Published]:
     """Return the rows of the paper's tables by title.
 
-    Source: see the head of the file.
+    Source: tables 2 and 3 of R-CNN, and appendix B for the row "softmax".
     """
     text = resources.files("rcnn_svm.experiments.reproduce").joinpath(FILE).read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))

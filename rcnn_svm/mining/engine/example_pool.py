@@ -62,8 +62,8 @@ class ExamplePool:
 
         Args:
             indices: (n,) int, distinct, within the open block.
-            features: the block's rows, (count, D) float32, unscaled; or just those of `indices`, if `gathered`.
-            gathered: see `features`.
+            features: (count, D) float32, unscaled, the block's rows; or (n, D), those of `indices`, if `gathered`.
+            gathered: whether `features` has the rows of `indices` only.
         """
         slots = self._slot_of[indices]
         absent = np.flatnonzero(slots < 0)

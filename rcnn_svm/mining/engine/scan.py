@@ -141,11 +141,11 @@ class MiningLoop:
     Args:
         cache: regions and features of the training images.
         classes: the classes, each at the position of its index, before their first image.
-        max_epochs: passes, at most.
+        max_epochs: largest number of passes.
         stop_ratio: no further pass once every class's objective over all data is below this times that on its cache;
             no such test where None.
         block_bytes: bytes of features that are scored at once.
-        checkpoint: where progress is kept, and found; nowhere where None.
+        checkpoint: file in which progress is kept, and found; no progress is kept where None.
         checkpoint_seconds: shortest time between two checkpoints.
 
     Attributes:
