@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -20,9 +21,15 @@ class Checkpoint:
     """A file that holds arrays and the point they were taken at.
 
     Args:
-        path: where it lies.
-        identity: JSON-able; a checkpoint of another identity is refused.
+        path: the file.
+        identity: settings and data of the training, JSON-able; a checkpoint of another identity is refused.
+
+    Attributes:
+        on_save: of the class; called after every save with the checkpoint and the point it was taken at. A test
+            interrupts a training there.
     """
+
+    on_save: ClassVar[Callable[[Checkpoint, int], None] | None] = None
 
     def __init__(self, path: str | Path, identity: dict[str, Any]):
         self.path = Path(path)
@@ -39,6 +46,8 @@ class Checkpoint:
             handle.attrs["digest"] = _digest(arrays)
             for name, array in arrays.items():
                 handle.create_dataset(name, data=array)
+        if Checkpoint.on_save is not None:
+            Checkpoint.on_save(self, done)
 
     def load(self) -> tuple[int, dict[str, np.ndarray]]:
         """Return the point reached and the arrays.
@@ -64,6 +73,29 @@ class Checkpoint:
             if handle.attrs.get("digest") not in (None, _digest(arrays)):
                 raise InputError(f"{self.path} is damaged (its arrays are not those written); delete it to start anew")
             return int(handle.attrs["done"]), arrays
+
+
+def checkpoint_beside(out: Path, identity: dict[str, Any], *, overwrite: bool = False) -> Path:
+    """Return the file for the progress of the training that writes `out`.
+
+    Args:
+        out: what the training writes.
+        identity: settings and data of the training, JSON-able.
+        overwrite: `out` is to be replaced: remove the checkpoint of another training, which would be refused.
+    """
+    path = out.with_name(f"{out.name}.checkpoint")
+    if overwrite:
+        remove_other(path, identity)
+    return path
+
+
+def remove_other(path: Path, identity: dict[str, Any]) -> None:
+    """Remove a checkpoint that cannot be resumed from, as it is damaged or that of a training with another identity."""
+    if path.exists():
+        try:
+            Checkpoint(path, identity).load()
+        except InputError:
+            path.unlink()
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:

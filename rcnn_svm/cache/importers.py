@@ -47,6 +47,7 @@ def import_girshick_cache(
     name: str | None = None,
     network: str | None = None,
     shard_images: int = 20,
+    overwrite: bool = False,
 ) -> None:
     """Turn the original's feature cache, one .mat file per image, into ours.
 
@@ -58,9 +59,10 @@ def import_girshick_cache(
         name: of the image set; the name of `source` where None.
         network: what made the features, in any words; a model is only applied to features of the same.
         shard_images: images per shard.
+        overwrite: replace a cache in `folder` that was made with other settings, when the new one is complete.
 
     Raises:
-        InputError: a file is missing or damaged, or does not fit the classes.
+        InputError: a file is missing or damaged, or does not fit the classes; `folder` holds another cache.
 
     Source: the files that `rcnn_cache_pool5_features.m` writes. They say neither which rows are `difficult`
     nor the image size: no row is marked difficult, and the size is the extent of the boxes.
@@ -95,6 +97,7 @@ def import_girshick_cache(
         shard_images=shard_images,
         regions=read,
         sources=[file_digest(source / f"{image_id}.mat")[:16] for image_id in image_ids],
+        overwrite=overwrite,
     )
 
 
@@ -138,6 +141,7 @@ def _write(
             images = plan.images_of(shard)
             plan.write_shard(shard, [_with_dim(regions(index), dim) for index in images])
             bar.update(len(images))
+    plan.move_to(folder)
 
 
 def _with_dim(regions: RegionSet, dim: int) -> RegionSet:

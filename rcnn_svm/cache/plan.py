@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint, provenance, write_text
-from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.artefacts.identity import check_same
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
 from rcnn_svm.errors import InputError
 
 MANIFEST = "cache.json"
+SHARDS = "shard-*.h5"
 SCHEMA = 1
 
 
@@ -142,28 +144,52 @@ class CachePlan:
         }
 
     def begin(self) -> None:
-        """Write the manifest, or check that the folder already holds this very plan.
+        """Write the manifest, or check that the folder holds this very plan.
 
         Raises:
             InputError: the folder holds a cache made with other settings, naming the first that differs.
         """
-        manifest = self.folder / MANIFEST
-        if not manifest.exists():
+        if not self._is_begun():
             content = {
                 "kind": "feature cache",
                 "fingerprint": self.fingerprint,
                 **self._identity(),
                 "provenance": provenance(),
             }
-            write_text(manifest, json.dumps(content, indent=1))
-            return
-        found = read_plan(self.folder)
-        if found.fingerprint != self.fingerprint:
-            difference = first_difference(found._identity(), self._identity())
-            raise InputError(
-                f"{self.folder} holds a feature cache made with other settings ({difference}); "
-                "give another --out, or delete the folder to make it again"
-            )
+            write_text(self.folder / MANIFEST, json.dumps(content, indent=1))
+
+    def _is_begun(self) -> bool:
+        """Return whether the folder holds the manifest of this plan; InputError if it is that of another."""
+        if not (self.folder / MANIFEST).exists():
+            return False
+        check_same(self.folder, read_plan(self.folder)._identity(), self._identity())
+        return True
+
+    def holds_another(self) -> bool:
+        """Return whether the folder holds anything that is not of this plan, or a manifest that cannot be read."""
+        try:
+            self._is_begun()
+            self.pending()
+        except InputError:
+            return True
+        return False
+
+    def move_to(self, folder: str | Path) -> CachePlan:
+        """Put this cache, which is complete, in the place of one that `folder` may hold, and return its plan there.
+
+        The manifest goes first and comes last, so that nobody reads a mixture of the two.
+        """
+        moved = replace(self, folder=Path(folder))
+        if moved.folder != self.folder:
+            (moved.folder / MANIFEST).unlink(missing_ok=True)
+            for shard in range(self.num_shards):
+                os.replace(self.shard_path(shard), moved.shard_path(shard))
+            wanted = {moved.shard_path(shard) for shard in range(self.num_shards)}
+            for path in {*moved.folder.glob(SHARDS)} - wanted:
+                path.unlink()
+            os.replace(self.folder / MANIFEST, moved.folder / MANIFEST)
+            self.folder.rmdir()
+        return moved
 
 
 def read_plan(folder: str | Path) -> CachePlan:
@@ -210,11 +236,12 @@ def plan_cache(
     sources: Sequence[str],
     dtype: str = "float32",
     shard_images: int = 20,
+    overwrite: bool = False,
 ) -> CachePlan:
     """Begin a feature cache, or go on with one begun before.
 
     Args:
-        folder: where it shall lie; made if needed.
+        folder: where the cache is made; created if needed.
         name: name of the image set.
         classes: K class names.
         image_ids: one per image.
@@ -224,9 +251,11 @@ def plan_cache(
         sources: per image, a digest of what its rows are made from.
         dtype: `float32` or `float16`.
         shard_images: images per shard; a shard is what an interruption can lose.
+        overwrite: a cache made with other settings is to be replaced. The new one is made in a folder beside it,
+            `<folder>.new`; `CachePlan.move_to` replaces the old one when the new one is complete.
 
     Raises:
-        InputError: the folder holds a cache made with other settings.
+        InputError: the folder holds a cache made with other settings, and `overwrite` is not given.
     """
     plan = CachePlan(
         folder=Path(folder),
@@ -240,5 +269,10 @@ def plan_cache(
         settings=json.loads(json.dumps(settings)),
         sources=tuple(sources),
     )
+    if overwrite and plan.holds_another():
+        plan = replace(plan, folder=plan.folder.with_name(f"{plan.folder.name}.new"))
+        if plan.holds_another():  # begun with yet other settings
+            for path in [plan.folder / MANIFEST, *plan.folder.glob(SHARDS)]:
+                path.unlink(missing_ok=True)
     plan.begin()
     return plan

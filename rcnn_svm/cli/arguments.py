@@ -85,6 +85,11 @@ def add_jobs_argument(parser: argparse._ActionsContainer, what: str) -> None:
     )
 
 
+def add_overwrite_argument(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add --overwrite, which replaces `what` where it was made with other settings."""
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} that was made with other settings")
+
+
 def add_seed_argument(parser: argparse._ActionsContainer, what: str, default: int = paper.SEED) -> None:
     """Add --seed, which decides `what`."""
     parser.add_argument("--seed", metavar="N", type=int, default=default, help=f"seed of {what} (default: %(default)s)")

@@ -2,7 +2,8 @@ r"""Compares what classifiers learn from: the same features, seven ways to choos
 
 SVMs with random and with hard negatives, and softmax heads with the samplers of the train-head stage. Every
 training is tested on the same images. Writes the table (text, CSV, Markdown), the losses (loss.png) and one result
-file per training; an interrupted comparison goes on with the trainings that are not done.
+file per training; an interrupted comparison goes on with the trainings that are not done. A training of other
+settings in DIR is refused, or replaced with --overwrite.
 
   rcnn-svm compare-mining --features DIR --test-features DIR --voc VOCdevkit \
     --out cache/comparison
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_split, positive_int
+from rcnn_svm.cli.arguments import add_data_arguments, add_overwrite_argument, load_split, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these images of it, one id a line")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
+    add_overwrite_argument(parser, "trainings in DIR")
     parser.add_argument(
         "--iterations", metavar="N", type=positive_int, default=2000, help="steps of a head (default: %(default)s)"
     )
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         folder=args.out,
         iterations=args.iterations,
         seeds=tuple(range(1, args.seeds + 1)),
+        overwrite=args.overwrite,
     )
     check_writable(args.out / "comparison.txt")
     results = comparison.run(lambda sentence: print(sentence, flush=True))

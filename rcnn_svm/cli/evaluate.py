@@ -5,6 +5,8 @@ COCO's average precision and recall, over IoU 0.5 to 0.95 and by size (needs the
 The detections come from the test stage, or from VOC results files of any detector. Writes the table (CSV,
 Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
 (comp4) and COCO results, which have the numbers of the --coco file, if there is one, for images and classes.
+A report of the same detections, image set and thresholds is written again, since that takes little time; a report
+of others is refused, or replaced with --overwrite.
 
   rcnn-svm evaluate --detections FILE --voc VOCdevkit --split test
   rcnn-svm evaluate --comp4 results/VOC2007/Main --voc VOCdevkit --split test
@@ -15,11 +17,12 @@ Markdown, JSON), precision-recall curves, pictures of some images with what was 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, split_name
+from rcnn_svm.cli.arguments import add_data_arguments, add_overwrite_argument, load_database, split_name
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="where to write (default: cache/reports/<name of the detections>/)"
     )
+    add_overwrite_argument(parser, "a report")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,6 +88,8 @@ def run(args: argparse.Namespace) -> None:
     detections = align(detections, database)
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
+    if not args.overwrite:
+        _check_report(out, {"image_set": database.name, "iou": args.iou, "detections": detections.settings})
     result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
     if args.protocol == "coco":
         _evaluate_coco(out, detections, database)
@@ -103,6 +109,20 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
         threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
         return Detections.load(args.detections), args.detections.stem, threshold
     return read_comp4(args.comp4, database.classes, database.image_ids), f"{database.name}.comp4", args.nms
+
+
+def _check_report(out: Path, wanted: dict[str, Any]) -> None:
+    """Check that a report in `out`, if there is one, is of the same detections, image set and thresholds."""
+    from rcnn_svm.artefacts.files import reading
+    from rcnn_svm.artefacts.identity import check_same
+
+    path = out / "results.json"
+    if path.exists():
+        with reading(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = {key: content[key] for key in ("image_set", "iou")}
+            found["detections"] = content["made_from"]["detections"]
+        check_same(out, found, wanted)
 
 
 def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -> None:

@@ -20,6 +20,7 @@ from rcnn_svm.cli.arguments import (
     add_device_argument,
     add_layer_argument,
     add_limit_arguments,
+    add_overwrite_argument,
     add_padding_argument,
     add_proposals_argument,
     add_shard_images_argument,
@@ -70,11 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shard_images_argument(output)
     output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
-    output.add_argument("--overwrite", action="store_true", help="remove what a cache in DIR holds first")
+    add_overwrite_argument(output, "a feature cache")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
+    from rcnn_svm.artefacts.identity import say_done
     from rcnn_svm.features.backbones import load_backbone
     from rcnn_svm.features.extract import FeatureExtractor, extract_database
     from rcnn_svm.features.runtime import make_runtime
@@ -104,6 +106,8 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     plan = summary.plan
+    if not summary.images:
+        say_done(out)
     rate = f", {summary.rows / summary.seconds:.0f} crops/s" if summary.rows else ""
     print(f"computed now: {summary.images} images, {summary.rows} regions in {summary.seconds:.1f} s{rate}")
     size = sum(path.stat().st_size for path in map(plan.shard_path, range(plan.num_shards)) if path.exists())

@@ -12,6 +12,7 @@ interrupted fine-tuning goes on from its last checkpoint. The extract stage take
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rcnn_svm.cli.arguments import (
     add_crop_size_argument,
     add_data_arguments,
     add_device_argument,
+    add_overwrite_argument,
     add_padding_argument,
     add_proposals_argument,
     add_seed_argument,
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder for weights.pt, finetune.json and loss.png (default: cache/finetuned/IMAGESET.BACKBONE)",
     )
+    add_overwrite_argument(parser, "a network")
     network = parser.add_argument_group("network")
     add_backbone_argument(network)
     add_weights_argument(network)
@@ -88,8 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fine-tune and write the weights, or find it done."""
+    from rcnn_svm.artefacts.checkpoint import remove_other
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.cli.trained import check_same_training
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.finetune.network import build_network
     from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record, save_finetuned
@@ -121,11 +125,12 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/finetuned") / re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}")
     weights, checkpoint = out / WEIGHTS, out / "checkpoint.h5"
     check_writable(weights)
-    if (out / RECORD).exists():
-        record = load_record(out / RECORD)
-        record.check_weights(weights)
-        check_same_training(out, record.identity, identity)
+    found = functools.cache(lambda: load_record(weights))
+    if already_done(out / RECORD, lambda: found().identity, identity, overwrite=args.overwrite):
+        record = found()
     else:
+        if args.overwrite:
+            remove_other(checkpoint, identity)
         history = tuner.fit(network, database, proposals, checkpoint=checkpoint)
         record = save_finetuned(out, network, identity, history)
     save_finetuning(record.log, out / "loss.png")

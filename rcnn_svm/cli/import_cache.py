@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_shard_images_argument, class_names, read_ids
+from rcnn_svm.cli.arguments import add_overwrite_argument, add_shard_images_argument, class_names, read_ids
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="feature cache to write (default: cache/features/<name of DIR>)"
     )
+    add_overwrite_argument(parser, "a feature cache")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         image_ids=read_ids(args.ids) if args.ids else None,
         network=args.network,
         shard_images=args.shard_images,
+        overwrite=args.overwrite,
     )
     print(FeatureCache.open(out))
     print(f"wrote {out}")

@@ -19,6 +19,7 @@ from rcnn_svm.cli.arguments import (
     add_jobs_argument,
     add_limit_arguments,
     add_method_argument,
+    add_overwrite_argument,
     load_database,
 )
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace other proposals in FILE")
+    add_overwrite_argument(parser, "proposals")
 
 
 def run(args: argparse.Namespace) -> None:

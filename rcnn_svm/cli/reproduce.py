@@ -5,8 +5,9 @@ softmax; VGG16 fine-tuned, without and with -bb; the ablations of the paper's te
 negatives, a second epoch). Another --backbone has its last layer in their place.
 
 Prints each command before running it and writes table.md, table.csv and results.json after every row. A row that
-cannot be made (weights that cannot be had, say) is told as not run, and the others go on. Interrupted, the same
-command goes on: rows that are done are kept, and so is what was done for the others.
+cannot be made (weights that cannot be had, say) is listed as not run, and the others go on. What was made with the
+same settings is done already, and an interrupted reproduction goes on where it stopped. What was made with other
+settings is refused.
 
   rcnn-svm reproduce --root VOCdevkit --rows alexnet-pool5,alexnet-fc7
   rcnn-svm reproduce --root VOCdevkit --backbone lite0 --limit-images 300 \
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.experiments.reproduce.pipeline import Setup
     from rcnn_svm.experiments.reproduce.rows import Row
+
+# There is no --overwrite: a table half made with other settings would be no table.
+REMEDY = "give another --out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,22 +103,23 @@ def run(args: argparse.Namespace) -> int:
     pipeline = Pipeline(setup, StageRunner(run_arguments, args.out / "stages"), {row.id: row for row in known})
     failed: dict[str, dict[str, Any]] = {}
     for row in chosen:
-        path = _result_path(args.out, row)
-        if path.exists() and _read_result(path)["weights"] == setup.weights_of(row):
-            print(f"{row.id}: done already, {path}")
-        else:
-            _make(pipeline, row, path, failed)
+        _make(pipeline, row, _result_path(args.out, row), setup.weights_of(row), failed)
         _write_tables(setup, known, failed)
     print(f"\nwrote {args.out / 'table.md'}, table.csv and results.json")
     return 1 if failed else 0
 
 
-def _make(pipeline: Any, row: Row, path: Path, failed: dict[str, dict[str, Any]]) -> None:
-    """Make a row and write its result, or note why not."""
+def _make(pipeline: Any, row: Row, path: Path, weights: str, failed: dict[str, dict[str, Any]]) -> None:
+    """Make a row and write its result, or find it done, or note why not."""
     from rcnn_svm.artefacts.files import write_text
+    from rcnn_svm.artefacts.identity import check_same, say_done
 
     print(f"\n== {row.title} ({row.id})", flush=True)
     try:
+        if path.exists():
+            check_same(path, {"weights": _read_result(path)["weights"]}, {"weights": weights}, REMEDY)
+            say_done(path)
+            return
         result = pipeline.make(row)
     except InputError as error:
         failed[row.id] = {"row": row.id, "title": row.title, "error": str(error)}
@@ -179,18 +184,14 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of OUT, or check that they are these."""
     from rcnn_svm.artefacts.files import reading, write_text
-    from rcnn_svm.artefacts.identity import first_difference
+    from rcnn_svm.artefacts.identity import check_same
 
     if not path.exists():
         write_text(path, json.dumps(settings, indent=1) + "\n")
         return
     with reading(path):
         found = json.loads(path.read_text(encoding="utf-8"))
-    if found != settings:
-        raise InputError(
-            f"{path.parent} holds rows made with other settings ({first_difference(found, settings)}); "
-            "give another --out, or delete the folder to make them again"
-        )
+    check_same(path.parent, found, settings, REMEDY)
 
 
 def _write_tables(setup: Setup, known: list[Row], failed: dict[str, dict[str, Any]]) -> None:

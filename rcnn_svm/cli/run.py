@@ -7,8 +7,9 @@ test images have a file or folder of their own. OUT/train_ids.txt and OUT/test_i
   rcnn-svm run --csv boxes.csv --images photos --test-fraction 0.2
   rcnn-svm run --coco train.json --images photos --test-coco test.json
 
-Prints each command before running it, so that any stage can be repeated by hand. Stages whose result is
-there already, made with the same settings, are skipped; an interrupted run goes on where it stopped.
+Prints each command before running it, so that any stage can be repeated by hand. What was made with the same
+settings is done already, and an interrupted run goes on where it stopped. What was made with other settings is
+refused; with --overwrite every stage replaces it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rcnn_svm.cli.arguments import (
     add_layer_argument,
     add_limit_arguments,
     add_method_argument,
+    add_overwrite_argument,
     add_solver_argument,
     add_weights_argument,
     load_split,
@@ -87,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("cache/run"),
         help="folder for everything that is made (default: %(default)s)",
     )
+    add_overwrite_argument(parser, "what is in DIR")
     add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
     add_method_argument(stages)
@@ -134,43 +137,46 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate:
         require_two_images(train.database)
     load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
-    _record(train, test, args.out)
+    _record(train, test, args.out, overwrite=args.overwrite)
 
     def features(side: Side) -> Path:
         return args.out / "features" / f"{side.label}.{args.backbone}"
+
+    def stage(name: str, *words: object) -> None:
+        _stage(name, *words, *(["--overwrite"] if args.overwrite else []))
 
     model, regressor = args.out / "model.h5", args.out / "bbox.h5"
     detections = args.out / "detections.h5"
     for side in (train, test):
         data = _data(side)
         proposals = args.out / "proposals" / f"{side.label}.{args.method}.h5"
-        _stage(
+        stage(
             "propose",
             *data,
             *("--method", args.method, "--jobs", args.jobs, "--out", proposals),
             *_optional(args, "max_boxes", "merge_iou"),
         )
-        _stage(
+        stage(
             "extract",
             *data,
             *("--proposals", proposals, "--backbone", args.backbone, "--out", features(side)),
             *_optional(args, "layer", "weights", "crop_size"),
         )
     svm_C, pos_loss_weight = _constants(args, train.database)
-    _stage(
+    stage(
         "train",
         *("--features", features(train), "--out", model, "--jobs", args.jobs, "--epochs", args.epochs),
         *("--solver", args.solver, "--svm-C", svm_C, "--pos-loss-weight", pos_loss_weight),
         *(["--calibrate"] if args.calibrate else []),
     )
     if args.bbox:
-        _stage("train-bbox", "--features", features(train), "--out", regressor)
-    _stage(
+        stage("train-bbox", "--features", features(train), "--out", regressor)
+    stage(
         "test",
         *("--features", features(test), "--model", model, "--out", detections),
         *(["--bbox", regressor] if args.bbox else []),
     )
-    _stage(
+    stage(
         "evaluate",
         *("--detections", detections, *_data(test)),
         *("--pictures", args.pictures, "--out", args.out / "report"),
@@ -228,16 +234,17 @@ def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
     )
 
 
-def _record(train: Side, test: Side, out: Path) -> None:
+def _record(train: Side, test: Side, out: Path, *, overwrite: bool) -> None:
     """Print how many images are on each side, and write which."""
     from rcnn_svm import __version__
     from rcnn_svm.artefacts.files import fingerprint, write_text
+    from rcnn_svm.artefacts.identity import check_same
 
     sides = {"train": train, "test": test}
     for name, side in sides.items():
         path = out / f"{name}_ids.txt"
-        if path.exists() and read_ids(path) != list(side.database.image_ids):
-            raise InputError(f"{out} holds a run on other images, as {path} says; give another --out, or delete it")
+        if path.exists() and not overwrite:
+            check_same(path, {"images": read_ids(path)}, {"images": list(side.database.image_ids)})
     for name, side in sides.items():
         ids = side.database.image_ids
         made = f"# {shlex.join(str(word) for word in _data(side))}; rcnn-svm {__version__}; {fingerprint(ids)}"

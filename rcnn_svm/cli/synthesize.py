@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rcnn_svm.cli.arguments import add_seed_argument, positive_int
+from rcnn_svm.cli.arguments import add_overwrite_argument, add_seed_argument, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="ROOT", type=Path, default=Path("cache/synthetic"), help="devkit folder (default: %(default)s)"
     )
+    add_overwrite_argument(parser, "an image set of this stage")
     parser.add_argument(
         "--train", metavar="N", type=positive_int, default=60, help="training images (default: %(default)s)"
     )
@@ -28,6 +29,6 @@ def run(args: argparse.Namespace) -> None:
     if args.names:
         print(",".join(SYNTHETIC_CLASSES))
         return
-    write_synthetic_voc(args.out, num_train=args.train, num_test=args.test, seed=args.seed)
+    write_synthetic_voc(args.out, num_train=args.train, num_test=args.test, seed=args.seed, overwrite=args.overwrite)
     print(f"classes: {','.join(SYNTHETIC_CLASSES)}")
     print(f"wrote {args.out}")

@@ -27,6 +27,7 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_device_argument,
+    add_overwrite_argument,
     add_proposals_argument,
     add_stored_layer_arguments,
     load_database,
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write (default: cache/detections/<name of DIR>.h5, .softmax.h5 or .head.h5; of images "
         "<image set>.<model>.h5)",
     )
+    add_overwrite_argument(parser, "detections")
     add_data_arguments(parser, required=False, voc_split="test")
     add_proposals_argument(parser)
     add_device_argument(parser)
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> None:
             "train-head --end-to-end"
         )
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, run_settings
@@ -110,9 +113,7 @@ def run(args: argparse.Namespace) -> None:
     correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
-    if out.exists() and Detections.load(out).settings == settings:
-        print(f"{out} holds these detections already")
-    else:
+    if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
         detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
         if correction:
             detections = correct_detections(detections, *correction)
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.fast_rcnn.image_set import detect_in_images, run_settings
     from rcnn_svm.fast_rcnn.model import FastRCNN
@@ -143,9 +145,7 @@ def _test_images(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
     check_writable(out)
     settings = run_settings(database, proposals, model, args.max_per_image)
-    if out.exists() and Detections.load(out).settings == settings:
-        print(f"{out} holds these detections already")
-    else:
+    if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
         detections = detect_in_images(database, proposals, model, device=args.device, max_per_image=args.max_per_image)
         detections.save(out)
         print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")

@@ -15,6 +15,7 @@ from pathlib import Path
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
+    add_overwrite_argument,
     add_seed_argument,
     add_solver_argument,
     add_stored_layer_arguments,
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
+    add_overwrite_argument(parser, "a model")
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
@@ -135,9 +137,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
+    from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.cache.folds import split_folds
-    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.mining.examples import class_columns
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
@@ -184,10 +187,9 @@ def run(args: argparse.Namespace) -> None:
             num_negatives=_num_negatives(args, shared["classes"] or cache.classes), svm_C=args.svm_C, **shared
         )
     check_writable(out)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if out.exists():
-        check_same_training(out, Detector.load(out).training.get("identity"), trainer.identity(cache))
-    else:
+    identity = trainer.identity(cache)
+    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+    if not already_done(out, lambda: Detector.load(out).training.get("identity"), identity, overwrite=args.overwrite):
         if args.calibrate:
             names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
             check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))

@@ -13,7 +13,13 @@ import argparse
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_seed_argument, add_stored_layer_arguments, open_features, positive_float
+from rcnn_svm.cli.arguments import (
+    add_overwrite_argument,
+    add_seed_argument,
+    add_stored_layer_arguments,
+    open_features,
+    positive_float,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/models/<name of DIR>.bbox.h5)"
     )
+    add_overwrite_argument(parser, "a regressor")
     add_stored_layer_arguments(parser, "what the cache holds")
     parser.add_argument(
         "--lambda",
@@ -43,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
+    from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.cli.trained import check_same_training
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
     from rcnn_svm.reports.bbox import bbox_table
@@ -54,10 +62,11 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.bbox.h5"
     trainer = BoxRegressorTrainer(ridge_lambda=args.ridge_lambda, min_overlap=args.min_overlap, seed=args.seed)
     check_writable(out)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if out.exists():
-        check_same_training(out, BoxRegressor.load(out).training.get("identity"), trainer.identity(cache))
-    else:
+    identity = trainer.identity(cache)
+    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+    if not already_done(
+        out, lambda: BoxRegressor.load(out).training.get("identity"), identity, overwrite=args.overwrite
+    ):
         trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
     print(bbox_table(out))

@@ -32,6 +32,7 @@ from rcnn_svm.cli.arguments import (
     SAMPLERS,
     add_data_arguments,
     add_device_argument,
+    add_overwrite_argument,
     add_proposals_argument,
     add_seed_argument,
     add_weights_argument,
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write, with a picture of the losses beside it (default: in cache/models, named for the "
         "features or images and the sampler)",
     )
+    add_overwrite_argument(parser, "a head or network")
     parser.add_argument(
         "--hidden",
         metavar="N",
@@ -119,9 +121,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train_on_features(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.cache import FeatureCache
-    from rcnn_svm.cli.trained import check_same_training
     from rcnn_svm.fast_rcnn.head_training import SHARDS_MAPPED, RoIHeadTrainer
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
@@ -140,18 +143,18 @@ def _train_on_features(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     check_writable(out)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if out.exists():
-        check_same_training(out, RoIHead.load(out).training.get("identity"), trainer.identity(cache))
-    else:
+    identity = trainer.identity(cache)
+    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+    if not already_done(out, lambda: RoIHead.load(out).training.get("identity"), identity, overwrite=args.overwrite):
         trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
     _report(out, RoIHead.load_history(out))
 
 
 def _train_on_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.cli.trained import check_same_training
+    from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.descent import Schedule
     from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, rank
@@ -180,10 +183,8 @@ def _train_on_images(args: argparse.Namespace) -> None:
     name = re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}.{args.sampler}.h5")
     out = args.out or Path("cache/models") / name
     check_writable(out)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if out.exists():
-        check_same_training(out, FastRCNN.load(out).training.get("identity"), identity)
-    else:
+    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+    if not already_done(out, lambda: FastRCNN.load(out).training.get("identity"), identity, overwrite=args.overwrite):
         history = trainer.fit(network, database, proposals, checkpoint=checkpoint)
         if rank() == 0:
             FastRCNN(network, {"identity": identity}).save(out, history)

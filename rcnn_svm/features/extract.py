@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from rcnn_svm.artefacts.files import array_digest, fingerprint
-from rcnn_svm.cache.plan import MANIFEST, CachePlan, plan_cache
+from rcnn_svm.cache.plan import CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -257,7 +257,7 @@ def extract_database(
         shard_images: images per shard.
         dtype: how features are stored, `float32` or `float16`.
         part: (i, n): only every n-th shard, beginning with the i-th; n processes or machines share the work.
-        overwrite: remove what a cache in `out_dir` holds first.
+        overwrite: replace a cache in `out_dir` that was made with other settings, when the new one is complete.
 
     Raises:
         InputError: proposals missing for an image or not inside it, an unreadable image, a cache made with
@@ -267,10 +267,8 @@ def extract_database(
     """
     index, parts = part
     if overwrite and parts > 1:
-        raise InputError("one part cannot overwrite a cache that other parts are written to; delete the folder first")
+        raise InputError("one part cannot overwrite a cache that other parts are written to; give another --out")
     check_proposals(database, proposals)
-    if overwrite:
-        _remove_cache(Path(out_dir))
 
     def proposals_of(i: int) -> np.ndarray:
         return np.empty((0, 4), np.float32) if proposals is None else proposals.boxes_of(database.image_ids[i])
@@ -289,6 +287,7 @@ def extract_database(
         sources=[fingerprint([database.source_digest(i), array_digest(proposals_of(i))]) for i in range(len(database))],
         dtype=dtype,
         shard_images=shard_images,
+        overwrite=overwrite,
     )
 
     def regions_of(i: int) -> RegionSet:
@@ -328,7 +327,7 @@ def extract_database(
             written = writer.submit(plan.write_shard, shard, regions)
         if written is not None:
             written.result()
-    return ExtractionSummary(plan, len(images), rows, time.perf_counter() - start)
+    return ExtractionSummary(plan.move_to(out_dir), len(images), rows, time.perf_counter() - start)
 
 
 def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
@@ -362,8 +361,3 @@ def check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> N
                 f"proposal {row} of image {image_id} is {boxes[row].tolist()}, not a box inside the {width} x "
                 f"{height} image (x1 y1 x2 y2, counted from 0, inclusive); clip it or check the convention"
             )
-
-
-def _remove_cache(folder: Path) -> None:
-    for path in [*folder.glob("shard-*.h5"), folder / MANIFEST]:
-        path.unlink(missing_ok=True)

@@ -50,20 +50,6 @@ class FineTuningRecord:
         """The settings of the network."""
         return self.identity["network"]
 
-    def check_weights(self, path: str | os.PathLike) -> None:
-        """Check that a weights file is the one recorded.
-
-        Raises:
-            InputError: it is missing or another one.
-        """
-        if not Path(path).is_file():
-            raise InputError(f"{path} does not exist; the finetune stage writes it")
-        if file_digest(path) != self.weights_sha256:
-            raise InputError(
-                f"{path} is not the file that {RECORD} beside it describes; restore it, or delete the folder and "
-                "fine-tune again"
-            )
-
 
 def save_finetuned(
     folder: str | Path, network: FineTuneNetwork, identity: dict[str, Any], history: np.ndarray
@@ -96,15 +82,27 @@ def save_finetuned(
     return record
 
 
-def load_record(path: str | os.PathLike) -> FineTuningRecord:
-    """Read a record that `save_finetuned` wrote.
+def load_record(weights: str | os.PathLike) -> FineTuningRecord:
+    """Read the record beside a weights file, as `save_finetuned` wrote them, and check that it is of these weights.
 
     Raises:
-        InputError: the file is missing, damaged or something else.
+        InputError: a file is missing, damaged, or does not belong to the other.
     """
-    path = Path(path)
+    path = Path(weights).with_name(RECORD)
     if not path.is_file():
         raise InputError(f"{path} does not exist; the finetune stage writes it beside the weights")
+    record = _read_record(path)
+    if not Path(weights).is_file():
+        raise InputError(f"{weights} does not exist; the finetune stage writes it")
+    if file_digest(weights) != record.weights_sha256:
+        raise InputError(
+            f"{weights} is not the file that {RECORD} beside it describes; restore it, or delete the folder and "
+            "fine-tune again"
+        )
+    return record
+
+
+def _read_record(path: Path) -> FineTuningRecord:
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         if (content["kind"], content["schema"]) != (KIND, SCHEMA):
@@ -124,8 +122,7 @@ def load_softmax(weights: str | os.PathLike) -> SoftmaxClassifier:
     Raises:
         InputError: a file is missing, damaged, or does not belong to the other.
     """
-    record = load_record(Path(weights).with_name(RECORD))
-    record.check_weights(weights)
+    record = load_record(weights)
     network = record.network
     # Without a layer it is the input of the last one; its digest decides which caches may be scored.
     backbone = load_backbone(

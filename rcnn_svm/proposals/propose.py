@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -39,13 +40,13 @@ def propose_database(
     Args:
         database: the images.
         proposer: image -> boxes, with `settings`; safe to call from several threads.
-        out_path: file to write. If it holds just these proposals already, it is read instead.
+        out_path: file to write. If it holds these very proposals, it is read instead.
         jobs: images worked on at once, each in a thread; the boxes do not depend on it.
         part_images: images per part, which bounds what a stop can lose.
-        overwrite: replace a file at `out_path` that holds something else.
+        overwrite: replace a file at `out_path` that was made with other settings.
 
     Raises:
-        InputError: `out_path` holds something else, or an image cannot be read; finished parts stay.
+        InputError: `out_path` was made with other settings, or an image cannot be read; finished parts stay.
     """
     out_path = Path(out_path)
     settings = {**proposer.settings, "database": database.name}
@@ -72,34 +73,22 @@ def propose_database(
 def existing_proposals(
     path: Path, database: ImageDatabase, settings: dict[str, Any], *, overwrite: bool
 ) -> ProposalSet | None:
-    """Return what `path` holds if it is wanted, None if `path` may be written.
+    """Return the proposals that `path` holds if they are wanted, None if `path` may be written.
 
     Raises:
         InputError: `path` is damaged or holds other proposals, and `overwrite` is not given.
     """
-    if not path.exists():
-        return None
-    try:
-        found = ProposalSet.load(path)
-    except InputError as error:
-        problem = str(error)
-    else:
-        if (found.settings, found.image_ids) == (settings, database.image_ids):
-            print(f"{path} holds these proposals already", file=sys.stderr)
-            return found
-        problem = f"{path} {_difference(found, database, settings)}"
-    if overwrite:
-        return None
-    raise InputError(f"{problem}; choose another --out, or delete it to make it again")
+    found = functools.cache(lambda: ProposalSet.load(path))
+    wanted = _identity(database.image_ids, settings)
+    if already_done(path, lambda: _identity(found().image_ids, found().settings), wanted, overwrite=overwrite):
+        return found()
+    return None
 
 
-def _difference(found: ProposalSet, database: ImageDatabase, settings: dict[str, Any]) -> str:
-    for name in sorted({*found.settings, *settings} - {"images"}):
-        if found.settings.get(name) != settings.get(name):
-            return f"was made with {name} {found.settings.get(name)}, not {settings.get(name)}"
-    if found.image_ids != database.image_ids:
-        return f"was made for {len(found)} images, not the {len(database)} of {database.name}"
-    return f"was made when the image files of {database.name} were others"
+def _identity(image_ids: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the proposals of some images, with names that a user understands."""
+    rest = {key: value for key, value in settings.items() if key != "images"}
+    return {**rest, "images": list(image_ids), "images' files": settings.get("images")}
 
 
 def _compute_parts(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.errors import InputError
 from rcnn_svm.toy_world.objects import CLASSES
 from rcnn_svm.toy_world.scenes import SceneObject, render_scene
@@ -30,12 +31,13 @@ def write_synthetic_voc(
     num_test: int = 30,
     seed: int = 0,
     year: str = "2007",
+    overwrite: bool = False,
 ) -> None:
     """Draw textured toy scenes and write them as `root/VOC<year>`, to be read with `load_voc`.
 
     The five classes are `SYNTHETIC_CLASSES`. Scenes also hold toys that resemble them and are not annotated,
     some objects are `difficult`, and about one scene in twelve has no object. The folder takes its name when it
-    is complete. Where it already is there, made with the same settings, nothing is done. The n-th image of a
+    is complete. Where it is there, made with the same settings, nothing is done. The n-th image of a
     split depends only on `seed` and n.
 
     Args:
@@ -44,6 +46,7 @@ def write_synthetic_voc(
         num_test: images in the split `test`.
         seed: another seed, other scenes; the same one gives the same bytes with the same library versions.
         year: four digits, for the folder's name.
+        overwrite: replace a folder that this function wrote with other settings; any other is left alone.
 
     Raises:
         InputError: a count below 1, a negative seed, a folder of that name that holds something else, or a
@@ -55,37 +58,33 @@ def write_synthetic_voc(
         raise InputError(f"the seed of the synthetic images is {seed}; it must be 0 or more")
     settings = {"version": _GENERATOR_VERSION, "num_train": num_train, "num_test": num_test, "seed": seed}
     folder = Path(root) / f"VOC{year}"
-    if _is_complete(folder, settings):
-        return
+    if folder.exists():
+        found = _read_settings(folder)
+        if already_done(folder, lambda: found, settings, overwrite=overwrite):
+            return
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=root) as temporary:
             _write_folder(Path(temporary) / folder.name, settings)
+            if overwrite and folder.exists():
+                os.rename(folder, Path(temporary) / "replaced")
             os.rename(Path(temporary) / folder.name, folder)
     except OSError as error:
         # Another process may have finished the same folder meanwhile.
-        if not _is_complete(folder, settings):
+        if not (folder.exists() and _read_settings(folder) == settings):
             raise InputError(
                 f"cannot write the synthetic images to {folder}: {error.strerror or error}; choose another place"
             ) from error
 
 
-def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
-    """Return whether `folder` holds the database of these settings; InputError if it holds anything else."""
-    if not folder.exists():
-        return False
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of a database that was written here; InputError if `folder` holds anything else."""
     try:
-        found = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        return json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} exists and was not written by the synthetic generator; choose another folder"
         ) from error
-    if found != settings:
-        raise InputError(
-            f"{folder} holds synthetic images of other settings (found {found}, wanted {settings}); "
-            "delete it or choose another folder"
-        )
-    return True
 
 
 def _write_folder(folder: Path, settings: dict[str, Any]) -> None:

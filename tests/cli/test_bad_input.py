@@ -168,7 +168,13 @@ def test_model_trained_with_other_settings_is_not_replaced(pipeline, features, c
     model = pipeline.out / "model.h5"
     before = model.read_bytes()
     argv = ["train", "--features", features["trainval"], "--svm-C", "0.5", "--out", model]
-    refused(capsys, argv, "was trained otherwise", r"parameters\.svm_C: 0\.01 there, 0\.5 wanted", "delete it")
+    refused(
+        capsys,
+        argv,
+        "was made with other settings",
+        r"parameters\.svm_C: 0\.01 there, 0\.5 wanted",
+        "give another --out, or --overwrite",
+    )
     assert model.read_bytes() == before
 
 

@@ -38,7 +38,7 @@ def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):
     out, found = tmp_path / "net.h5", tmp_path / "found.h5"
     assert command(*words, "--out", out) == 0
     assert command(*words, "--out", out) == 0
-    assert "is trained already" in capsys.readouterr().out and out.with_name("net.loss.png").exists()
+    assert "done already" in capsys.readouterr().out and out.with_name("net.loss.png").exists()
     words = ["test", "--model", out, "--voc", devkit / "VOCdevkit", "--classes", NAMES]
     words += ["--proposals", devkit / "test.h5", "--out", found, "--device", "cpu"]
     assert command(*words) == 0

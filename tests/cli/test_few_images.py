@@ -32,7 +32,7 @@ def test_everything_automatic_then_found_done(pipeline, features, tmp_path, caps
     assert Detector.load(tmp_path / "m.h5").calibration is None, "the training is safe"
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert "is trained already with these settings" in out
+    assert "done already: " in out
     for text in ("weight of a positive: ", "held-out mAP area", "chosen", "probability at score", "0.5 is at"):
         assert text in out
     detector = Detector.load(tmp_path / "m.h5")

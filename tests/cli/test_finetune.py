@@ -56,10 +56,10 @@ def test_fine_tuned_extracted_and_tested(voc, capsys):
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("[fw]*")}
     assert finetune(voc, out) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "done already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in out.glob("[fw]*")} == before
     assert finetune(voc, out, "--lr", "0.01") == 2
-    assert "was trained otherwise (parameters.lr: 0.001 there, 0.01 wanted)" in capsys.readouterr().err
+    assert "was made with other settings (parameters.lr: 0.001 there, 0.01 wanted)" in capsys.readouterr().err
 
     data = ("--voc", voc / "VOCdevkit", *DATA, "--split", "test", "--proposals", voc / "test.h5", "--crop-size", 32)
     weights, features = out / "weights.pt", voc / "features"

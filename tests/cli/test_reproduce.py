@@ -105,7 +105,7 @@ def test_rows_from_images_to_tables(arguments, tmp_path, calls, capsys):
     assert main(argv) == 0
     assert calls == [] and "done already" in capsys.readouterr().out
     assert main([*argv, "--max-boxes", "20"]) == 2
-    assert "rows made with other settings (max boxes: 30 there, 20 wanted)" in capsys.readouterr().err
+    assert f"{tmp_path} was made with other settings (max boxes: 30 there, 20 wanted)" in capsys.readouterr().err
 
 
 def test_fine_tuned_rows_with_boxes_corrected_and_softmax(arguments, tmp_path, calls):
@@ -167,7 +167,7 @@ def test_rows_of_other_boxes_are_not_done(arguments, tmp_path, calls, capsys, sp
     path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
     made = len(calls)
     assert main(argv) == 2
-    assert f"rows made with other settings ({split} images and boxes: " in capsys.readouterr().err
+    assert f"was made with other settings ({split} images and boxes: " in capsys.readouterr().err
     assert len(calls) == made
 
 

@@ -46,14 +46,19 @@ def test_detections_are_written_once(features, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change", ["limit", "model"])
-def test_other_settings_or_another_model_are_tested_anew(features, tmp_path, change):
+def test_other_settings_or_another_model_are_tested_anew_on_request(features, tmp_path, change, capsys):
     model, out = save_model(tmp_path / "model.h5"), tmp_path / "found.h5"
     command("test", "--features", features, "--model", model, "--out", out)
     before = Detections.load(out)
     if change == "model":
         save_model(model, seed=2)
     limit = ["--max-per-image", 5] if change == "limit" else []
-    assert command("test", "--features", features, "--model", model, "--out", out, *limit) == 0
+    words = ("test", "--features", features, "--model", model, "--out", out, *limit)
+    assert command(*words) == 2
+    what = "max_per_image: 100 there, 5 wanted" if change == "limit" else "detector.digest: "
+    assert f"{out} was made with other settings ({what}" in capsys.readouterr().err
+    assert (Detections.load(out).score == before.score).all()
+    assert command(*words, "--overwrite") == 0
     after = Detections.load(out)
     assert len(after) != len(before) or (after.score != before.score).any()
 

@@ -29,9 +29,9 @@ def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
         np.testing.assert_array_equal(np.bincount(Detector.load_history(path)["negatives"][:, 0]), counts)
         assert Detector.load(path).classes == CLASSES
     assert command(*train, "--out", few, "--random-negatives", "7") == 0  # done already
-    assert "is trained already" in capsys.readouterr().out
+    assert "done already" in capsys.readouterr().out
     assert command(*train, "--out", few) == 2
-    assert "was trained otherwise" in capsys.readouterr().err
+    assert "was made with other settings" in capsys.readouterr().err
     for option, value in (("--k-folds", "2"), ("--epochs", "2"), ("--hard-thresh", "-1"), ("--retrain-limit", "9")):
         assert command(*train, "--out", tmp_path / "x.h5", "--random-negatives", "7", option, value) == 2
         assert f"{option} is for mining" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_the_table_tells_examples_and_overlaps(pipeline, features, regressor, ca
     words += ("--lambda", "100", "--min-overlap", "0.4")
     assert command(*words) == 0
     printed = capsys.readouterr().out
-    assert "is trained already with these settings" in printed
+    assert f"done already: {regressor}" in printed
     assert regressor.stat().st_mtime_ns == before
     assert not regressor.with_name("boxes.h5.checkpoint").exists()
     training = BoxRegressor.load(regressor).training
@@ -80,7 +80,7 @@ def test_a_regressor_trained_otherwise_is_not_replaced(features, regressor, caps
     before = regressor.read_bytes()
     assert command("train-bbox", "--features", features["trainval"], "--out", regressor) == 2
     error = capsys.readouterr().err
-    assert "was trained otherwise (parameters.min_overlap: 0.4 there, 0.6 wanted)" in error
+    assert "was made with other settings (parameters.min_overlap: 0.4 there, 0.6 wanted)" in error
     assert regressor.read_bytes() == before
 
 
@@ -117,7 +117,9 @@ def test_detections_say_how_they_were_corrected(test_words, regressor, capsys):
     words, out = test_words
     assert command(*words) == 0
     plain = Detections.load(out)
-    assert command(*words, "--bbox", regressor) == 0
+    assert command(*words, "--bbox", regressor) == 2
+    assert f"{out} was made with other settings (bbox: None there, " in capsys.readouterr().err
+    assert command(*words, "--bbox", regressor, "--overwrite") == 0
     assert "already" not in capsys.readouterr().out
     corrected = Detections.load(out)
     np.testing.assert_array_equal(corrected.score, plain.score)
@@ -127,7 +129,7 @@ def test_detections_say_how_they_were_corrected(test_words, regressor, capsys):
     assert command(*words, "--bbox", regressor) == 0
     assert "already" in capsys.readouterr().out
     assert out.stat().st_mtime_ns == before
-    assert command(*words) == 0
+    assert command(*words, "--overwrite") == 0
     np.testing.assert_array_equal(Detections.load(out).box, plain.box)
 
 
@@ -137,7 +139,7 @@ def test_boxes_are_corrected_from_another_layer(features, test_words, tmp_path):
     assert command("train-bbox", "--features", folders["trainval"], "--out", tmp_path / "b.h5", "--lambda", "10") == 0
     assert command(*words) == 0
     plain = Detections.load(out)
-    assert command(*words, "--bbox", tmp_path / "b.h5", "--bbox-features", folders["test"]) == 0
+    assert command(*words, "--bbox", tmp_path / "b.h5", "--bbox-features", folders["test"], "--overwrite") == 0
     corrected = Detections.load(out)
     regressor, cache = BoxRegressor.load(tmp_path / "b.h5"), FeatureCache.open(folders["test"])
     mine = np.flatnonzero(corrected.image == 2)
@@ -147,8 +149,10 @@ def test_boxes_are_corrected_from_another_layer(features, test_words, tmp_path):
     np.testing.assert_allclose(corrected.box[mine], expected, atol=1e-3)
     assert (corrected.box != plain.box).any()
     other_layer(features["test"], tmp_path / "changed", 1)
-    assert command(*words, "--bbox", tmp_path / "b.h5", "--bbox-features", tmp_path / "changed") == 0
-    assert (Detections.load(out).box != corrected.box).any(), "other features are not taken for done"
+    words += ["--bbox", tmp_path / "b.h5", "--bbox-features", tmp_path / "changed"]
+    assert command(*words) == 2, "detections with other features are not those"
+    assert command(*words, "--overwrite") == 0
+    assert (Detections.load(out).box != corrected.box).any()
 
 
 def test_what_does_not_belong_together_is_one_sentence(pipeline, features, regressor, test_words, tmp_path, capsys):

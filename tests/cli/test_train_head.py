@@ -38,7 +38,7 @@ def test_the_head_is_the_trainers_and_is_not_trained_twice(features, head, capsy
     before = head.stat().st_mtime_ns
     words = ("train-head", "--features", features["trainval"], "--iterations", "60", "--out", head)
     assert command(*words, "--sampler", "ohem") == 0
-    assert "is trained already" in capsys.readouterr().out and head.stat().st_mtime_ns == before
+    assert "done already" in capsys.readouterr().out and head.stat().st_mtime_ns == before
     assert command(*words, "--sampler", "all") == 2
     assert "sampler: ohem there, all wanted" in capsys.readouterr().err
 
@@ -58,7 +58,7 @@ def test_test_and_evaluate_take_a_head(pipeline, features, head, tmp_path, capsy
     assert (found.box[mine] != regions.boxes[rows]).any()
     capsys.readouterr()
     assert command(*words) == 0
-    assert "holds these detections already" in capsys.readouterr().out
+    assert f"done already: {out}" in capsys.readouterr().out
     report = tmp_path / "report"
     words = ("--voc", pipeline.voc, "--classes", pipeline.names, "--pictures", "0", "--out", report)
     assert command("evaluate", "--detections", out, *words) == 0
@@ -122,7 +122,7 @@ def test_comparison_goes_on_row_by_row(pipeline, features, tmp_path, capsys):
     path = voc / "VOC2007/Annotations" / f"{image_id}.xml"
     path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
     assert command(*words, "--voc", voc) == 2
-    assert "svm-hard.seed1.json was made otherwise (ground_truth: " in capsys.readouterr().err
+    assert "svm-hard.seed1.json was made with other settings (ground_truth: " in capsys.readouterr().err
 
 
 def test_a_test_set_that_cannot_be_evaluated_is_refused_first(pipeline, features, tmp_path, capsys):

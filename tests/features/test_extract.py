@@ -277,7 +277,8 @@ def test_other_settings_are_refused_unless_told_to_overwrite(database, proposals
     assert contents(folder) == before
     with pytest.raises(InputError, match="overwrite"):
         extract_database(database, proposals, other, folder, part=(0, 2), overwrite=True)
-    extract_database(database, proposals, other, folder, overwrite=True)
+    summary = extract_database(database, proposals, other, folder, overwrite=True)
+    assert summary.images == len(database) and summary.plan.folder == folder and not list(tmp_path.glob("*.new"))
     assert FeatureCache.open(folder).settings["crop_mode"] == "square"
 
 

@@ -155,12 +155,15 @@ def test_finished_file_is_kept_and_another_not_overwritten(tmp_path, make_databa
     again = Recorder()
     proposals = propose_database(database, again, path)
     assert again.calls == 0 and proposals.image_ids == database.image_ids
-    assert "holds these proposals already" in capsys.readouterr().err
+    assert f"done already: {path}" in capsys.readouterr().out
 
     content = path.read_bytes()
-    with pytest.raises(InputError, match=r"made with max_boxes None, not 5; choose another --out, or delete it"):
+    with pytest.raises(
+        InputError,
+        match=r"p\.h5 was made with other settings \(max_boxes: None there, 5 wanted\); give another --out, or --ov",
+    ):
         propose_database(database, Recorder(max_boxes=5), path)
-    with pytest.raises(InputError, match="made for 11 images, not the 2 of"):
+    with pytest.raises(InputError, match="images: 11 there, 2 wanted"):
         subset = database.subset(["003", "001"])
         subset.name = database.name
         propose_database(subset, Recorder(), path)
@@ -183,7 +186,7 @@ def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_databa
 def test_damaged_file_is_only_replaced_on_request(tmp_path, make_database):
     database, path = make_database(SIZES), tmp_path / "p.h5"
     path.write_bytes(b"not what it should be")
-    with pytest.raises(InputError, match=r"no HDF5 file but something else.*delete it"):
+    with pytest.raises(InputError, match=r"no HDF5 file but something else.*replace it with --overwrite"):
         propose_database(database, Recorder(), path)
     propose_database(database, Recorder(), path, overwrite=True)
     check_complete(path, database, Recorder())

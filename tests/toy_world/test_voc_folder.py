@@ -80,7 +80,7 @@ def test_a_complete_database_is_left_alone(tmp_path):
     image.write_bytes(b"mark")
     write_synthetic_voc(tmp_path, num_train=1, num_test=1)
     assert image.read_bytes() == b"mark"
-    with pytest.raises(InputError, match=r"other settings .*'seed': 0.*'seed': 1"):
+    with pytest.raises(InputError, match=r"other settings .seed: 0 there, 1 wanted"):
         write_synthetic_voc(tmp_path, num_train=1, num_test=1, seed=1)
     assert image.read_bytes() == b"mark"
 
@@ -91,7 +91,7 @@ def test_a_foreign_folder_is_never_touched(tmp_path, marker):
     if marker is not None:
         (tmp_path / "VOC2007/synthetic.json").write_text(marker)
     before = digests(tmp_path)
-    with pytest.raises(InputError, match="choose another folder"):
+    with pytest.raises(InputError, match=r"choose another folder|give another --out"):
         write_synthetic_voc(tmp_path, num_train=1, num_test=1)
     assert digests(tmp_path) == before
 

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint, provenance, reading, write_text
-from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.bbox_correction import correct_detections
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import check_features, detect_in_cache
-from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align, evaluate_detections
 from rcnn_svm.fast_rcnn.head_training import RoIHeadTrainer
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
@@ -52,9 +51,10 @@ class MiningComparison:
         train: features to train on.
         test: features to test on, of the same kind.
         database: the test images with their ground truth.
-        folder: where models and results lie; what is found there is not done again.
+        folder: for models and results; what is found there is not done again.
         iterations: steps of every softmax head.
-        seeds: of the trainings.
+        seeds: one training of every method for each.
+        overwrite: replace results that were made with other settings.
     """
 
     train: FeatureCache
@@ -63,6 +63,7 @@ class MiningComparison:
     folder: Path
     iterations: int
     seeds: tuple[int, ...]
+    overwrite: bool = False
 
     def run(self, tell: Callable[[str], None]) -> list[dict[str, Any]]:
         """Train, test and record what is not done yet.
@@ -102,10 +103,8 @@ class MiningComparison:
     def _result(self, method: str, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
         path = self.folder / "rows" / f"{method}.seed{seed}.json"
         identity = self._identity(method, seed)
-        if path.exists():
-            result = read_result(path, identity)
-            tell(f"{METHODS[method]}, seed {seed}: done already")
-            return result
+        if already_done(path, lambda: _read(path)["identity"], identity, overwrite=self.overwrite):
+            return _read(path)["result"]
         tell(f"{METHODS[method]}, seed {seed}:")
         result = {"method": method, "seed": seed, **self._train_and_test(method, seed)}
         content = {
@@ -173,18 +172,8 @@ class MiningComparison:
         return self.folder / "models" / f"{method}.seed{seed}.h5"
 
 
-def read_result(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """Read a result that `MiningComparison` wrote.
-
-    Raises:
-        InputError: the file is damaged or of a comparison with other settings.
-    """
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a result file holds; InputError if it is damaged."""
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        found, result = content["identity"], content["result"]
-    if found != identity:
-        raise InputError(
-            f"{path} was made otherwise ({first_difference(found, identity)}); "
-            "give another --out, or delete the folder to compare again"
-        )
-    return result
+        return {key: content[key] for key in ("identity", "result")}

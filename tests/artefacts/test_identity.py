@@ -1,0 +1,82 @@
+"""One policy: the same is there: done; something else: refused with the difference; --overwrite: replaced."""
+
+from __future__ import annotations
+
+import pytest
+
+from rcnn_svm.artefacts.checkpoint import Checkpoint, checkpoint_beside
+from rcnn_svm.artefacts.identity import already_done, first_difference
+from rcnn_svm.errors import InputError
+
+SETTINGS = {"parameters": {"svm_C": 0.001, "epochs": 1}, "classes": ["cat", "dog"]}
+OTHER = {"parameters": {"svm_C": 0.01, "epochs": 2}, "classes": ["cat", "dog"]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file that is there."""
+    (tmp_path / "model.h5").write_text("")
+    return tmp_path / "model.h5"
+
+
+def damaged():
+    raise InputError("model.h5 is damaged")
+
+
+def test_nothing_is_there(tmp_path):
+    assert not already_done(tmp_path / "none.h5", damaged, SETTINGS)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_same_is_there(path, capsys, overwrite):
+    assert already_done(path, lambda: SETTINGS, SETTINGS, overwrite=overwrite)
+    assert capsys.readouterr().out == f"done already: {path}\n"
+
+
+def test_something_else_is_there(path, capsys):
+    with pytest.raises(InputError) as error:
+        already_done(path, lambda: OTHER, SETTINGS)
+    assert str(error.value) == (
+        f"{path} was made with other settings (parameters.epochs: 2 there, 1 wanted); "
+        "give another --out, or --overwrite to replace it"
+    )
+    assert not already_done(path, lambda: OTHER, SETTINGS, overwrite=True)
+    assert capsys.readouterr().out == "" and path.exists()
+
+
+def test_what_cannot_be_read_is_replaced_on_request_only(path):
+    with pytest.raises(InputError, match=r"model\.h5 is damaged; or replace it with --overwrite"):
+        already_done(path, damaged, SETTINGS)
+    assert not already_done(path, damaged, SETTINGS, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "expected"),
+    [
+        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "b.c: 2 there, 3 wanted"),
+        ({"a": 1}, {"b": 1}, "a: 1 there, None wanted"),
+        ({"a": [1, 2]}, {"a": [1, 3]}, "a[1]: 2 there, 3 wanted"),
+        ({"a": [1, 2]}, {"a": [1]}, "a: 2 there, 1 wanted"),
+        (None, {"a": 1}, "settings: None there, {'a': 1} wanted"),
+    ],
+)
+def test_the_first_difference_is_named(found, wanted, expected):
+    assert first_difference(found, wanted) == expected
+
+
+def test_a_checkpoint_of_another_training_is_removed_on_request_only(path):
+    kept = Checkpoint(checkpoint_beside(path, SETTINGS), SETTINGS)
+    kept.save(3, {})
+    assert checkpoint_beside(path, SETTINGS, overwrite=True) == kept.path and kept.load() == (3, {})
+    checkpoint_beside(path, OTHER)
+    assert kept.exists()
+    checkpoint_beside(path, OTHER, overwrite=True)
+    assert not kept.exists()
+
+
+def test_a_training_can_be_interrupted_after_a_save(path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Checkpoint, "on_save", lambda checkpoint, done: saved.append((checkpoint.path, done)))
+    Checkpoint(path, SETTINGS).save(3, {})
+    assert saved == [(path, 3)]
+    assert Checkpoint(path, SETTINGS).load()[0] == 3
