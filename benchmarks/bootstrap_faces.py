@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 from rcnn_svm.mining.bootstrap import BootstrapClassifier
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 TRAIN_PICTURES = ("brick", "coffee", "coins", "grass", "moon", "page")
 TEST_PICTURES = ("chelsea", "clock", "gravel", "text")
@@ -146,10 +146,10 @@ def main() -> None:
             ]
             rows.append([f"{name}: {way}", *cells])
     print(
-        text_table(
+        Table(
             ("trained on", "examples", "average precision %", "accuracy %", "missed %", "false positives %", "seconds"),
             rows,
-        )
+        ).text()
     )
     print(f"mean ± standard deviation over {args.seeds} seeds; seconds of bootstrapping with all its rounds and scans")
 

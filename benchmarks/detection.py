@@ -39,7 +39,7 @@ from rcnn_svm.features.extract import FeatureExtractor, make_extractor
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.warp import plan_crops, sample_crops
 from rcnn_svm.proposals.methods import make_proposer
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 THRESH, NMS = -1.0, 0.3
 
@@ -173,7 +173,7 @@ def main() -> None:
         f"crops, {runtime.kind}, {runtime.workers} threads, {args.model or 'random weights'}"
     )
     rows = [[name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.2f}"] for name, (a, b) in lines.items()]
-    print(text_table(("ms an image", "ours", "bare parts", "ours / bare"), rows[:-1], rows[-1]))
+    print(Table(("ms an image", "ours", "bare parts", "ours / bare"), rows[:-1], rows[-1]).text())
     print(f"bare warping {each['bare warp']:.1f} ms, bare network {each['bare network']:.1f} ms")
 
 

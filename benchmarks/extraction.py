@@ -41,7 +41,7 @@ from rcnn_svm.features.runtime import OpenVinoRuntime, Runtime, cpu_batch_size, 
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.proposals.store import ProposalSet
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 CROP_SIZES = {"lite0": 128, "alexnet": 227}
 REFERENCE = "torch eager, channels-last"
@@ -227,7 +227,7 @@ def runtime_table(
         "mean norm of it",
     )
     notes = [f"{name}: not measured ({reason})" for name, reason in missing.items()]
-    return "\n".join([text_table(header, rows), *notes])
+    return "\n".join([Table(header, rows).text(), *notes])
 
 
 class Clock:
@@ -339,7 +339,7 @@ def stage_tables(
     ]
     return "\n".join(
         [
-            text_table(header, rows),
+            Table(header, rows).text(),
             f"{', '.join(PARTS)}: seconds in it, of all threads, per second of the stage",
             *notes,
         ]

@@ -11,17 +11,14 @@ OUT/learning_curve.csv with a picture beside it. Can be stopped at any moment; t
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from rcnn_svm.artefacts.files import atomic_path, fingerprint, write_text
+from rcnn_svm.artefacts.files import fingerprint, write_text
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.data.voc import load_voc
@@ -29,7 +26,8 @@ from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.style import new_figure, save_figure, tidy
+from rcnn_svm.reports.table import Table, records_csv
 from rcnn_svm.tuning import SvmCSearch
 
 COUNTS = (50, 100, 200, 400)
@@ -111,16 +109,12 @@ HEADER = ("setting", "images", "objects", "classes", "C", "weight", "hard negati
 
 def save_csv(path: Path, lines: list[tuple[str, dict]]) -> None:
     """Write all figures in full."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["setting", *lines[0][1]])
-    writer.writerows([name, *found.values()] for name, found in lines)
-    write_text(path, stream.getvalue())
+    write_text(path, records_csv([{"setting": name, **found} for name, found in lines]))
 
 
-def save_figure(path: Path, lines: list[tuple[str, dict]]) -> None:
+def draw_curves(path: Path, lines: list[tuple[str, dict]]) -> None:
     """Draw both measures over the number of images."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     counts = sorted({found["images"] for _, found in lines})
     for axis, (metric, title) in zip(figure.subplots(1, len(METRICS)), METRICS.items(), strict=True):
         for setting in SETTINGS:
@@ -130,11 +124,9 @@ def save_figure(path: Path, lines: list[tuple[str, dict]]) -> None:
         axis.set_xticks(counts, map(str, counts))
         axis.minorticks_off()
         axis.set(title=title, xlabel="training images", ylabel="percent", ylim=(0, None))
-        axis.grid(color="0.9", linewidth=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
+        tidy(axis)
     axis.legend(fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -154,10 +146,10 @@ def run(args: argparse.Namespace) -> None:
             lines.append((name, found))
             print(" ".join(table_row(name, found)), flush=True)
     print()
-    print(text_table(HEADER, [table_row(name, found) for name, found in lines]))
+    print(Table(HEADER, [table_row(name, found) for name, found in lines]).text())
     print(f"objects, weight: median of the classes; subsets drawn with seed {SEED}; tested on {test.num_images} images")
     save_csv(args.out / "learning_curve.csv", lines)
-    save_figure(args.out / "learning_curve.png", lines)
+    draw_curves(args.out / "learning_curve.png", lines)
     print(f"wrote {args.out}")
 
 

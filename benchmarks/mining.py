@@ -30,7 +30,7 @@ from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.rules import MiningRules
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution
@@ -223,7 +223,7 @@ def compare(features: Path, svm_C: float, original: float | None, repeats: int, 
         print(f"{name}: {found['seconds']:.2f} s", file=sys.stderr, flush=True)
     shown = ("updates", "added", "largest gap", "MB", "x bare pass", "x that of 1 thread", "plain x this")
     header = ("", "s", *PHASES, *shown)
-    print(text_table(header, rows))
+    print(Table(header, rows).text())
     print(
         "x bare pass, plain x this: of those with as many threads; phases: thread time, so their sum may exceed the "
         f"wall time; ours: the fastest of {repeats}; MB: growth of the peak memory, mapped features included"
@@ -251,7 +251,7 @@ def memory(images: int, folder: Path) -> None:
             row += [f"{found['seconds']:.1f}", str(found["added"]), f"{found['megabytes']:.0f}"]
         rows.append(row)
     header = ("images", "MB of features", "s", "added", "MB", "s, 100 MB budget", "added", "MB")
-    print(text_table(header, rows))
+    print(Table(header, rows).text())
     print("MB: growth of the peak memory while training, of which mapped features at most two shards of ten images")
 
 

@@ -25,7 +25,7 @@ import torchvision
 
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
 from rcnn_svm.mining.ohem_torchvision import add_ohem
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 NUM_CLASSES = 21
 OBJECTS = 3  # an image
@@ -147,7 +147,7 @@ def main() -> None:
     taken = [len(row) for row in trainings["OHEM"].model.roi_heads.selection.rows]
     print(f"{args.model}, {args.images} images of {args.image_size[0]} x {args.image_size[1]} pixels, {where}")
     print(f"OHEM: {rois} RoIs in the images, {taken} of them taken")
-    print(text_table(("RoIs chosen by", "ms a step", "of random", "peak MB", "of random"), rows))
+    print(Table(("RoIs chosen by", "ms a step", "of random", "peak MB", "of random"), rows).text())
 
 
 if __name__ == "__main__":

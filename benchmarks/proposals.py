@@ -25,7 +25,7 @@ from rcnn_svm.data.images import load_image
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.proposals.propose import propose_database
 from rcnn_svm.proposals.selective_search import SelectiveSearch
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 SUBSET = Path(__file__).parent / "voc2007_subset" / "test.txt"
@@ -114,7 +114,7 @@ def main() -> None:
         for a, b in zip(boxes[1], other, strict=True):
             np.testing.assert_array_equal(a, b)
     print(f"{len(paths)} images, {np.mean([len(b) for b in boxes[1]]):.0f} boxes an image, the same with any jobs")
-    print(text_table(("", "jobs", "images/s", "bare loop"), rows))
+    print(Table(("", "jobs", "images/s", "bare loop"), rows).text())
 
 
 if __name__ == "__main__":

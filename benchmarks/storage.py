@@ -27,7 +27,7 @@ from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.evaluation.voc import evaluate_detections
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 Figures = dict[str, np.ndarray]
 
@@ -219,7 +219,7 @@ def main() -> None:
             measure = lambda dtype=dtype, options=options: measure_filter(samples, dtype, options, out)  # noqa: E731
             storages[f"{dtype}, {name}"] = kept(out / f"{dtype}, {name}.npz", measure)
     header = ("features stored as", "GB", "of float32", "read, in memory", "read, from disk", "compress")
-    print(text_table(header, [storage_row(name, row, storages["float32"]) for name, row in storages.items()]))
+    print(Table(header, [storage_row(name, row, storages["float32"]) for name, row in storages.items()]).text())
     print(f"rates: GB of float32 features a second, one thread, best of {REPEATS}\n")
 
     trainings = {
@@ -228,7 +228,7 @@ def main() -> None:
         "float32, other seed": kept(out / "train seed.npz", lambda: measure_training(train, test, args, seed=4)),
     }
     header = ("trained on", "seconds", "added", "added changed", "final changed", "W differs", "mAP 11", "mAP area")
-    print(text_table(header, [training_row(name, row, trainings["float32"]) for name, row in trainings.items()]))
+    print(Table(header, [training_row(name, row, trainings["float32"]) for name, row in trainings.items()]).text())
 
 
 if __name__ == "__main__":

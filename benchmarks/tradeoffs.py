@@ -41,7 +41,7 @@ from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.proposals.propose import propose_database
 from rcnn_svm.proposals.recall import recall_report
 from rcnn_svm.proposals.store import ProposalSet
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 SUBSET = Path(__file__).parent / "voc2007_subset"
 SPLITS = {"train": "trainval", "test": "test"}
@@ -248,7 +248,7 @@ def main() -> None:
             print(" ".join(lines[-1]), flush=True)
     images = sum(map(len, databases.values()))
     print()
-    print(text_table(HEADER, lines))
+    print(Table(HEADER, lines).text())
     print(f"proposals: {speed['propose']:.2f} images/s, {images / speed['propose'] / 60:.1f} min for every variant")
     listed = ", ".join(f"{size} px {rate:.0f}" for size, rate in speed.items() if size != "propose")
     print(f"crops/s: {listed}; padding {PADDING}; {images} images")

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.errors import InputError
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.reports.pictures import draw_detections, save_picture
-    from rcnn_svm.reports.tables import text_table
+    from rcnn_svm.reports.table import Table
 
     if args.max_boxes and not args.method:
         raise InputError("--max-boxes needs --method: without it, proposals are made as for the training images")
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
                     [name, f"{score:.3f}", *(f"{value:.0f}" for value in box)]
                     for name, score, box in zip(names, found.scores, found.boxes, strict=True)
                 ]
-                print(text_table(("class", kind, "x1", "y1", "x2", "y2"), rows))
+                print(Table(("class", kind, "x1", "y1", "x2", "y2"), rows).text())
             print(flush=True)
     finally:
         # What was found before a damaged image is worth keeping.

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table and write the report."""
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.evaluation.voc import align, evaluate_detections
-    from rcnn_svm.reports.tables import voc_text
+    from rcnn_svm.reports.voc_tables import voc_table
 
     database = load_database(args)
     detections, name, nms_threshold = _load_detections(args, database)
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     if args.protocol == "coco":
         _evaluate_coco(out, detections, database)
     else:
-        print(voc_text(result), end="\n\n", flush=True)
+        print(voc_table(result).text(), end="\n\n", flush=True)
 
     _write_report(out, result, detections, database, args)
     print(f"wrote {out}")
@@ -129,12 +129,13 @@ def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -
     """Print the table of COCO's protocol and write it."""
     from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.coco import evaluate_coco
-    from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_markdown, coco_text
+    from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_table
 
     result = evaluate_coco(detections, database, nms_threshold=None)
-    print(coco_text(result), end="\n\n", flush=True)
+    table = coco_table(result)
+    print(table.text(), end="\n\n", flush=True)
     write_text(out / "coco_ap.csv", coco_csv(result))
-    write_text(out / "coco_ap.md", coco_markdown(result))
+    write_text(out / "coco_ap.md", table.markdown() + "\n")
     write_text(out / "coco_ap.json", coco_json(result, {"detections": detections.settings, **provenance()}))
 
 
@@ -147,10 +148,10 @@ def _write_report(
     from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
     from rcnn_svm.reports.curves import save_precision_recall
     from rcnn_svm.reports.pictures import save_detection_pictures
-    from rcnn_svm.reports.tables import voc_csv, voc_json, voc_markdown
+    from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
     write_text(out / "ap.csv", voc_csv(result))
-    write_text(out / "ap.md", voc_markdown(result))
+    write_text(out / "ap.md", voc_table(result).markdown() + "\n")
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     save_precision_recall(result, out / "precision_recall.png")
     write_comp4(detections, out / "comp4", split_name(args))

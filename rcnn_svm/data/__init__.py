@@ -11,6 +11,11 @@ split_database        splits own images into those to train on and those to test
 require_ground_truth  refuses a database in which a class has no object
 require_two_images    refuses a database of fewer than two images
 VOC_CLASSES           the 20 classes of PASCAL VOC
+image_size            height and width of an image file; this and the rest is for readers of other formats
+IMAGE_SUFFIXES        the names that image files end with
+check_folder          refuses a folder that is not there
+set_name              the name of an image set, from its path
+fit_boxes             cuts boxes to their image where rounding took them outside, and refuses others
 """
 
 from __future__ import annotations
@@ -20,19 +25,25 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rcnn_svm.data.box_table import fit_boxes
     from rcnn_svm.data.checks import require_ground_truth, require_two_images
     from rcnn_svm.data.coco import load_coco
     from rcnn_svm.data.csv_boxes import load_csv
     from rcnn_svm.data.database import Annotation, ImageDatabase
-    from rcnn_svm.data.images import load_image
+    from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
+    from rcnn_svm.data.images import image_size, load_image
     from rcnn_svm.data.splits import split_database
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
     from rcnn_svm.data.xml_folder import load_xml_folder
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "VOC_CLASSES",
     "Annotation",
     "ImageDatabase",
+    "check_folder",
+    "fit_boxes",
+    "image_size",
     "load_coco",
     "load_csv",
     "load_image",
@@ -40,6 +51,7 @@ __all__ = [
     "load_xml_folder",
     "require_ground_truth",
     "require_two_images",
+    "set_name",
     "split_database",
 ]
 

@@ -3,6 +3,9 @@
 load_backbone     a network by name, cut after the layer of the features
 backbone_names    the names it knows
 Backbone          such a network with its preprocessing
+SOURCES           where the networks come from; an entry adds one of your own
+Source            such an entry
+read_state_dict   the weights in a file
 make_runtime      what runs a network: torch, ONNX Runtime or OpenVINO
 to_onnx           a network as an ONNX file
 warp_regions      the crops of regions, with context, in the network's size
@@ -19,21 +22,24 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from rcnn_svm.features.backbones import Backbone, backbone_names, load_backbone
+    from rcnn_svm.features.backbones import SOURCES, Backbone, Source, backbone_names, load_backbone, read_state_dict
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
     from rcnn_svm.features.layers import layer_cache
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.warp import warp_regions
 
 __all__ = [
+    "SOURCES",
     "Backbone",
     "FeatureExtractor",
+    "Source",
     "backbone_names",
     "extract_database",
     "layer_cache",
     "load_backbone",
     "make_extractor",
     "make_runtime",
+    "read_state_dict",
     "to_onnx",
     "warp_regions",
 ]

@@ -1,18 +1,22 @@
-"""Results for people: tables, curves and pictures.
+"""Results for people: tables, curves and pictures; one `Table` and one style for all of them.
 
-voc_text               average precision as text
-voc_markdown           the same in Markdown
-coco_text              COCO's measures as text
-coco_markdown          the same in Markdown
-mining_table           what a mining did, class by class
-bbox_table             what box regression is worth, class by class
-file_summary           what any artefact holds and what made it
-save_precision_recall  precision over recall of every class
-save_imbalance         how unequal examples are
-save_finetuning        loss and accuracy of a fine-tuning
-save_head_figure       losses of the training of a RoI head
-draw_detections        boxes drawn into an image
-contact_sheet          several pictures on one sheet
+Table                    cells under a header, as text and in Markdown
+voc_table                average precision by VOC, class by class
+voc_csv                  the same in full
+voc_json                 the same with what was evaluated
+coco_table               COCO's measures, class by class
+coco_csv                 the same in full
+coco_json                the same with what was evaluated
+mining_table             what a mining did, class by class
+bbox_table               what box regression is worth, class by class
+imbalance_text           how unequal examples are
+file_summary             what any artefact holds and what made it
+precision_recall_figure  precision over recall of every class
+imbalance_figure         easy and hard examples, and their loss
+finetuning_figure        loss and accuracy of a fine-tuning
+head_figure              losses of the training of a RoI head
+draw_detections          boxes drawn into an image
+contact_sheet            several pictures on one sheet
 """
 
 from __future__ import annotations
@@ -23,30 +27,35 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.reports.bbox import bbox_table
-    from rcnn_svm.reports.coco_tables import coco_markdown, coco_text
-    from rcnn_svm.reports.curves import save_precision_recall
-    from rcnn_svm.reports.finetuning import save_finetuning
-    from rcnn_svm.reports.heads import save_head_figure
-    from rcnn_svm.reports.imbalance import save_imbalance
+    from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_table
+    from rcnn_svm.reports.curves import precision_recall_figure
+    from rcnn_svm.reports.finetuning import finetuning_figure
+    from rcnn_svm.reports.heads import head_figure
+    from rcnn_svm.reports.imbalance import imbalance_figure, imbalance_text
     from rcnn_svm.reports.inspection import file_summary
     from rcnn_svm.reports.mining import mining_table
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
-    from rcnn_svm.reports.tables import voc_markdown, voc_text
+    from rcnn_svm.reports.table import Table
+    from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
 __all__ = [
+    "Table",
     "bbox_table",
-    "coco_markdown",
-    "coco_text",
+    "coco_csv",
+    "coco_json",
+    "coco_table",
     "contact_sheet",
     "draw_detections",
     "file_summary",
+    "finetuning_figure",
+    "head_figure",
+    "imbalance_figure",
+    "imbalance_text",
     "mining_table",
-    "save_finetuning",
-    "save_head_figure",
-    "save_imbalance",
-    "save_precision_recall",
-    "voc_markdown",
-    "voc_text",
+    "precision_recall_figure",
+    "voc_csv",
+    "voc_json",
+    "voc_table",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.bbox_regression import BoxRegressor
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table, cell
 
 HEADER = ("class", "examples", "proposals", "IoU", "corrected", "held out", "IoU", "corrected")
 
@@ -33,26 +33,19 @@ def _table(regressor: BoxRegressor) -> str:
     for index, name in enumerate(regressor.classes):
         cells = [name, str(training["examples"][index])]
         for part in parts:
-            cells += [str(part["number"][index]), *(_iou(part[key][index]) for key in ("iou", "corrected_iou"))]
+            cells += [str(part["number"][index]), *(cell(part[key][index], ".3f") for key in ("iou", "corrected_iou"))]
         rows.append(cells)
     means = ["total, mean of classes", str(sum(training["examples"]))]
     for part in parts:
-        means += [str(sum(part["number"])), *(_iou(_mean(part[key])) for key in ("iou", "corrected_iou"))]
-    return "\n".join(
-        [
-            text_table(HEADER, rows, means),
-            "",
-            "IoU of the proposals among the examples with their objects, before and after correction; ground truth,",
-            f"among the examples too, is left out. Held out: in {training['num_held_out']} of "
-            f"{training['num_images']} images, corrected by a regressor trained on the others.",
-        ]
+        means += [str(sum(part["number"])), *(cell(_mean(part[key]), ".3f") for key in ("iou", "corrected_iou"))]
+    notes = (
+        "IoU of the proposals among the examples with their objects, before and after correction; ground truth,",
+        f"among the examples too, is left out. Held out: in {training['num_held_out']} of {training['num_images']} "
+        "images, corrected by a regressor trained on the others.",
     )
+    return Table(HEADER, rows, means, notes).text()
 
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _iou(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -6,10 +6,11 @@ import math
 import os
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.evaluation.voc import PrecisionRecall, VocResult
+from rcnn_svm.reports.style import BLUE, LINE_WIDTH, PALE_BLUE, new_figure, save_figure, tidy
 
 COLUMNS = 5
 
@@ -18,7 +19,7 @@ def precision_recall_figure(result: VocResult) -> Figure:
     """Return a figure with one plot per class: precision over recall, and the area that AP measures."""
     columns = min(COLUMNS, len(result.classes))
     rows = math.ceil(len(result.classes) / columns)
-    figure = Figure(figsize=(2.5 * columns + 0.4, 2.4 * rows + 0.8), layout="constrained")
+    figure = new_figure(2.5 * columns + 0.4, 2.4 * rows + 0.8)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axis, entry in zip(axes.flat, result.classes, strict=False):
         _plot_class(axis, entry)
@@ -33,23 +34,20 @@ def precision_recall_figure(result: VocResult) -> Figure:
     return figure
 
 
-def _plot_class(axis, entry: PrecisionRecall) -> None:
+def _plot_class(axis: Axes, entry: PrecisionRecall) -> None:
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axis.tick_params(labelsize=8)
-    axis.grid(color="0.9", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
+    tidy(axis)
     if not entry.num_objects:
         axis.set_title(f"{entry.name}: no objects", fontsize=9)
         return
     axis.set_title(f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}", fontsize=9)
     precision = np.nan_to_num(entry.precision)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    axis.fill_between(np.append(0, entry.recall), np.append(best[:1], best), step="pre", color="#c6dbef", lw=0)
-    axis.plot(entry.recall, entry.precision, color="#08519c", linewidth=1.1)
+    axis.fill_between(np.append(0, entry.recall), np.append(best[:1], best), step="pre", color=PALE_BLUE, lw=0)
+    axis.plot(entry.recall, entry.precision, color=BLUE, linewidth=LINE_WIDTH)
 
 
 def save_precision_recall(result: VocResult, path: str | os.PathLike) -> None:
     """Write the figure of `precision_recall_figure` as PNG."""
-    with atomic_path(path) as temporary:
-        precision_recall_figure(result).savefig(temporary, format="png", dpi=110)
+    save_figure(precision_recall_figure(result), path)

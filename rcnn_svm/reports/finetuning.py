@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from rcnn_svm.artefacts.files import atomic_path
+from rcnn_svm.reports.style import BLUE, LINE_WIDTH, ORANGE, new_figure, save_figure, tidy
 
 
 def finetuning_figure(log: Sequence[dict[str, float]]) -> Figure:
@@ -17,26 +17,23 @@ def finetuning_figure(log: Sequence[dict[str, float]]) -> Figure:
         log: lines with `iteration`, `loss`, `accuracy` and `foreground_accuracy`.
     """
     iterations = [line["iteration"] for line in log]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)
-    left.plot(iterations, [line["loss"] for line in log], color="#08519c", linewidth=1.1)
+    left.plot(iterations, [line["loss"] for line in log], color=BLUE, linewidth=LINE_WIDTH)
     left.set(title="softmax loss", ylim=(0, None))
     for key, label, color in (
-        ("accuracy", "all windows", "#08519c"),
-        ("foreground_accuracy", "windows on objects", "#d94801"),
+        ("accuracy", "all windows", BLUE),
+        ("foreground_accuracy", "windows on objects", ORANGE),
     ):
-        right.plot(iterations, [100 * line[key] for line in log], color=color, linewidth=1.1, label=label)
+        right.plot(iterations, [100 * line[key] for line in log], color=color, linewidth=LINE_WIDTH, label=label)
     right.set(title="classified correctly, %", ylim=(0, 102))
-    right.legend(frameon=False, fontsize=9)
+    tidy(left)
+    tidy(right, legend=9)
     for axis in (left, right):
         axis.set_xlabel("step")
-        axis.grid(color="0.9", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def save_finetuning(log: Sequence[dict[str, float]], path: str | os.PathLike) -> None:
     """Write the figure of `finetuning_figure` as PNG."""
-    with atomic_path(path) as temporary:
-        finetuning_figure(log).savefig(temporary, format="png", dpi=110)
+    save_figure(finetuning_figure(log), path)

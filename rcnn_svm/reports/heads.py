@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rcnn_svm.artefacts.files import atomic_path
+from rcnn_svm.reports.style import BLUE, LINE_WIDTH, ORANGE, new_figure, save_figure, tidy
 
 POINTS = 200
-CLASS_COLOR, BOX_COLOR = "#08519c", "#d94801"
 
 
 def interval_means(values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
@@ -29,14 +27,6 @@ def interval_means(values: np.ndarray, points: int = POINTS) -> tuple[np.ndarray
     return edges[1:], sums / np.diff(edges)
 
 
-def tidy_axis(axis: Axes, title: str) -> None:
-    """Give a plot over steps the looks of all of them."""
-    axis.set(title=title, xlabel="step", ylim=(0, None))
-    axis.grid(color="0.9", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def head_figure(history: dict[str, np.ndarray]) -> Figure:
     """Return a figure with the losses of the mini-batches and, where there are any, of all RoIs of some images.
 
@@ -47,16 +37,15 @@ def head_figure(history: dict[str, np.ndarray]) -> Figure:
     plots = {"loss of the RoIs taken": lambda column: interval_means(steps[:, column])}
     if len(probes):
         plots["loss of all RoIs of the same images"] = lambda column: (probes[:, 0], probes[:, 1 + column])
-    figure = Figure(figsize=(4.5 * len(plots), 3.4), layout="constrained")
+    figure = new_figure(4.5 * len(plots), 3.4)
     for axis, (title, curve) in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots.items(), strict=True):
-        for column, (name, color) in enumerate((("classification", CLASS_COLOR), ("boxes", BOX_COLOR))):
-            axis.plot(*curve(column), color=color, linewidth=1.1, label=name)
-        tidy_axis(axis, title)
-        axis.legend(frameon=False, fontsize=9)
+        for column, (name, color) in enumerate((("classification", BLUE), ("boxes", ORANGE))):
+            axis.plot(*curve(column), color=color, linewidth=LINE_WIDTH, label=name)
+        axis.set(title=title, xlabel="step", ylim=(0, None))
+        tidy(axis, legend=9)
     return figure
 
 
 def save_head_figure(history: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     """Write the figure of `head_figure` as PNG."""
-    with atomic_path(path) as temporary:
-        head_figure(history).savefig(temporary, format="png", dpi=110)
+    save_figure(head_figure(history), path)

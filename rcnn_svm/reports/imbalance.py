@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.mining.imbalance import HARDEST, LOSSES, Imbalance, bin_centres, cross_entropy
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LIGHT_BLUE,
+    LIGHT_ORANGE,
+    MARK,
+    RED,
+    log_ticks,
+    new_figure,
+    save_figure,
+    tidy,
+)
+from rcnn_svm.reports.table import Table, json_text, percent, records_csv
 
 ALL = "all classes"
-COLOURS = {"hinge": "#08519c", "cross-entropy": "#a63603", "focal": "#31a354"}
+COLOURS = {"hinge": BLUE, "cross-entropy": RED, "focal": GREEN}
 PLOT_BINS = 60
 # Fewer of an example's kind than this do not widen the histogram of scores.
 TAIL = 1e-4
@@ -60,9 +69,9 @@ def imbalance_text(records: Sequence[dict[str, Any]], settings: dict[str, Any]) 
             f"{record['positives']:,}",
             f"{record['negatives']:,}",
             f"{record['hard_negatives']:,}",
-            _percent(record["hard_negatives"] / record["negatives"] if record["negatives"] else math.nan),
+            percent(record["hard_negatives"] / record["negatives"] if record["negatives"] else None, 2),
             f"{record['hinge_loss']:,.1f}",
-            _percent(record["hinge_share_of_negatives"]),
+            percent(record["hinge_share_of_negatives"], 2),
         ]
         for record in records
     ]
@@ -77,37 +86,32 @@ def imbalance_text(records: Sequence[dict[str, Any]], settings: dict[str, Any]) 
         for record in records
     ]
     hardest = [
-        [loss, *(_percent(records[-1][f"{loss.replace('-', '_')}_share_of_hardest_{f:g}"]) for f in HARDEST)]
+        [loss, *(percent(records[-1][f"{loss.replace('-', '_')}_share_of_hardest_{f:g}"], 2) for f in HARDEST)]
         for loss in LOSSES
     ]
     header = ("class", "positives", "negatives", "hard negatives", "% hard", "hinge loss", "% of negatives")
     return "\n".join(
         [
-            text_table(header, svm[:-1], svm[-1]),
+            Table(header, svm[:-1], svm[-1]).text(),
             f"An example is a region and a class; negatives have IoU < {settings['neg_overlap']:g}, hard ones score > "
             f"{settings['hard_thresh']:g}. Hinge loss without a weight of the positives.",
             "",
-            text_table(
+            Table(
                 ("class", "easy", "hard", "easy / hard", "their cross-entropy", f"focal, gamma {settings['gamma']:g}"),
                 logistic[:-1],
                 logistic[-1],
-            ),
+            ).text(),
             f"With scores read as logits; easy: cross-entropy < {settings['easy_loss']:.3g}. The last three columns "
             "divide number and losses of the easy examples by those of the hard.",
             "",
-            text_table(("share of the loss, %", *(f"hardest {100 * f:g} %" for f in HARDEST)), hardest),
+            Table(("share of the loss, %", *(f"hardest {100 * f:g} %" for f in HARDEST)), hardest).text(),
         ]
     )
 
 
 def imbalance_csv(records: Sequence[dict[str, Any]]) -> str:
     """Return the figures as CSV, one line per class; empty where a share is of nothing."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(records[0])
-    for record in records:
-        writer.writerow(["" if _is_nan(value) else value for value in record.values()])
-    return stream.getvalue()
+    return records_csv(records)
 
 
 def imbalance_json(records: Sequence[dict[str, Any]], settings: dict[str, Any], made_by: dict[str, Any]) -> str:
@@ -118,9 +122,7 @@ def imbalance_json(records: Sequence[dict[str, Any]], settings: dict[str, Any], 
         settings: what decides the figures, JSON-able.
         made_by: fingerprint and provenance.
     """
-    clean = [{key: None if _is_nan(value) else value for key, value in record.items()} for record in records]
-    content = {"classes": clean[:-1], "overall": clean[-1], "settings": settings, **made_by}
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json_text({"classes": records[:-1], "overall": records[-1], "settings": settings, **made_by})
 
 
 def imbalance_figure(measured: Imbalance, easy_loss: float, title: str) -> Figure:
@@ -133,29 +135,26 @@ def imbalance_figure(measured: Imbalance, easy_loss: float, title: str) -> Figur
     """
     whole = measured.overall()
     counts, losses = whole.counts[:, 0], whole.losses[:, 0]
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = new_figure(13, 4)
     axes = figure.subplots(1, 3)
     _plot_scores(axes[0], counts)
     _plot_losses(axes[1], counts.sum(axis=0), losses, easy_loss)
     _plot_cumulative(axes[2], counts.sum(axis=0), losses)
     for axis in axes:
-        axis.grid(color="0.9", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=8, frameon=False)
+        tidy(axis, legend=8)
     figure.suptitle(title, fontsize=12)
     return figure
 
 
-def _plot_scores(axis, counts: np.ndarray) -> None:
+def _plot_scores(axis: Axes, counts: np.ndarray) -> None:
     centres = bin_centres()
     sides = [("negatives", -centres[::-1], counts[0][::-1]), ("positives", centres, counts[1])]
     ranges = [_range(scores, number) for _, scores, number in sides if number.any()]
     edges = np.linspace(min(low for low, _ in ranges), max(high for _, high in ranges), PLOT_BINS + 1)
-    for (name, scores, number), colour in zip(sides, ("#6baed6", "#e6550d"), strict=True):
+    for (name, scores, number), colour in zip(sides, (LIGHT_BLUE, LIGHT_ORANGE), strict=True):
         height, _ = np.histogram(scores.clip(edges[0], edges[-1]), bins=edges, weights=number)
         axis.stairs(height, edges, fill=True, alpha=0.6, color=colour, label=name)
-    axis.axvline(-1, color="0.4", linewidth=0.8, linestyle="--", label="margin of the negatives")
+    axis.axvline(-1, **MARK, label="margin of the negatives")
     axis.set(xlabel="score", ylabel="examples", yscale="symlog", ylim=(0, None))
 
 
@@ -166,7 +165,7 @@ def _range(values: np.ndarray, number: np.ndarray) -> tuple[float, float]:
     return float(low) - 0.1, float(high) + 0.1
 
 
-def _plot_losses(axis, counts: np.ndarray, losses: np.ndarray, easy_loss: float) -> None:
+def _plot_losses(axis: Axes, counts: np.ndarray, losses: np.ndarray, easy_loss: float) -> None:
     value = np.maximum(cross_entropy(bin_centres()), 1e-6)
     used = value[counts > 0]
     edges = np.geomspace(used.min() * 0.9, used.max() * 1.1, PLOT_BINS + 1)
@@ -174,15 +173,13 @@ def _plot_losses(axis, counts: np.ndarray, losses: np.ndarray, easy_loss: float)
     for name, weight in weights.items():
         height, _ = np.histogram(value, bins=edges, weights=weight)
         if height.any():
-            axis.stairs(100 * height / height.sum(), edges, color=COLOURS.get(name, "0.2"), label=name)
-    axis.axvline(easy_loss, color="0.4", linewidth=0.8, linestyle="--", label="easy | hard")
+            axis.stairs(100 * height / height.sum(), edges, color=COLOURS.get(name, BLACK), label=name)
+    axis.axvline(easy_loss, **MARK, label="easy | hard")
     axis.set(xlabel="cross-entropy of the example", ylabel="share, %", xscale="log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axis.xaxis, (1, 3))
 
 
-def _plot_cumulative(axis, counts: np.ndarray, losses: np.ndarray) -> None:
+def _plot_cumulative(axis: Axes, counts: np.ndarray, losses: np.ndarray) -> None:
     passed = np.cumsum(counts)
     for name, loss in zip(LOSSES, losses, strict=True):
         if loss.any():
@@ -194,16 +191,7 @@ def _plot_cumulative(axis, counts: np.ndarray, losses: np.ndarray) -> None:
 
 def save_imbalance(measured: Imbalance, easy_loss: float, title: str, path: str | os.PathLike) -> None:
     """Write the figure of `imbalance_figure` as PNG."""
-    with atomic_path(path) as temporary:
-        imbalance_figure(measured, easy_loss, title).savefig(temporary, format="png", dpi=110)
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.2f}"
+    save_figure(imbalance_figure(measured, easy_loss, title), path)
 
 
 def _times(ratio: float) -> str:

@@ -13,7 +13,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table
 
 
 def cache_summary(plan: CachePlan) -> str:
@@ -61,7 +61,7 @@ def image_table(cache: FeatureCache, image_id: str, top: int) -> str:
         )
     height, width = regions.image_size
     title = f"image {image_id}: {width} x {height} pixels, {len(regions)} regions, {int(regions.gt.sum())} objects"
-    return f"{title}\n" + text_table(("key", "box", "label", "best overlap", "norm"), rows)
+    return f"{title}\n" + Table(("key", "box", "label", "best overlap", "norm"), rows).text()
 
 
 def file_summary(path: str | Path) -> tuple[str, str, dict]:
@@ -118,7 +118,7 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
             image, row = keys[position].tolist()
             rows.append([str(history["image_ids"][image]), f"({image}, {row})", f"{scores[position]:.3f}"])
     title = f"{name}: {len(scores)} negatives on or inside the margin at the last training, the hardest first"
-    return f"{title}\n" + text_table(("image", "key", "score"), rows)
+    return f"{title}\n" + Table(("image", "key", "score"), rows).text()
 
 
 def _facts(facts: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.reports.tables import text_table
+from rcnn_svm.reports.table import Table, cell
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.tuning.svm_C import best_C
 
@@ -42,13 +42,13 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
         last = of_class[-1]
         counts = [updates[last, 3], added[index], left[index], kept[index], len(of_class)]
         loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
-        rows.append([name, *map(str, counts), f"{loss:.4g}", "-" if np.isnan(gap) else f"{gap:.0e}"])
+        rows.append([name, *map(str, counts), f"{loss:.4g}", cell(gap, ".0e")])
     totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]
     mined = detector.training.get("identity", {}).get("training") != "random negatives"
     header = HEADER if mined else [name.replace("hard", "random") for name in HEADER]
     return "\n".join(
         [
-            text_table(header, rows, ["total", *totals, "", ""]),
+            Table(header, rows, ["total", *totals, "", ""]).text(),
             *_convergence(detector, history),
             *_budget(detector, history),
             *_weights(detector),
@@ -67,7 +67,7 @@ def _convergence(detector: Detector, history: dict[str, np.ndarray]) -> list[str
         [detector.classes[int(c)], str(int(epoch) + 1), f"{cached:.5g}", f"{full:.5g}", f"{full / cached:.3f}"]
         for c, epoch, cached, full in table
     ]
-    return ["", text_table(("class", "pass", "objective on the cache", "on all data", "ratio"), rows)]
+    return ["", Table(("class", "pass", "objective on the cache", "on all data", "ratio"), rows).text()]
 
 
 def _budget(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
@@ -101,7 +101,7 @@ def _selection(history: dict[str, np.ndarray]) -> list[str]:
         [f"{C:.2g}", f"{100 * precision:.1f}", f"{seconds:.1f}", "chosen" if best == C else ""]
         for C, precision, seconds in table
     ]
-    return ["", text_table(("C", "held-out mAP area", "s", ""), rows)]
+    return ["", Table(("C", "held-out mAP area", "s", ""), rows).text()]
 
 
 def _calibration(detector: Detector) -> list[str]:
@@ -116,4 +116,4 @@ def _calibration(detector: Detector) -> list[str]:
         for k, name in enumerate(detector.classes)
     ]
     header = ("probability at score", *(f"{mark:g}" for mark in marks), "0.5 is at")
-    return ["", text_table(header, rows)]
+    return ["", Table(header, rows).text()]

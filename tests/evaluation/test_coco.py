@@ -12,7 +12,7 @@ from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.evaluation.coco import METRICS, evaluate_coco
-from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_markdown, coco_text
+from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_table
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed; it comes with the extra rcnn-svm[coco]")
 
@@ -80,7 +80,7 @@ def test_a_class_without_objects_has_no_value_and_one_without_detections_has_0()
     database = database_of([(0, 0, 0, 99, 99, 0)])
     result, means = evaluate(database, detections_of(1, (0, 1, 0, 0, 99, 99, 0.5)))
     assert np.isnan(result.values[1]).all() and means["AP"] == 0
-    assert "-" in coco_text(result)
+    assert "-" in coco_table(result).text()
 
 
 def brute_force(images, found, cls):
@@ -138,4 +138,4 @@ def test_tables_hold_the_values():
     header, ant, bee = (line.split(",") for line in coco_csv(result).splitlines())
     assert float(ant[header.index("ap")]) == pytest.approx(0.7)
     assert bee[0] == "bee" and set(bee[4:]) == {""}
-    assert "70.0" in coco_markdown(result) and "| bee |" in coco_markdown(result)
+    assert "70.0" in coco_table(result).markdown() and "| bee |" in coco_table(result).markdown()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from rcnn_svm.experiments.reproduce.published import Published
-from rcnn_svm.reports.tables import markdown_table, text_table
+from rcnn_svm.reports.table import Table, csv_text, percent
 
 STAGES = ("propose", "finetune", "extract", "train", "bbox", "test", "evaluate")
 SUMMARY = ("row", "mAP", "published", "difference", "mAP area")
@@ -22,7 +20,7 @@ def summary_text(results: Sequence[dict[str, Any]], published: dict[str, Publish
         published: title -> published figures.
     """
     done = [result for result in results if "error" not in result]
-    lines = [text_table(SUMMARY, [_summary(result, published) for result in done])] if done else []
+    lines = [Table(SUMMARY, [_summary(result, published) for result in done]).text()] if done else []
     return "\n".join([*lines, *(f"{r['row']}: not run: {r['error']}" for r in results if "error" in r)])
 
 
@@ -38,7 +36,7 @@ def table_markdown(results: Sequence[dict[str, Any]], published: dict[str, Publi
             [*_summary(result, published), *(_duration(result["seconds"].get(stage)) for stage in stages)]
             for result in done
         ]
-        parts += ["## Mean average precision and time", markdown_table(header, rows), _LEGEND]
+        parts += ["## Mean average precision and time", Table(header, rows).markdown(), _LEGEND]
         parts += ["## Average precision by class", *_class_tables(done, published)]
         parts += ["## What explains a difference", *_deviations(done)]
     if failed:
@@ -55,24 +53,24 @@ _LEGEND = (
 def table_csv(results: Sequence[dict[str, Any]], published: dict[str, Published]) -> str:
     """Return the figures as CSV: a line with ours, and one with the published ones where there are any; percent."""
     names = _class_names(results)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["row", "title", "source", "mAP", "mAP_area", *names, *(f"{stage}_s" for stage in STAGES), "error"])
+    lines: list[list] = [
+        ["row", "title", "source", "mAP", "mAP_area", *names, *(f"{stage}_s" for stage in STAGES), "error"]
+    ]
     for result in results:
         head = [result["row"], result["title"]]
         if "error" in result:
-            writer.writerow([*head, "ours", *[""] * (2 + len(names) + len(STAGES)), result["error"]])
+            lines.append([*head, "ours", *[""] * (2 + len(names) + len(STAGES)), result["error"]])
         else:
             figures = [result["map_voc07"], result["map_area"], *(result["classes"].get(name) for name in names)]
             seconds = [result["seconds"].get(stage) for stage in STAGES]
             cells = ["" if value is None else f"{100 * value:.4f}" for value in figures]
             times = ["" if value is None else f"{value:.1f}" for value in seconds]
-            writer.writerow([*head, "ours", *cells, *times, ""])
+            lines.append([*head, "ours", *cells, *times, ""])
         if result["title"] in published:
             known = published[result["title"]]
             cells = [known.mean_ap, "", *(known.classes.get(name, "") for name in names)]
-            writer.writerow([*head, "published", *cells, *[""] * (len(STAGES) + 1)])
-    return stream.getvalue()
+            lines.append([*head, "published", *cells, *[""] * (len(STAGES) + 1)])
+    return csv_text(lines)
 
 
 def _summary(result: dict[str, Any], published: dict[str, Published]) -> list[str]:
@@ -80,20 +78,20 @@ def _summary(result: dict[str, Any], published: dict[str, Published]) -> list[st
     ours = result["map_voc07"]
     difference = "" if known is None or ours is None else f"{100 * ours - known.mean_ap:+.1f}"
     figure = "" if known is None else f"{known.mean_ap:.1f}"
-    return [result["title"], _percent(ours), figure, difference, _percent(result["map_area"])]
+    return [result["title"], percent(ours), figure, difference, percent(result["map_area"])]
 
 
 def _class_tables(done: list[dict[str, Any]], published: dict[str, Published]) -> list[str]:
     names = _class_names(done)
     rows = []
     for result in done:
-        ours = [_percent(result["classes"].get(name)) for name in names]
-        rows.append([result["title"], "ours", *ours, _percent(result["map_voc07"])])
+        ours = [percent(result["classes"].get(name)) for name in names]
+        rows.append([result["title"], "ours", *ours, percent(result["map_voc07"])])
         known = published.get(result["title"])
         if known and known.classes:
             theirs = [f"{known.classes[name]:.1f}" if name in known.classes else "" for name in names]
             rows.append([result["title"], "published", *theirs, f"{known.mean_ap:.1f}"])
-    return [markdown_table(["row", "figures", *names, "mAP"], rows)]
+    return [Table(["row", "figures", *names, "mAP"], rows).markdown()]
 
 
 def _deviations(done: list[dict[str, Any]]) -> list[str]:
@@ -111,10 +109,6 @@ def _deviations(done: list[dict[str, Any]]) -> list[str]:
 
 def _class_names(results: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for result in results for name in result.get("classes", ())))
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _duration(seconds: float | None) -> str:

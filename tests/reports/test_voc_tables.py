@@ -1,4 +1,4 @@
-"""An evaluation as text, Markdown, CSV and JSON."""
+"""An evaluation by VOC as text, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.evaluation.voc import PrecisionRecall, VocResult
-from rcnn_svm.reports.tables import markdown_table, text_table, voc_csv, voc_json, voc_markdown, voc_text
+from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
 
 @pytest.fixture
@@ -30,14 +30,8 @@ def result():
     )
 
 
-def test_text_table_lines_up():
-    lines = text_table(("name", "n"), [["a", "1"], ["long name", "100"]], ["sum", "101"]).splitlines()
-    rule = "--------------"
-    assert lines == ["name         n", rule, "a            1", "long name  100", rule, "sum        101"]
-
-
 def test_text_says_what_is_left_out_of_the_mean(result):
-    text = voc_text(result)
+    text = voc_table(result).text()
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line[:1].isalpha()}
     assert rows["cat"] == ["4", "1", "2", "50.0", "54.5", "50.0"]
     assert rows["hippopotamus"] == ["0", "2", "1", "-", "-", "-"]
@@ -47,10 +41,9 @@ def test_text_says_what_is_left_out_of_the_mean(result):
 
 
 def test_markdown_has_the_same_cells(result):
-    lines = voc_markdown(result).splitlines()
+    lines = voc_table(result).markdown().splitlines()
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     assert "| cat | 4 | 1 | 2 | 50.0 | 54.5 | 50.0 |" in lines
-    assert markdown_table(("a", "b"), [["1", "2"]]).splitlines()[-1] == "| 1 | 2 |"
 
 
 def test_csv_has_full_precision_and_empty_cells(result):

@@ -1,0 +1,38 @@
+"""One table in all its forms."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rcnn_svm.reports.table import Table, cell, csv_text, json_text, percent, records_csv
+
+NAN = float("nan")
+
+
+def test_text_lines_up():
+    lines = Table(("name", "n"), [["a", "1"], ["long name", "100"]], ["sum", "101"]).text().splitlines()
+    rule = "--------------"
+    assert lines == ["name         n", rule, "a            1", "long name  100", rule, "sum        101"]
+
+
+def test_markdown_has_the_footer_as_a_last_row():
+    table = Table(("a", "b"), [["1", "2"]], ["3", "4"])
+    assert table.markdown().splitlines() == ["| a | b |", "| --- | ---: |", "| 1 | 2 |", "| 3 | 4 |"]
+
+
+def test_notes_follow_after_a_blank_line():
+    table = Table(("a", "b"), [["1", "2"]], notes=("b is twice a.",))
+    assert table.text().splitlines() == ["a  b", "----", "1  2", "", "b is twice a."]
+    assert table.markdown().splitlines()[-3:] == ["| 1 | 2 |", "", "- b is twice a."]
+
+
+def test_what_is_missing_shows_as_missing():
+    assert [percent(value) for value in (0.125, None, NAN)] == ["12.5", "-", "-"]
+    assert [cell(value, ".3f") for value in (2, None, NAN)] == ["2.000", "-", "-"]
+    assert percent(1 / 3, 2) == "33.33"
+    assert records_csv([{"a": 1, "b": NAN}, {"a": None, "b": 0.1}]) == "a,b\n1,\n,0.1\n"
+    assert csv_text([["a", NAN, None, 1 / 3]]) == f"a,,,{1 / 3!r}\n"
+    content = json.loads(json_text({"x": [NAN, (1, None)], "y": 0.5}), parse_constant=pytest.fail)
+    assert content == {"x": [None, [1, None]], "y": 0.5}
