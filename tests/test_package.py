@@ -28,6 +28,8 @@ NETWORKS = {
 NEEDS_TORCH = {
     "rcnn_svm.detection": {"ImageDetector", "correct_detections"},
     "rcnn_svm.mining": {
+        "Sampler",
+        "total_loss",
         "AllRoIs",
         "HardNegativeRatio",
         "HardNegativeRatioLoss",

@@ -11,6 +11,8 @@ BootstrapRound          what one of its rounds did
 sampled_loss            the loss of the RoIs that a sampler takes: a training step with any sampler
 RoIs                    what samplers choose from
 Selection               what a step took
+Sampler                 what a sampler is
+total_loss              the losses that a sampler is given, their parts summed
 RoISampler              the mini-batch of Fast R-CNN, drawn at random
 assign_labels           the label of every RoI by its IoU
 fast_rcnn_loss_per_roi  Fast R-CNN's loss, equation 1, RoI by RoI
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.mining.reference import ReferenceMiner
     from rcnn_svm.mining.rules import MiningRules
-    from rcnn_svm.mining.sampling import AllRoIs, RoIs, Selection, sampled_loss
+    from rcnn_svm.mining.sampling import AllRoIs, RoIs, Sampler, Selection, sampled_loss, total_loss
     from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "ReferenceMiner",
     "RoISampler",
     "RoIs",
+    "Sampler",
     "Selection",
     "add_ohem",
     "assign_labels",
@@ -71,6 +74,7 @@ __all__ = [
     "sampled_loss",
     "select_hard_negatives",
     "select_hard_rois",
+    "total_loss",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__)
