@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -334,16 +334,6 @@ class FeatureCache:
         plan = replace(self._plan, dim=dim, dtype="float32", settings=settings)
         return FeatureCache(plan, lambda number: self._shard(number).derived(transform), base=self)
 
-    def shards(self) -> Iterator[tuple[int, int, ShardArrays]]:
-        """Yield the arrays of every shard after the numbers of its first image and of its first row of all."""
-        for block in self.blocks():
-            yield block.images.start, block.first_region, _arrays(block)
-
-    def runs(self, max_bytes: int) -> Iterator[tuple[range, ShardArrays, slice]]:
-        """Yield the images of every block, the arrays that hold them, and the rows of these arrays."""
-        for block in self.blocks(max_bytes):
-            yield block.images, _arrays(block), slice(0, len(block))
-
     def verify(self) -> list[str]:
         """Return one sentence for everything that is wrong with the stored data; none when all is well.
 
@@ -367,28 +357,6 @@ class FeatureCache:
             if np.setdiff1d(late, arrays.image_start).size:
                 problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
         return problems
-
-
-def _arrays(block: Block) -> ShardArrays:
-    """Return a block in the form that `shards` and `runs` yield."""
-    names = [field.name for field in fields(ShardArrays) if field.name != "features"]
-    features = block.stored if block.transform is None else _Computed(block)
-    return ShardArrays(features=features, **{name: getattr(block, name) for name in names})
-
-
-class _Computed:
-    """The features of a derived cache, computed for the rows that are asked for by index."""
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, block: Block):
-        self._block = block
-
-    def __len__(self) -> int:
-        return len(self._block)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self._block.features(rows)
 
 
 def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:

@@ -114,14 +114,14 @@ def test_from_arrays_equals_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 8, 1000])
-def test_runs_cover_every_row_once_within_the_limit(tmp_path, rows):
+def test_blocks_cover_every_row_once_within_the_limit(tmp_path, rows):
     write_all(tmp_path / "cache")
     cache = FeatureCache.open(tmp_path / "cache")
     seen, covered = [], []
-    for images, arrays, part in cache.runs(rows * 4 * DIM):
-        seen += images
-        covered.append(arrays.features[part])
-        assert len(covered[-1]) <= rows or len(images) == 1
+    for block in cache.blocks(rows * 4 * DIM):
+        seen += block.images
+        covered.append(block.features())
+        assert len(covered[-1]) <= rows or len(block.images) == 1
     assert seen == list(range(cache.num_images))
     np.testing.assert_array_equal(np.concatenate(covered), np.concatenate([region.features for region in REGIONS]))
 
@@ -347,7 +347,7 @@ def test_open_files_do_not_grow_with_the_cache(tmp_path):
     write_all(tmp_path / "cache", shard_images=1)
     before = len(os.listdir("/proc/self/fd"))
     cache = FeatureCache.open(tmp_path / "cache")
-    for _, _, _ in cache.runs(1 << 20):
+    for _ in cache.blocks(1 << 20):
         assert len(os.listdir("/proc/self/fd")) <= before + 2
 
 
@@ -361,12 +361,11 @@ def test_a_subset_holds_the_very_rows_of_its_images(tmp_path, images):
     for index, image in enumerate(images):
         assert_same(few.regions(index), REGIONS[image])
         assert few.regions(index).features.flags.owndata is False
-    shards = [(first, row, arrays.features) for first, row, arrays in few.shards()]
-    assert [first for first, _, _ in shards] == list(range(len(images)))
-    assert [row for _, row, _ in shards] == few.image_start[:-1].tolist()
-    assert [list(run) for run, _, _ in few.runs(1 << 20)] == [[index] for index in range(len(images))]
-    for run, arrays, rows in few.runs(1 << 20):
-        np.testing.assert_array_equal(arrays.features[rows], REGIONS[images[run[0]]].features)
+    for blocks in (list(few.blocks()), list(few.blocks(1 << 20))):
+        assert [list(block.images) for block in blocks] == [[index] for index in range(len(images))]
+        assert [block.first_region for block in blocks] == few.image_start[:-1].tolist()
+        for block, image in zip(blocks, images, strict=True):
+            np.testing.assert_array_equal(block.features(), REGIONS[image].features)
     assert few.verify() == []
     assert few.subset(range(len(images))).fingerprint == few.fingerprint != cache.fingerprint
     if len(images) == 2:
