@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rcnn_svm.boxes import box_deltas, class_overlaps, iou_matrix
-from rcnn_svm.cache import FeatureCache
+from rcnn_svm.cache import FeatureCache, RegionSet
+from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.importers import write_cache
+from rcnn_svm.cache.shards import as_float32
 
 CLASSES = ("cat", "cow", "dog")
 
@@ -71,6 +75,53 @@ def stored(cache: FeatureCache, folder: Path, **options: Any) -> FeatureCache:
     """Write a cache to a folder, as `write_cache` does with its options, and open it."""
     write_cache(cache, folder, **options)
     return FeatureCache.open(folder)
+
+
+class WatchedCache:
+    """A feature cache that notes the reading of features, and fails at one.
+
+    Args:
+        cache: what is read.
+        method: what fails: `scan` (features of a block of `blocks(max_bytes)`), `block`, `regions` or `gather`; nothing
+            where None.
+        after: so many calls of it are good.
+        error: what the next one raises.
+
+    Attributes:
+        read: the first image of everything read, by method; 0 of what was gathered.
+    """
+
+    def __init__(self, cache: FeatureCache, method: str | None = None, after: int = 0, error: type = KeyboardInterrupt):
+        self._cache, self._method, self._after, self._error = cache, method, after, error
+        self.read: dict[str, list[int]] = {"scan": [], "block": [], "regions": [], "gather": []}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def blocks(self, max_bytes: int | None = None) -> Iterator[Block]:
+        for block in self._cache.blocks(max_bytes):
+            yield block if max_bytes is None else replace(block, transform=partial(self._features, block))
+
+    def block(self, image: int) -> Block:
+        self._note("block", image)
+        return self._cache.block(image)
+
+    def regions(self, image: int) -> RegionSet:
+        self._note("regions", image)
+        return self._cache.regions(image)
+
+    def gather(self, *args: Any) -> np.ndarray:
+        self._note("gather", 0)
+        return self._cache.gather(*args)
+
+    def _features(self, block: Block, stored: np.ndarray) -> np.ndarray:
+        self._note("scan", block.images.start)
+        return as_float32(stored) if block.transform is None else block.transform(stored)
+
+    def _note(self, method: str, image: int) -> None:
+        if method == self._method and len(self.read[method]) == self._after:
+            raise self._error
+        self.read[method].append(image)
 
 
 def few_objects(seed: int, num_images: int) -> FeatureCache:

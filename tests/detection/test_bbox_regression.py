@@ -83,14 +83,13 @@ def test_an_image_without_objects_has_no_examples():
     assert len(examples.rows) == len(examples.objects) == len(examples.targets) == 0
 
 
-@pytest.mark.parametrize("rows_per_product", [1, 7, 1000])
-def test_normal_equations_give_scikit_learns_ridge(monkeypatch, rows_per_product):
-    monkeypatch.setattr(bbox_regression, "ROWS_PER_PRODUCT", rows_per_product)
+@pytest.mark.parametrize("count", [40, 2 * bbox_regression.ROWS_PER_PRODUCT + 35])
+def test_normal_equations_give_scikit_learns_ridge(count):
     random = np.random.default_rng(5)
-    features = random.normal(size=(40, 9)).astype(np.float32)
-    targets = random.normal(size=(40, 4)) @ random.normal(size=(4, 4)) / 10 + [0.1, 0, -0.2, 0.3]
+    features = random.normal(size=(count, 9)).astype(np.float32)
+    targets = random.normal(size=(count, 4)) @ random.normal(size=(4, 4)) / 10 + [0.1, 0, -0.2, 0.3]
     equations = NormalEquations(9)
-    for first in range(0, 40, 5):
+    for first in range(0, count, 5):
         equations.add(features[first : first + 5], targets[first : first + 5])
     solution = equations.solve(30.0)
 
@@ -101,7 +100,7 @@ def test_normal_equations_give_scikit_learns_ridge(monkeypatch, rows_per_product
         np.linalg.eigvalsh(np.cov(whitened.T, bias=True)), np.sort(values / (values + 0.001)), atol=1e-9
     )
     np.testing.assert_allclose(solution["T"] @ solution["T_inv"], np.eye(4), atol=1e-9)
-    with_bias = np.hstack([features, np.ones((40, 1))])
+    with_bias = np.hstack([features, np.ones((count, 1))])
     expected = Ridge(alpha=30.0, fit_intercept=False, solver="svd").fit(with_bias, whitened).coef_.T
     np.testing.assert_allclose(solution["Beta"], expected, atol=1e-9)
 

@@ -11,7 +11,7 @@ from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_e
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
-from tests.toys import arrays_of, off_target, stored
+from tests.toys import WatchedCache, arrays_of, off_target, stored
 
 CLASSES = ("cat", "cow", "dog")
 IMAGE_SIZE = (90, 120)
@@ -50,19 +50,14 @@ def test_weights_equal_the_originals(golden_dir, layer, max_bytes):
             np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
-def test_shards_and_passes_do_not_matter(tmp_path, monkeypatch):
+def test_shards_and_passes_do_not_matter(tmp_path):
     expected = fitted(stored(off_target(), tmp_path / "whole"), max_bytes=2 << 30)
     cut = stored(off_target(), tmp_path / "cut", shard_images=1)
-    passes = []
-    train = bbox_training._Training._train
-    monkeypatch.setattr(
-        bbox_training._Training, "_train", lambda self, group, *rest: passes.append(group) or train(self, group, *rest)
-    )
-    # Sums of two classes and a solution; then of one.
-    for max_bytes, groups in ((3 * 8 * 9**2, [range(0, 2), range(2, 3)]), (0, [range(c, c + 1) for c in range(3)])):
-        passes.clear()
-        found = fitted(cut, max_bytes=max_bytes)
-        assert passes == groups
+    # Sums of two classes and a solution, then of one: two passes. A class at a time: three.
+    for max_bytes, passes in ((3 * 8 * 9**2, 2), (0, 3)):
+        watched = WatchedCache(cut)
+        found = fitted(watched, max_bytes=max_bytes)
+        assert len(watched.read["block"]) == passes * 2 * cut.num_images  # to train, and to measure
         found.training["identity"] = expected.training["identity"]
         assert_equal(found, expected)
 
@@ -146,28 +141,16 @@ def literal_correction(boxes, deltas):
     return np.clip(np.hstack([center - half, center + half]), 0, [width - 1, height - 1, width - 1, height - 1])
 
 
-def test_an_interrupted_training_goes_on_with_the_classes_left(cache, tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on_with_the_classes_left(cache, tmp_path):
     expected = fitted(cache, max_bytes=0)
     checkpoint = tmp_path / "boxes.h5.checkpoint"
-    train, trained = bbox_training._Training._train, []
-
-    def interrupted(self, group, *rest):
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        trained.append(group)
-        train(self, group, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bbox_training._Training, "_train", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(cache, checkpoint, max_bytes=0)
-    monkeypatch.setattr(
-        bbox_training._Training, "_train", lambda self, group, *rest: trained.append(group) or train(self, group, *rest)
-    )
-    assert_equal(fitted(cache, checkpoint, max_bytes=0), expected)
-    assert trained == [range(0, 1), range(1, 2), range(2, 3)]
-    assert_equal(fitted(cache, checkpoint, max_bytes=0), expected)
-    assert len(trained) == 3
+    of_class = 2 * cache.num_images  # images that are read for a class
+    with pytest.raises(KeyboardInterrupt):
+        fitted(WatchedCache(cache, "block", 2 * of_class + 3), checkpoint, max_bytes=0)
+    for left in (of_class, 0):
+        watched = WatchedCache(cache)
+        assert_equal(fitted(watched, checkpoint, max_bytes=0), expected)
+        assert len(watched.read["block"]) == left
     with pytest.raises(InputError, match=r"checkpoint of another training.*ridge_lambda: 1\.0 there, 2\.0 wanted"):
         fitted(cache, checkpoint, ridge_lambda=2.0)
 

@@ -1,7 +1,5 @@
 """Backbones: the layer that is asked for, the weights that are given, errors that explain."""
 
-import urllib.error
-
 import numpy as np
 import pytest
 import torch
@@ -140,11 +138,10 @@ def test_refuses_files_that_are_no_state_dict(small_weights, tmp_path):
         load_backbone(SMALL, weights=path)
 
 
-def test_tells_what_to_do_without_a_network(monkeypatch):
-    def offline(*args, **kwargs):
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+def test_tells_what_to_do_without_a_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing was downloaded before
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")  # where nobody listens
     with pytest.raises(InputError, match="--weights"):
         load_backbone(SMALL)
 

@@ -43,6 +43,7 @@ def test_runtimes_of_the_cpu_equal_torch(name, layer, weights, crop_size, kind):
 
 def test_automatic_choice(monkeypatch):
     backbone = load_backbone("lite0", crop_size=32)
+    # A test cannot take out a GPU.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert make_runtime(backbone).kind == "onnxruntime"
     assert make_runtime(backbone, "torch").device.type == "cpu"
@@ -70,6 +71,7 @@ def test_openvino_that_is_not_installed_is_told(monkeypatch):
 
 def test_onnxruntime_stays_on_the_cpu(monkeypatch):
     backbone = load_backbone("lite0", crop_size=32)
+    # A test cannot put in a GPU.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert make_runtime(backbone, "onnxruntime").device.type == "cpu"
     with pytest.raises(InputError, match="--runtime torch"):

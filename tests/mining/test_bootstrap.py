@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -134,11 +135,11 @@ def test_a_stream_of_batches_gives_what_the_array_gives(mined):
         np.testing.assert_array_equal(parts.predict(X), whole.predict(X))
 
 
-def test_arrays_are_scanned_block_by_block(monkeypatch):
-    X, y = few_faces()
-    whole = BootstrapClassifier(svm(), random_state=3).fit(X, y)
-    monkeypatch.setattr(bootstrap, "BLOCK_ROWS", 101)
-    np.testing.assert_array_equal(BootstrapClassifier(svm(), random_state=3).fit(X, y).indices_, whole.indices_)
+def test_arrays_are_scanned_block_by_block():
+    X, y = few_faces(count=bootstrap.BLOCK_ROWS + 800)
+    blocks = BootstrapClassifier(svm(), random_state=3).fit(X, y)
+    whole = BootstrapClassifier(svm(), random_state=3).fit_batches(in_batches(X, y, len(y)))
+    np.testing.assert_array_equal(blocks.indices_, whole.indices_)
 
 
 def test_sparse_rows_give_what_dense_rows_give():
@@ -312,22 +313,24 @@ def test_a_given_initial_set_goes_on_where_an_interrupted_fit_stopped():
     assert [e.examples for e in rest.history_] == [e.examples for e in whole.history_][1:]
 
 
-def test_a_warm_start_goes_on_from_the_last_round(monkeypatch):
+class RecordingNetwork(MLPClassifier):
+    """Notes the weights that every training starts from."""
+
+    starts: ClassVar[list] = []
+
+    def fit(self, X, y):
+        self.starts.append(self.coefs_[0].copy() if hasattr(self, "coefs_") else None)
+        return super().fit(X, y)
+
+
+def test_a_warm_start_goes_on_from_the_last_round():
     X, y = few_faces()
-    starts = []
-    fit = MLPClassifier.fit
-
-    def recorded(self, X, y):
-        starts.append(self.coefs_[0].copy() if hasattr(self, "coefs_") else None)
-        return fit(self, X, y)
-
-    monkeypatch.setattr(MLPClassifier, "fit", recorded)
     for warm in (True, False):
-        starts.clear()
-        network = MLPClassifier((4,), max_iter=3, warm_start=warm)
+        RecordingNetwork.starts.clear()
+        network = RecordingNetwork((4,), max_iter=3, warm_start=warm)
         with pytest.warns(UserWarning, match="Maximum iterations"):
             BootstrapClassifier(network, hard_margin=0.5, max_added=50, max_rounds=3, random_state=0).fit(X, y)
-        assert [start is not None for start in starts] == [False, warm, warm]
+        assert [start is not None for start in RecordingNetwork.starts] == [False, warm, warm]
         assert not hasattr(network, "coefs_")
 
 

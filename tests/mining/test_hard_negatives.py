@@ -15,12 +15,11 @@ from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.class_miner import ClassMiner
-from rcnn_svm.mining.engine.scan import ClassThread
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.mining.reference import ReferenceMiner
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import checks, real
-from tests.toys import arrays_of, one_feature, stored, toy_cache
+from tests.toys import WatchedCache, arrays_of, one_feature, stored, toy_cache
 
 
 def make_cache(seed: int = 0, num_images: int = 14, num_boxes: int = 90) -> FeatureCache:
@@ -149,6 +148,7 @@ def test_caches_stay_within_the_budget(monkeypatch, capacity):
         pools.add(self.pool)
         after.append((self.num_negatives, (self.alpha > 0)[~self.positive] | (self.scores >= -1)[~self.positive]))
 
+    # Which examples a class needs, and how full its pool is, shows nowhere outside right after a training.
     monkeypatch.setattr(ClassMiner, "train", training)
     miner = fit(cache, svm_C=5e-4, max_epochs=2, memory_budget=capacity_bytes(cache, capacity))
     tables = miner.history_.tables()
@@ -254,34 +254,17 @@ def test_checkpoints_leave_the_order_of_the_last_trainings(tmp_path, limit):
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 9, 16])
-def test_a_training_that_stops_early_resumes_to_the_same_result(tmp_path, monkeypatch, stop_after):
+def test_a_training_that_stops_early_resumes_to_the_same_result(tmp_path, stop_after):
     cache = make_cache(4)
     whole = fit(cache, max_epochs=6, stop_ratio=1.0005, retrain_limit=200, block_bytes=4 * 16 * 250, n_jobs=2)
     assert 1 < len(whole.history_.table("convergence")) // 3 < 6
     path = tmp_path / "train.checkpoint"
-    calls = []
-
-    def interrupted(method):
-        def call(self, *args):
-            calls.append(args)
-            if len(calls) > 2 * stop_after:
-                raise KeyboardInterrupt
-            return method(self, *args)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("scan", "losses"):
-            patch.setattr(ClassThread, name, interrupted(getattr(ClassThread, name)))
-        with pytest.raises(KeyboardInterrupt):
-            clone(whole).fit(cache, checkpoint=path, checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        clone(whole).fit(WatchedCache(cache, "scan", stop_after), checkpoint=path, checkpoint_seconds=0)
     assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
-
-    def scan(self, block):
-        raise AssertionError("a training that is done scans nothing")
-
-    monkeypatch.setattr(ClassThread, "scan", scan)
-    assert_same_training(whole, clone(whole).fit(cache, checkpoint=path), exact_weights=False)
+    watched = WatchedCache(cache)
+    assert_same_training(whole, clone(whole).fit(watched, checkpoint=path), exact_weights=False)
+    assert not watched.read["scan"], "a training that is done scans nothing"
 
 
 @pytest.mark.filterwarnings("ignore:class 'class[012]' never had a negative")
@@ -336,32 +319,21 @@ def test_a_subset_of_classes_trains_as_among_all():
 
 
 @pytest.mark.parametrize(("epochs", "stop_after"), [(1, 1), (1, 4), (2, 4), (2, 9)])
-def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, stop_after, epochs):
+def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, stop_after, epochs):
     cache = make_cache(7)
     options = {"max_epochs": epochs, "block_bytes": 4 * 16 * 250, "k_folds": 2}
     whole = fit(cache, **options)
 
-    scanned = []
-    scan = ClassThread.scan
-
-    def stopping(self, *args, **options):
-        if len(scanned) == stop_after:
-            raise KeyboardInterrupt
-        scanned.append(args)
-        scan(self, *args, **options)
-
     miner = clone(whole)
     path = tmp_path / "train.checkpoint"
-    monkeypatch.setattr(ClassThread, "scan", stopping)
     with pytest.raises(KeyboardInterrupt):
-        miner.fit(cache, checkpoint=path, checkpoint_seconds=0)
+        miner.fit(WatchedCache(cache, "scan", stop_after), checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
     with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).set_params(svm_C=0.5).fit(cache, checkpoint=path)
     with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(miner).fit(make_cache(8), checkpoint=path)
 
-    monkeypatch.setattr(ClassThread, "scan", scan)
     miner.fit(cache, checkpoint=path)
     assert_same_training(whole, miner)
     for a, b in zip(whole.fold_detectors_, miner.fold_detectors_, strict=True):
@@ -370,34 +342,26 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, monkeypatch, sto
     assert_same_training(whole, clone(miner).fit(cache, checkpoint=path))
 
 
-def test_resumes_with_blocks_of_another_size(tmp_path, monkeypatch):
+def test_resumes_with_blocks_of_another_size(tmp_path):
     cache = make_cache(7)
     whole = fit(cache)
-    scan = ClassThread.scan
-    scanned = []
-
-    def stopping(self, *args, **options):
-        if len(scanned) == 6:
-            raise KeyboardInterrupt
-        scanned.append(args)
-        scan(self, *args, **options)
-
-    monkeypatch.setattr(ClassThread, "scan", stopping)
+    miner, path = clone(whole).set_params(block_bytes=1), tmp_path / "train.checkpoint"
     with pytest.raises(KeyboardInterrupt):
-        clone(whole).set_params(block_bytes=1).fit(
-            cache, checkpoint=tmp_path / "train.checkpoint", checkpoint_seconds=0
-        )
-    monkeypatch.setattr(ClassThread, "scan", scan)
-    resumed = clone(whole).fit(cache, checkpoint=tmp_path / "train.checkpoint")
+        miner.fit(WatchedCache(cache, "scan", 6), checkpoint=path, checkpoint_seconds=0)
+    resumed = clone(whole).fit(cache, checkpoint=path)
     assert_same_training(whole, resumed, exact_weights=False)
 
 
+class AnyTolerance(HardNegativeMiner):
+    """Accepts a tolerance that no solver reaches."""
+
+    PARAMETER_CHECKS = checks(**{**HardNegativeMiner.PARAMETER_CHECKS, "tolerance": real(above=0)})
+
+
 @pytest.mark.filterwarnings("ignore:class 'class[12]' never had a negative")
-def test_an_unreachable_tolerance_and_an_untrained_class_are_told(monkeypatch):
-    reachable_or_not = checks(**{**HardNegativeMiner.PARAMETER_CHECKS, "tolerance": real(above=0)})
-    monkeypatch.setattr(HardNegativeMiner, "PARAMETER_CHECKS", reachable_or_not)
+def test_an_unreachable_tolerance_and_an_untrained_class_are_told():
     with pytest.warns(ConvergenceWarning, match="above the tolerance 1e-25"):
-        fit(make_cache(0), tolerance=1e-25)
+        AnyTolerance(svm_C=0.02, feat_norm_mean=4.0, tolerance=1e-25, n_jobs=1).fit(make_cache(0))
     with pytest.warns(UserWarning, match="class 'class0' never had a negative"):
         fit(make_cache(0), neg_overlap=0.0)
 

@@ -15,6 +15,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import imbalance
+from rcnn_svm.mining.examples import one_vs_rest_targets
 from rcnn_svm.mining.imbalance import (
     HARDEST,
     NUM_BINS,
@@ -25,7 +26,7 @@ from rcnn_svm.mining.imbalance import (
     measure_cache,
     measure_scores,
 )
-from tests.toys import stored, toy_cache
+from tests.toys import arrays_of, stored, toy_cache
 
 
 def literal(score: float, target: int, gamma: float) -> list[float]:
@@ -146,10 +147,8 @@ def case(tmp_path_factory) -> tuple[FeatureCache, Detector]:
 
 
 @pytest.mark.parametrize("block_bytes", [1, 24 * 35, 1 << 20])
-@pytest.mark.parametrize("block_examples", [16, 1 << 17])
-def test_a_cache_is_measured_block_by_block(case, block_bytes, block_examples, monkeypatch):
+def test_a_cache_is_measured_block_by_block(case, block_bytes):
     cache, detector = case
-    monkeypatch.setattr(imbalance, "BLOCK_EXAMPLES", block_examples)
     found = measure_cache(cache, detector, neg_overlap=0.25, block_bytes=block_bytes)
     scores, targets = [], []
     for image in range(cache.num_images):
@@ -160,6 +159,18 @@ def test_a_cache_is_measured_block_by_block(case, block_bytes, block_examples, m
             targets.append(marks)
     expected = measure_scores(np.concatenate(scores), np.array(targets))
     np.testing.assert_array_equal(found.num_positives, [3, 2])
+    np.testing.assert_array_equal(found.num_hard_negatives, expected.num_hard_negatives)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(found.hardest_share(HARDEST), expected.hardest_share(HARDEST), rtol=1e-4)
+
+
+def test_more_examples_than_are_measured_at_once():
+    cache = toy_cache([2 * imbalance.BLOCK_EXAMPLES, 10], dim=2)
+    detector = Detector(cache.classes, np.array([[1, -1, 0.5], [0, 2, 0.5]]), np.full(3, -1), 2.5)
+    arrays = arrays_of(cache)
+    scores, targets = detector.scores(arrays["features"]), one_vs_rest_targets(arrays["label"], arrays["overlap"], 0.25)
+    found, expected = measure_cache(cache, detector, neg_overlap=0.25), measure_scores(scores, targets)
+    np.testing.assert_array_equal(found.num_positives, expected.num_positives)
     np.testing.assert_array_equal(found.num_hard_negatives, expected.num_hard_negatives)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
     np.testing.assert_allclose(found.hardest_share(HARDEST), expected.hardest_share(HARDEST), rtol=1e-4)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,14 +173,14 @@ def test_finished_file_is_kept_and_another_not_overwritten(tmp_path, make_databa
     assert ProposalSet.load(path).settings["max_boxes"] == 5
 
 
-def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_database, monkeypatch):
-    database, path = make_database(SIZES), tmp_path / "p.h5"
-    with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", lambda *args, **kwargs: interrupt())
-        with pytest.raises(KeyboardInterrupt):
-            propose_database(database, Recorder(), path)
-    assert (tmp_path / "p.h5.parts").exists()
-    propose_database(database, Recorder(), path)
+def test_parts_left_by_a_run_killed_while_removing_them_go(tmp_path, make_database):
+    database, path, parts = make_database(SIZES), tmp_path / "p.h5", tmp_path / "p.h5.parts"
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, Recorder(10, interrupt), path, part_images=3)
+    shutil.copytree(parts, tmp_path / "left")
+    propose_database(database, Recorder(), path, part_images=3)
+    shutil.move(tmp_path / "left", parts)
+    propose_database(database, Recorder(), path, part_images=3)
     check_complete(path, database, Recorder())
 
 

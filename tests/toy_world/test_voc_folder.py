@@ -108,6 +108,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, failure, raise
             raise failure
         save(self, path, *args, **kwargs)
 
+    # The world is made from numbers alone: nothing is handed in that could fail at an exact moment.
     monkeypatch.setattr(Image.Image, "save", fail_at_the_second)
     with pytest.raises(raised):
         write_synthetic_voc(tmp_path, num_train=2, num_test=1)

@@ -16,8 +16,8 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.mining import mining_table
-from rcnn_svm.tuning import calibration
 from rcnn_svm.tuning.calibration import MIN_SLOPE, calibrate_model, fit_calibration, fit_sigmoid
+from tests.toys import WatchedCache
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +153,9 @@ def test_the_model_file_keeps_it_and_everything_else(few, miner, model):
     assert model.stat().st_mtime_ns == written
 
 
-def test_a_model_is_not_called_damaged_for_what_happens_to_the_features(few, model, monkeypatch):
-    def out_of_memory(*args):
-        raise MemoryError
-
-    monkeypatch.setattr(calibration, "fit_calibration", out_of_memory)
+def test_a_model_is_not_called_damaged_for_what_happens_to_the_features(few, model):
     with pytest.raises(MemoryError):
-        calibrate_model(model, few)
+        calibrate_model(model, WatchedCache(few, "regions", error=MemoryError))
 
 
 def test_what_cannot_be_calibrated_is_told(few, unseen, miner, model, tmp_path):

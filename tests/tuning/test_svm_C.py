@@ -13,12 +13,11 @@ from rcnn_svm.boxes import nms
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import evaluate_class
-from rcnn_svm.mining.engine.scan import ClassThread
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.reports.mining import mining_table
 from rcnn_svm.svm.class_weights import balanced_weight
-from rcnn_svm.tuning import svm_C
 from rcnn_svm.tuning.svm_C import C_PATH, BestDetections, SvmCSearch, best_C, cross_validate_C, selection_folds
+from tests.toys import WatchedCache
 
 OPTIONS = {"retrain_limit": 300, "n_jobs": 1, "pos_loss_weight": "auto"}
 
@@ -122,51 +121,27 @@ def test_the_result_is_that_of_a_training_with_the_chosen_C(few, chosen, tmp_pat
     assert f"weight of a positive: rare {expected[0]:.1f}, middling" in text
 
 
-@pytest.mark.parametrize("where", ["trial", "selection", "training"])
-def test_an_interrupted_training_goes_on(few, chosen, tmp_path, monkeypatch, where):
+@pytest.mark.parametrize(
+    ("where", "method", "after"), [("trial", "scan", 2), ("selection", "gather", 0), ("training", "scan", 7)]
+)
+def test_an_interrupted_training_goes_on(few, chosen, tmp_path, where, method, after):
     path, search = tmp_path / "train.checkpoint", clone(chosen).set_params(miner__block_bytes=4 * 24 * 500)
     whole = clone(search).fit(few)
-    calls = []
-
-    def interrupted(function, after):
-        def call(*args):
-            calls.append(args)
-            if len(calls) > after:
-                raise KeyboardInterrupt
-            return function(*args)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        if where == "selection":
-            patch.setattr(svm_C, "cross_validate_C", interrupted(cross_validate_C, 0))
-        else:
-            patch.setattr(ClassThread, "scan", interrupted(ClassThread.scan, {"trial": 2, "training": 7}[where]))
-        with pytest.raises(KeyboardInterrupt):
-            clone(search).fit(few, checkpoint=path, checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        clone(search).fit(WatchedCache(few, method, after), checkpoint=path, checkpoint_seconds=0)
     assert path.exists()
     with pytest.raises(InputError, match="is the checkpoint of another training"):
         clone(search.miner).set_params(svm_C=1e-3).fit(few, checkpoint=path)
-    if where != "trial":
-
-        def scan(self, block):
-            scanned.append(block.images.start)
-            return whole_scan(self, block)
-
-        scanned, whole_scan = [], ClassThread.scan
-        monkeypatch.setattr(ClassThread, "scan", scan)
-    assert_same(whole, clone(search).fit(few, checkpoint=path))
+    watched = WatchedCache(few)
+    assert_same(whole, clone(search).fit(watched, checkpoint=path))
+    scanned = watched.read["scan"]
     if where == "selection":
         assert scanned[0] == 0 and scanned.count(0) == 1, "the trial is not mined again"
     if where == "training":
         assert scanned[0] > 0, "neither the trial nor what was scanned with the chosen C"
-
-    def never(*args):
-        raise AssertionError("done already")
-
-    monkeypatch.setattr(ClassThread, "scan", never)
-    monkeypatch.setattr(svm_C, "cross_validate_C", never)
-    assert_same(whole, clone(search).fit(few, checkpoint=path))
+    done = WatchedCache(few)
+    assert_same(whole, clone(search).fit(done, checkpoint=path))
+    assert not done.read["scan"] and not done.read["gather"], "done already"
 
 
 def test_threads_choose_the_same(few, chosen):

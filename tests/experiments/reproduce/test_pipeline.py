@@ -131,6 +131,7 @@ def test_deviations_name_what_differs(tmp_path):
 
 def test_times_add_up_over_interruptions_and_stay(tmp_path, monkeypatch):
     clock = [0.0]
+    # The times are to be exact.
     monkeypatch.setattr(stages.time, "perf_counter", lambda: clock[0])
     behaviour = iter(["interrupted", "done", "done"])
 

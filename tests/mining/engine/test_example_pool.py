@@ -21,6 +21,7 @@ SCALE = np.float32(1.7)
 def pools_that_grow():
     """Reserve almost nothing, so that a small pool has to grow."""
     with pytest.MonkeyPatch.context() as patch:
+        # Growing beyond what is reserved would take gigabytes.
         patch.setattr(example_pool, "RESERVED_BYTES", 4 * DIM * 2)
         yield
 
