@@ -151,10 +151,7 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
         {
             **{f"{name} images": fingerprint(list(database.image_ids)) for name, database in databases.items()},
             # Their files and boxes: a row is not done if it was made from others of the same names.
-            **{
-                f"{name} images and boxes": fingerprint([database.source_digest(i) for i in range(len(database))])
-                for name, database in databases.items()
-            },
+            **{f"{name} images and boxes": database.digest() for name, database in databases.items()},
             "classes": list(databases["train"].classes),
             "method": args.method,
             "max boxes": args.max_boxes,

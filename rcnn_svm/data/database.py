@@ -140,6 +140,14 @@ class ImageDatabase:
         labels = array_digest(truth.boxes, truth.classes, truth.difficult)
         return fingerprint([self.image_digest(index), list(truth.image_size), labels])
 
+    def digest(self) -> str:
+        """Return 16 hex digits that change with any image file or its ground truth; this reads every file.
+
+        Raises:
+            InputError: a file or its annotation cannot be read.
+        """
+        return fingerprint([self.source_digest(index) for index in range(len(self))])
+
     def count_names(self) -> tuple[str, Counter[str]]:
         """Return what the ground truth is read from, in words, and how often every class name occurs there."""
         return self._count_names(self.image_ids)

@@ -20,7 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.regions import build_regions
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.descent import Descent, Schedule, step_seed
@@ -92,7 +91,7 @@ class FastRCNNTrainer:
             "network": network.settings,
             "classes": list(network.classes),
             "image_set": database.name,
-            "images": fingerprint([database.source_digest(i) for i in range(len(database))]),
+            "images": database.digest(),
             "proposals": proposals.fingerprint,
         }
 

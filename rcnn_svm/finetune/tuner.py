@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.descent import Columns, Descent, Schedule, step_seed
 from rcnn_svm.errors import InputError
@@ -94,7 +93,7 @@ class FineTuner:
             "network": network.settings,
             "classes": list(network.classes),
             "image_set": database.name,
-            "images": fingerprint([database.source_digest(i) for i in range(len(database))]),
+            "images": database.digest(),
             "proposals": proposals.fingerprint,
         }
 

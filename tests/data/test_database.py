@@ -41,6 +41,16 @@ def test_subset_keeps_the_given_order_and_is_named_after_it(tmp_path):
         database.subset(["a", "d"])
 
 
+def test_digest_changes_with_any_file_and_not_with_names(tmp_path):
+    for image_id in ("a", "b", "c"):
+        Image.new("RGB", (10, 10)).save(tmp_path / f"{image_id}.png")
+    whole = database_at(tmp_path).digest()
+    assert database_at(tmp_path).subset(["a", "b", "c"], name="others").digest() == whole
+    assert database_at(tmp_path, ("a", "b")).digest() != whole
+    Image.new("RGB", (10, 10), "red").save(tmp_path / "c.png")
+    assert database_at(tmp_path).digest() != whole
+
+
 def test_refuses_what_cannot_be_a_database(tmp_path):
     with pytest.raises(InputError, match="image a more than once"):
         database_at(tmp_path, ["a", "b", "a"])
