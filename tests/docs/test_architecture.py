@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from rcnn_svm import FeatureExtractor, InputError, load_csv, make_runtime
+from rcnn_svm import FeatureCache, FeatureExtractor, InputError, load_csv, make_runtime
+from rcnn_svm.cache.feature_norm import mean_feature_norm
+from rcnn_svm.cli.main import COMMANDS, main
 from rcnn_svm.features import backbones, load_backbone
 from rcnn_svm.mining import RoIs
+from tests.toys import stored, toy_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -76,6 +82,37 @@ def test_a_mining_method():
     sampler, generator = names["RoIsByLoss"](rois_per_image=1), torch.Generator().manual_seed(0)
     drawn = torch.cat([sampler.select(rois, loss, generator) for _ in range(1000)])
     assert torch.bincount(drawn, minlength=3).tolist() == [pytest.approx(100, abs=40), pytest.approx(900, abs=40), 0]
+
+
+@pytest.fixture
+def norm_stage(monkeypatch, tmp_path):
+    """The documented stage as the module and command that it describes, and the arguments of a call."""
+    (code,) = blocks("Add a stage")
+    module = ModuleType("rcnn_svm.cli.norm")
+    exec(compile(code, "norm.py", "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(COMMANDS, "norm", "measure the mean norm of features")
+    stored(toy_cache([20, 30]), tmp_path / "features")
+    return ["norm", "--features", str(tmp_path / "features"), "--out", str(tmp_path / "norm.json")]
+
+
+def test_a_stage(norm_stage, tmp_path, capsys):
+    out = tmp_path / "norm.json"
+    assert main(norm_stage) == 0 and f"wrote {out}" in capsys.readouterr().out
+    first = json.loads(out.read_text())
+    assert first["norm"] == pytest.approx(mean_feature_norm(FeatureCache.open(tmp_path / "features"), 3))
+    assert main(norm_stage) == 0 and f"done already: {out}" in capsys.readouterr().out
+    assert main([*norm_stage, "--seed", "5"]) == 2
+    assert "was made with other settings (seed: 3 there, 5 wanted)" in capsys.readouterr().err
+    assert json.loads(out.read_text()) == first
+    assert main([*norm_stage, "--seed", "5", "--overwrite"]) == 0
+    assert json.loads(out.read_text())["settings"] == {**first["settings"], "seed": 5}
+
+
+def test_a_stage_refuses_a_damaged_result(norm_stage, tmp_path, capsys):
+    (tmp_path / "norm.json").write_text("{")
+    assert main(norm_stage) == 2
+    assert "norm.json" in capsys.readouterr().err
 
 
 def test_a_data_format(own_data, tmp_path, monkeypatch):
