@@ -25,8 +25,8 @@ class Checkpoint:
         identity: settings and data of the training, JSON-able; a checkpoint of another identity is refused.
 
     Attributes:
-        on_save: of the class; called after every save with the checkpoint and the point it was taken at. A test
-            interrupts a training there.
+        on_save: function of the class that every save calls last, with the checkpoint and the point it was taken
+            at. A test interrupts a training there.
     """
 
     on_save: ClassVar[Callable[[Checkpoint, int], None] | None] = None

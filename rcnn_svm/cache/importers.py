@@ -53,11 +53,11 @@ def import_girshick_cache(
 
     Args:
         source: folder of `<image id>.mat` files with the variables gt, overlap, boxes (1-based), feat, class.
-        folder: where the cache shall lie.
+        folder: folder of the new cache.
         classes: K class names, in the order of the columns of `overlap`.
         image_ids: images in their order; every file of `source`, sorted by name, where None.
-        name: of the image set; the name of `source` where None.
-        network: what made the features, in any words; a model is only applied to features of the same.
+        name: name of the image set; the name of `source` where None.
+        network: names what made the features, in any words; a model is only applied to features of the same.
         shard_images: images per shard.
         overwrite: replace a cache in `folder` that was made with other settings, when the new one is complete.
 

@@ -31,7 +31,7 @@ class CachePlan:
     machine that sees the folder.
 
     Attributes:
-        folder: where the cache lies.
+        folder: folder of the cache.
         name: name of the image set.
         classes: class names.
         image_ids: one per image.
@@ -71,7 +71,7 @@ class CachePlan:
         return range(first, min(first + self.shard_images, len(self.image_ids)))
 
     def shard_path(self, shard: int) -> Path:
-        """Return where a shard lies, written or not."""
+        """Return the path of a shard, written or not."""
         return self.folder / f"shard-{shard:05d}.h5"
 
     def pending(self) -> list[int]:
@@ -100,7 +100,7 @@ class CachePlan:
         """Map a shard.
 
         Raises:
-            InputError: it is missing, damaged or not this one.
+            InputError: the shard is missing, damaged or not this one.
         """
         found = read_shard(self.shard_path(shard), self._shard_identity(shard))
         if np.diff(found.arrays.image_start).tolist() != [self.rows[i] for i in self.images_of(shard)]:
@@ -241,7 +241,7 @@ def plan_cache(
     """Begin a feature cache, or go on with one begun before.
 
     Args:
-        folder: where the cache is made; created if needed.
+        folder: folder of the new cache; made if needed.
         name: name of the image set.
         classes: K class names.
         image_ids: one per image.

@@ -268,31 +268,31 @@ def load_split(args: argparse.Namespace, split: str, ids: Path | None) -> ImageD
             raise InputError(f"--{kind} needs --images DIR (and --test-{kind} --test-images DIR), the image folder")
         load, path = (load_coco, args.coco) if args.coco else (load_csv, args.csv)
         database = load(path, args.images, classes=classes)
-    _tell_what_is_missing(database, args)
+    _note_what_is_missing(database, args)
     if split != "all":
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
     return database.subset(wanted) if wanted else database
 
 
-def _tell_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
-    """Tell which images are not used, and which classes have no objects: both may be slips."""
+def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
+    """Note which images are not used, and which classes have no objects: both may be slips."""
     from rcnn_svm.data.image_folder import unused_images
 
     folder = args.images or args.xml
     unused = unused_images(database, folder)
     if unused:
-        _tell(
+        _note(
             f"not used, because {database.name} has no annotation of it: {len(unused)} of the images in {folder}, "
             f"the first is {unused[0]}"
         )
     read, names = database.count_names()
     for name in database.classes:
         if not names[name]:
-            _tell(f"class {name!r} has no objects in {database.name}: none of {read} names it")
+            _note(f"class {name!r} has no objects in {database.name}: none of {read} names it")
 
 
 @functools.cache
-def _tell(sentence: str) -> None:
+def _note(sentence: str) -> None:
     """Print a sentence once, however many stages of a run have reason to."""
     print(f"note: {sentence}", file=sys.stderr)
 

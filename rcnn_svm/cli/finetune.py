@@ -1,4 +1,4 @@
-r"""Fine-tunes a network to tell the windows of the classes and the background apart, as the paper does before it
+r"""Fine-tunes a network to classify windows as one of the classes or background, as the paper does before it
 trains the SVMs.
 
 A mini-batch has 128 windows of all images, 32 of them on objects. The defaults are the paper's and take a GPU. An

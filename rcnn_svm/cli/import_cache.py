@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", metavar="A,B,...", help="class names in the order of the overlaps (default: the 20 VOC classes)"
     )
-    parser.add_argument("--network", metavar="WORDS", help="what made the features, so that others are told apart")
+    parser.add_argument("--network", metavar="WORDS", help="what made the features, so that others are refused")
     add_shard_images_argument(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="feature cache to write (default: cache/features/<name of DIR>)"

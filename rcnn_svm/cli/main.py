@@ -78,8 +78,8 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
 
     Args:
         command: one of `COMMANDS`.
-        argv: its arguments; those of this process where None.
-        prog: what the help calls the program; the name of the script where None.
+        argv: arguments of the command; those of this process where None.
+        prog: name of the program in the help; the name of the script where None.
     """
     args = command_parser(command, prog).parse_args(argv)
     try:

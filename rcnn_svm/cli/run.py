@@ -50,11 +50,11 @@ class Side(NamedTuple):
     """The images to train on, or those to test on.
 
     Attributes:
-        source: the arguments that name where they come from, as every stage spells them.
-        split: of the source.
-        ids: file that restricts it, or None.
+        source: the arguments that name the source of the images, as every stage spells them.
+        split: split of the source.
+        ids: file that restricts the split, or None.
         database: the images.
-        label: for the names of files.
+        label: stands for the images in names of files.
     """
 
     source: argparse.Namespace

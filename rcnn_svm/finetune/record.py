@@ -57,10 +57,10 @@ def save_finetuned(
     """Write the weights and then the record, which says that the weights are complete.
 
     Args:
-        folder: where to write `weights.pt`, the state dict of the whole network, and `finetune.json`.
-        network: fine-tuned, on the CPU.
-        identity: what `FineTuner.identity` returned before the training.
-        history: (iterations, 3) float32, what `FineTuner.fit` returned.
+        folder: folder of `weights.pt`, the state dict of the whole network, and of `finetune.json`.
+        network: the fine-tuned network, on the CPU.
+        identity: the result of `FineTuner.identity` before the training.
+        history: (iterations, 3) float32, the result of `FineTuner.fit`.
 
     Raises:
         InputError: the folder cannot be written.

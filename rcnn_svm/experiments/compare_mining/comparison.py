@@ -51,7 +51,7 @@ class MiningComparison:
         train: features to train on.
         test: features to test on, of the same kind.
         database: the test images with their ground truth.
-        folder: for models and results; what is found there is not done again.
+        folder: folder of models and results; what is found there is not done again.
         iterations: steps of every softmax head.
         seeds: one training of every method for each.
         overwrite: replace results that were made with other settings.
@@ -65,11 +65,11 @@ class MiningComparison:
     seeds: tuple[int, ...]
     overwrite: bool = False
 
-    def run(self, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    def run(self, say: Callable[[str], None]) -> list[dict[str, Any]]:
         """Train, test and record what is not done yet.
 
         Args:
-            tell: is given a sentence about every training.
+            say: takes a sentence about every training.
 
         Returns:
             A result of every method and seed: `method`, `seed`, `map11`, `map_area`, both with boxes corrected or
@@ -79,7 +79,7 @@ class MiningComparison:
             InputError: the folder holds a comparison with other settings, or caches that do not fit.
         """
         self._check()
-        return [self._result(method, seed, tell) for seed in self.seeds for method in ORDER]
+        return [self._result(method, seed, say) for seed in self.seeds for method in ORDER]
 
     def histories(self, method: str) -> list[dict[str, np.ndarray]]:
         """Return the training histories of a softmax method, one per seed; none for an SVM."""
@@ -100,12 +100,12 @@ class MiningComparison:
         nothing = Detections(self.test.image_ids, self.train.classes, none, none, np.empty((0, 4)), none, none)
         align(nothing, self.database)
 
-    def _result(self, method: str, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    def _result(self, method: str, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
         path = self.folder / "rows" / f"{method}.seed{seed}.json"
         identity = self._identity(method, seed)
         if already_done(path, lambda: _read(path)["identity"], identity, overwrite=self.overwrite):
             return _read(path)["result"]
-        tell(f"{METHODS[method]}, seed {seed}:")
+        say(f"{METHODS[method]}, seed {seed}:")
         result = {"method": method, "seed": seed, **self._train_and_test(method, seed)}
         content = {
             "kind": KIND,
