@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         cache_batches,
     )
     from rcnn_svm.proposals import ProposalSet, make_proposer, propose_database
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __version__ = "0.1.0"
 
@@ -97,5 +99,3 @@ __all__ = [
     "propose_database",
     "split_database",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

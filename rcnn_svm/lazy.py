@@ -1,7 +1,8 @@
 """Packages that load a name when it is first used, so that `import rcnn_svm` waits for neither torch nor scikit-learn.
 
 A package imports its public names under `if TYPE_CHECKING:`, where editors and type checkers see them, and lists them
-in `__all__`. `lazy_names` makes the same imports at run time, one by one, as lazy_loader's `attach_stub` does.
+in `__all__`. In the `else` of it, `lazy_names` makes the same imports at run time, one by one, as lazy_loader's
+`attach_stub` does.
 """
 
 from __future__ import annotations

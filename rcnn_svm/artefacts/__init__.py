@@ -3,6 +3,7 @@
 Model             the base of every trained model that has a file
 load_model        opens any of them; the class follows from the file
 Checkpoint        the progress of a training
+already_done      whether a stage's file is there: the same, another, or none
 first_difference  where two settings differ, in words
 fingerprint       16 hex digits of settings
 provenance        the versions that wrote an artefact
@@ -17,16 +18,17 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.artefacts.checkpoint import Checkpoint
     from rcnn_svm.artefacts.files import fingerprint, provenance
-    from rcnn_svm.artefacts.identity import first_difference
+    from rcnn_svm.artefacts.identity import already_done, first_difference
     from rcnn_svm.artefacts.model_file import Model, load_model
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "Checkpoint",
     "Model",
+    "already_done",
     "fingerprint",
     "first_difference",
     "load_model",
     "provenance",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rcnn_svm.cache.importers import import_girshick_cache, write_cache
     from rcnn_svm.cache.plan import CachePlan, plan_cache, read_plan
     from rcnn_svm.cache.regions import RegionSet, build_regions
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "Block",
@@ -43,5 +45,3 @@ __all__ = [
     "split_folds",
     "write_cache",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

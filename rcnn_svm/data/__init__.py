@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from rcnn_svm.data.splits import split_database
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
     from rcnn_svm.data.xml_folder import load_xml_folder
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -54,5 +56,3 @@ __all__ = [
     "set_name",
     "split_database",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

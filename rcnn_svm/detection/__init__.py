@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rcnn_svm.detection.image_set import detect_in_cache
     from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
     from rcnn_svm.detection.softmax import SoftmaxClassifier
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "BoxCorrector",
@@ -43,5 +45,3 @@ __all__ = [
     "correct_detections",
     "detect_in_cache",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         average_precision_area,
         evaluate_detections,
     )
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "CocoResult",
@@ -41,5 +43,3 @@ __all__ = [
     "write_coco_results",
     "write_comp4",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
     from rcnn_svm.fast_rcnn.samplers import make_sampler
     from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "FastRCNN",
@@ -40,5 +42,3 @@ __all__ = [
     "make_sampler",
     "roi_targets",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

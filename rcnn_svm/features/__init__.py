@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rcnn_svm.features.layers import layer_cache
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.warp import warp_regions
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "SOURCES",
@@ -43,5 +45,3 @@ __all__ = [
     "to_onnx",
     "warp_regions",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

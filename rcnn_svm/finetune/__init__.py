@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rcnn_svm.finetune.record import FineTuningRecord, load_record, load_softmax, save_finetuned
     from rcnn_svm.finetune.tuner import FineTuner
     from rcnn_svm.finetune.windows import MinibatchSampler
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "FineTuneNetwork",
@@ -32,5 +34,3 @@ __all__ = [
     "load_softmax",
     "save_finetuned",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.rules import MiningRules
     from rcnn_svm.mining.sampling import AllRoIs, RoIs, Sampler, Selection, sampled_loss, total_loss
     from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "AllRoIs",
@@ -76,5 +78,3 @@ __all__ = [
     "select_hard_rois",
     "total_loss",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

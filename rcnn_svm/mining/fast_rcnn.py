@@ -72,6 +72,18 @@ class RoISampler:
     Raises:
         InputError: a count or fraction that means nothing, thresholds out of order.
 
+    Examples:
+        Of ten RoIs two are foreground and the last four have too small an IoU to be background.
+
+        >>> import torch
+        >>> from rcnn_svm.mining import RoIs, RoISampler
+        >>> rois = RoIs(
+        ...     max_overlaps=torch.tensor([0.9, 0.6, 0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0]),
+        ...     max_classes=torch.ones(10, dtype=torch.int64),
+        ... )
+        >>> RoISampler(rois_per_image=8).select(rois).sort().values
+        tensor([0, 1, 2, 3, 4, 5])
+
     Source: Fast R-CNN section 2.3 and `_sample_rois` of its code; with a `bg_thresh_lo` of 0, Shrivastava et al. 2016,
     section 5.1. Ours: an image without any usable RoI gives an
     empty draw; the original leaves such images out of the training.

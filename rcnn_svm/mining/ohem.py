@@ -89,6 +89,16 @@ class OnlineHardExampleMiner:
     Raises:
         InputError: a parameter that means nothing.
 
+    Examples:
+        The second RoI nearly repeats the first, which has the larger loss.
+
+        >>> import torch
+        >>> from rcnn_svm.mining import OnlineHardExampleMiner, RoIs
+        >>> boxes = torch.tensor([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 30, 30], [40, 40, 50, 50]])
+        >>> miner = OnlineHardExampleMiner(batch_size=4, num_images=2)
+        >>> miner.select(RoIs(boxes=boxes), loss=torch.tensor([0.9, 0.8, 0.1, 0.5]))
+        tensor([0, 3])
+
     Source: Shrivastava et al. 2016, section 4.
     """
 

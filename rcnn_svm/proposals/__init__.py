@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rcnn_svm.proposals.selective_search import SelectiveSearch
     from rcnn_svm.proposals.sliding_window import SlidingWindow
     from rcnn_svm.proposals.store import ProposalSet
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "ProposalSet",
@@ -45,5 +47,3 @@ __all__ = [
     "rank_boxes",
     "recall_report",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

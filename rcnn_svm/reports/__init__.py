@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
     from rcnn_svm.reports.table import Table
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "Table",
@@ -57,5 +59,3 @@ __all__ = [
     "voc_json",
     "voc_table",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rcnn_svm.svm.kernels import score_regions
     from rcnn_svm.svm.liblinear import Liblinear
     from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, losses
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "DualCoordinateDescent",
@@ -33,5 +35,3 @@ __all__ = [
     "losses",
     "score_regions",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

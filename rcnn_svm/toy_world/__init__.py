@@ -14,11 +14,11 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.toy_world.scenes import render_scene
     from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "SYNTHETIC_CLASSES",
     "render_scene",
     "write_synthetic_voc",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

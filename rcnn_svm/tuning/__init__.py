@@ -15,6 +15,8 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.tuning.calibration import calibrate_model, fit_calibration
     from rcnn_svm.tuning.svm_C import SvmCSearch, cross_validate_C
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "SvmCSearch",
@@ -22,5 +24,3 @@ __all__ = [
     "cross_validate_C",
     "fit_calibration",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

@@ -12,10 +12,10 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.experiments.compare_mining.comparison import METHODS, MiningComparison
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "METHODS",
     "MiningComparison",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)

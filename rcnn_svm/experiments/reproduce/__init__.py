@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rcnn_svm.experiments.reproduce.pipeline import Pipeline, Setup
     from rcnn_svm.experiments.reproduce.published import published_figures
     from rcnn_svm.experiments.reproduce.rows import Row, rows_of
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "Pipeline",
@@ -25,5 +27,3 @@ __all__ = [
     "published_figures",
     "rows_of",
 ]
-
-__getattr__, __dir__ = lazy_names(__name__)
