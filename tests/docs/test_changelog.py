@@ -55,3 +55,8 @@ def test_scripts_are_those_that_there_are():
     scripts = [(name, old) for name, old in names if name.startswith("scripts/")]
     assert len(scripts) >= 8
     assert [name for name, old in scripts if (ROOT / name).is_file() == old] == []
+
+
+def test_no_old_name_is_there_twice():
+    old = [name for title in ("Modules", "Names", "Constants") for before, _ in rows(title) for name in before]
+    assert [name for name in sorted(set(old)) if old.count(name) > 1] == []
