@@ -87,7 +87,7 @@ def add_jobs_argument(parser: argparse._ActionsContainer, what: str) -> None:
 
 def add_overwrite_argument(parser: argparse._ActionsContainer, what: str) -> None:
     """Add --overwrite, which replaces `what` where it was made with other settings."""
-    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} that was made with other settings")
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} made with other settings")
 
 
 def add_seed_argument(parser: argparse._ActionsContainer, what: str, default: int = paper.SEED) -> None:
@@ -210,6 +210,17 @@ def add_proposals_argument(parser: argparse._ActionsContainer, *, required: bool
     """Add --proposals, the boxes of the image set; `default` says which ones are taken otherwise."""
     explanation = f"what the propose stage wrote for the image set{default}"
     parser.add_argument("--proposals", metavar="FILE", type=Path, required=required, help=explanation)
+
+
+def add_neg_overlap_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --neg-overlap, which decides what is a negative."""
+    parser.add_argument(
+        "--neg-overlap",
+        metavar="IOU",
+        type=float,
+        default=paper.NEG_OVERLAP,
+        help="a negative overlaps all objects of the class by less than this (default: %(default)s)",
+    )
 
 
 def add_solver_argument(parser: argparse._ActionsContainer) -> None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     add_method_argument(parser, otherwise="as for the model's training images")
-    parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N")
+    parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N proposals")
     add_made_with_argument(parser, "state dict of the network, where the features were made with one")
     parser.add_argument(
         "--bbox",

@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import positive_float
+from rcnn_svm.cli.arguments import add_neg_overlap_argument, positive_float
 from rcnn_svm.errors import InputError
 
 
@@ -22,19 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("--features", metavar="DIR", type=Path, required=True, help="feature cache to measure on")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
-    parser.add_argument(
-        "--neg-overlap",
-        metavar="IOU",
-        type=float,
-        default=paper.NEG_OVERLAP,
-        help="a negative overlaps all objects of the class by less (default: %(default)s)",
-    )
+    add_neg_overlap_argument(parser)
     parser.add_argument(
         "--easy-loss",
         metavar="LOSS",
         type=positive_float,
         default=math.log(2),
-        help="an example is easy when its cross-entropy is below (default: log 2, a score on the right side of 0)",
+        help="an example is easy when its cross-entropy is below this (default: log 2, a score on the right side of 0)",
     )
     parser.add_argument(
         "--gamma",

@@ -60,8 +60,15 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = groupby(text.strip().splitlines(), lambda line: not line or line.startswith(" "))
-        parts = ("\n".join(part) if fixed else textwrap.fill("\n".join(part), width) for fixed, part in lines)
-        return "\n".join(parts)
+        return "\n".join(line for fixed, part in lines for line in (part if fixed else _wrap(" ".join(part), width)))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrap(text, width)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Return text in lines that leave names such as train-head whole."""
+    return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

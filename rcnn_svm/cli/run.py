@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("cache/run"),
         help="folder for everything that is made (default: %(default)s)",
     )
-    add_overwrite_argument(parser, "what is in DIR")
+    add_overwrite_argument(parser, "what DIR holds,")
     add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
     add_method_argument(stages)

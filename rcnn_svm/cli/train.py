@@ -15,6 +15,7 @@ from pathlib import Path
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
+    add_neg_overlap_argument,
     add_overwrite_argument,
     add_seed_argument,
     add_solver_argument,
@@ -65,22 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         type=float,
         default=paper.HARD_THRESH,
-        help="a negative that scores above is hard (default: %(default)s)",
+        help="a negative that scores above this is hard (default: %(default)s)",
     )
     mining.add_argument(
         "--evict-thresh",
         metavar="SCORE",
         type=float,
         default=paper.EVICT_THRESH,
-        help="a cached negative that scores below leaves (default: %(default)s)",
+        help="a cached negative that scores below this leaves (default: %(default)s)",
     )
-    mining.add_argument(
-        "--neg-overlap",
-        metavar="IOU",
-        type=float,
-        default=paper.NEG_OVERLAP,
-        help="a negative overlaps all objects of the class by less (default: %(default)s)",
-    )
+    add_neg_overlap_argument(mining)
     mining.add_argument(
         "--retrain-limit",
         metavar="N",

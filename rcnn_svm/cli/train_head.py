@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         type=positive_int,
         default=paper.SHORT_SIDE,
-        help="to scale an image's shorter side to, as far as the longer one stays within 5/3 (default: %(default)s)",
+        help="length of an image's shorter side, where the longer one stays within 5/3 of it (default: %(default)s)",
     )
     add_device_argument(network)
 

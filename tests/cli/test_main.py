@@ -14,7 +14,7 @@ from rcnn_svm.cli.main import COMMANDS, HEADINGS, main, run_command
 from rcnn_svm.errors import InputError
 
 FOLDER = Path(cli.__file__).parent
-NO_COMMANDS = {"__init__", "arguments", "main", "trained"}
+NO_COMMANDS = {"__init__", "arguments", "main"}
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # Every script is named as its command, but for these.
 EXCEPTIONS = {
@@ -91,6 +91,7 @@ def test_help_fits_the_terminal(command, columns, capsys, monkeypatch):
     usage, _, explanation = help_of(capsys, *([command] if command else [])).partition("\n\n")
     assert usage.startswith(f"usage: rcnn-svm {command or 'COMMAND'}")
     assert max(map(len, explanation.splitlines())) <= min(columns, 112)
+    assert not [line for line in explanation.splitlines() if line.endswith("-")]
     assert cli.EXIT_CODES in " ".join(explanation.split())
 
 
