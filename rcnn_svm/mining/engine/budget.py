@@ -61,6 +61,8 @@ class MemoryBudget:
 
     def num_fitting(self, num_negatives: int, counts: np.ndarray) -> int:
         """Return how many of the next images a class has room for, by the number of negatives that each adds."""
+        if self.capacity is None:
+            return len(counts)
         return int(np.searchsorted(np.cumsum(counts), self.room(num_negatives), side="right"))
 
     def excess(self, num_negatives: int) -> int:
