@@ -49,6 +49,12 @@ def continuous(boxes):
     return torch.tensor(np.add(boxes, [0, 0, 1, 1]))
 
 
+def test_inclusive_pixels():
+    np.testing.assert_array_equal(box_areas(np.array([[5, 5, 5, 5], [0, 0, 9, 4]])), [1, 50])
+    assert iou_matrix([[0, 0, 9, 9]], [[9, 9, 9, 9]])[0, 0] == pytest.approx(1 / 100)
+    assert iou_matrix([[0, 0, 9, 9]], [[10, 0, 19, 9]])[0, 0] == 0
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_nms_refuses_a_threshold_that_is_no_overlap(threshold):
     with pytest.raises(InputError, match="expected an IoU between 0 and 1"):
@@ -87,12 +93,6 @@ def test_iou_is_symmetric_and_one_with_itself(boxes):
     np.testing.assert_array_equal(iou, iou.T)
     np.testing.assert_array_equal(np.diag(iou), np.ones(len(boxes)))
     assert ((iou >= 0) & (iou <= 1)).all()
-
-
-def test_inclusive_pixels():
-    np.testing.assert_array_equal(box_areas(np.array([[5, 5, 5, 5], [0, 0, 9, 4]])), [1, 50])
-    assert iou_matrix([[0, 0, 9, 9]], [[9, 9, 9, 9]])[0, 0] == pytest.approx(1 / 100)
-    assert iou_matrix([[0, 0, 9, 9]], [[10, 0, 19, 9]])[0, 0] == 0
 
 
 @given(box_arrays(max_boxes=25), st.data())

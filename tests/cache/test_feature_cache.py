@@ -63,6 +63,15 @@ def assert_same(found: RegionSet, expected: RegionSet, atol: float = 0.0) -> Non
     np.testing.assert_allclose(found.features, expected.features, rtol=0, atol=atol)
 
 
+def test_three_regions_of_two_images_by_hand():
+    label, boxes = [1, 0, 0], np.array([[0, 0, 9, 9], [2, 3, 4, 5], [0, 0, 6, 7]])
+    cache = toy_cache([1, 2], classes=("a",), features=np.array([[1, 2], [3, 4], [5, 6]]), label=label, boxes=boxes)
+    first, second = cache.regions(0), cache.regions(1)
+    assert (first.gt.tolist(), first.label.tolist(), first.features.tolist()) == ([True], [1], [[1, 2]])
+    assert (second.boxes.tolist(), second.features.tolist()) == ([[2, 3, 4, 5], [0, 0, 6, 7]], [[3, 4], [5, 6]])
+    assert second.image_size == (8, 7), "the extent of its boxes"
+
+
 def test_reads_back_what_was_written(tmp_path):
     write_all(tmp_path / "cache")
     cache = FeatureCache.open(tmp_path / "cache")

@@ -42,6 +42,18 @@ def save_v73(path, variables) -> None:
 SAVE = {"v5": scipy.io.savemat, "v7.3": save_v73}
 
 
+def test_one_image_by_hand(tmp_path):
+    boxes = np.array([[1, 1, 10, 20], [3, 4, 5, 6]], np.float32)
+    variables = {"gt": [[1], [0]], "class": [[2], [0]], "overlap": [[0.0, 1.0], [0.5, 0.0]], "boxes": boxes}
+    (tmp_path / "mat").mkdir()
+    scipy.io.savemat(tmp_path / "mat/a.mat", {**variables, "feat": np.array([[1, 2], [3, 4]], np.float32)})
+    import_girshick_cache(tmp_path / "mat", tmp_path / "cache", classes=("cat", "dog"))
+    regions = FeatureCache.open(tmp_path / "cache").regions(0)
+    assert (regions.gt.tolist(), regions.label.tolist()) == ([True, False], [2, 0])
+    assert regions.boxes.tolist() == [[0, 0, 9, 19], [2, 3, 4, 5]]
+    assert (regions.overlap.tolist(), regions.features.tolist()) == ([[0, 1], [0.5, 0]], [[1, 2], [3, 4]])
+
+
 @pytest.mark.parametrize("version", SAVE)
 def test_import_keeps_rows_and_makes_boxes_zero_based(tmp_path, version):
     source = tmp_path / "mat"

@@ -10,6 +10,11 @@ from rcnn_svm.cache.shards import as_float32
 EVERY_HALF = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(512, 128)
 
 
+def test_four_halves_by_hand():
+    halves = np.array([[1, -0.5], [65504, 2**-24]], np.float16)  # the largest and the smallest above 0
+    assert as_float32(halves).tolist() == [[1, -0.5], [65504, 2**-24]]
+
+
 @pytest.mark.parametrize("writeable", [True, False])
 def test_every_half_is_widened_as_numpy_does(writeable):
     stored = EVERY_HALF.copy()

@@ -27,6 +27,11 @@ def load(folder, annotations=(), images=(IMAGE,), categories=(DOG,), **options):
     return load_coco(folder / "my boxes.json", folder, **options)
 
 
+def test_a_box_by_hand():
+    """x, y, width and height become the first and the last pixel."""
+    assert coco_to_boxes(np.array([[2.0, 3, 10, 20]])).tolist() == [[2, 3, 11, 22]]
+
+
 @given(st.lists(st.tuples(*[st.integers(1, 500)] * 4), max_size=8))
 def test_a_coco_export_of_voc_boxes_gives_them_back(corners):
     voc = np.array([(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in corners], float).reshape(-1, 4)

@@ -28,6 +28,11 @@ def database_of(present):
     return ImageDatabase("toy", classes, [str(i) for i in range(len(present))], Path, read)
 
 
+def test_two_images_of_a_class_are_one_on_each_side():
+    train, test = split_database(database_of(np.array([[True], [True]])), 0.1, seed=0)
+    assert sorted([train.image_ids, test.image_ids]) == [("0",), ("1",)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(PRESENT, st.floats(0.01, 0.99), st.integers(0, 5))
 def test_both_sides_together_are_the_images(present, fraction, seed):

@@ -19,6 +19,16 @@ from rcnn_svm.evaluation.parity import case_cache
 from tests.toys import toy_cache
 
 
+def test_a_box_moves_by_a_tenth_of_its_width():
+    given = {"boxes": [[10, 10, 20, 20]], "image_size": [(40, 40)]}
+    cache = toy_cache([1], classes=("cat",), objects=0, dim=2, **given)
+    detector = Detector(("cat",), np.zeros((2, 1)), np.zeros(1), 1.0, cache.settings)
+    regressor = BoxRegressor.identity(("cat",), 2, 1.0, feature_settings=cache.settings)
+    regressor.Beta[0, -1, 0] = 0.1  # what is added to dx, whatever the features
+    corrected = correct_detections(detect_in_cache(cache, detector), regressor, cache)
+    np.testing.assert_allclose(corrected.box, [[11, 10, 21, 20]], atol=1e-5)
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("layer", [5, 7])
 def test_corrected_detections_equal_the_original(golden_dir, layer):

@@ -40,6 +40,16 @@ def random_regions(seed=0, count=20, dim=6):
     return random.normal(size=(count, dim)).astype(np.float32), boxes
 
 
+def test_examples_are_strictly_above_and_of_the_first_of_the_best_objects():
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 29, 9], [0, 0, 9, 5], [0, 0, 9, 6], [40, 40, 50, 50]])
+    gt, label = np.arange(6) < 3, np.array([2, 1, 1, 0, 0, 0])
+    examples = box_examples(boxes.astype(np.float32), gt, label, 0.6)
+    assert examples.rows.tolist() == [0, 1, 2, 4], "an IoU of exactly 0.6 does not do"
+    assert examples.objects.tolist() == [0, 0, 2, 0]
+    assert examples.cls.tolist() == [1, 1, 0, 1]
+    np.testing.assert_array_equal(examples.targets, box_deltas(boxes[examples.rows], boxes[examples.objects]))
+
+
 @pytest.mark.golden
 def test_examples_and_targets_equal_the_original(golden_dir):
     cache, expected = golden_case(golden_dir, 5)
@@ -65,16 +75,6 @@ def test_corrections_equal_the_original(golden_dir, layer):
     for index in range(len(cache.classes)):
         found = regressor.predict(regions.features, regions.boxes, np.full(len(regions), index))
         np.testing.assert_allclose(found + 1, expected["pred"][index], atol=1e-3)
-
-
-def test_examples_are_strictly_above_and_of_the_first_of_the_best_objects():
-    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 29, 9], [0, 0, 9, 5], [0, 0, 9, 6], [40, 40, 50, 50]])
-    gt, label = np.arange(6) < 3, np.array([2, 1, 1, 0, 0, 0])
-    examples = box_examples(boxes.astype(np.float32), gt, label, 0.6)
-    assert examples.rows.tolist() == [0, 1, 2, 4], "an IoU of exactly 0.6 does not do"
-    assert examples.objects.tolist() == [0, 0, 2, 0]
-    assert examples.cls.tolist() == [1, 1, 0, 1]
-    np.testing.assert_array_equal(examples.targets, box_deltas(boxes[examples.rows], boxes[examples.objects]))
 
 
 def test_an_image_without_objects_has_no_examples():

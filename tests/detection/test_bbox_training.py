@@ -11,7 +11,7 @@ from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_e
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache
-from tests.toys import WatchedCache, arrays_of, off_target, stored
+from tests.toys import WatchedCache, arrays_of, off_target, stored, toy_cache
 
 CLASSES = ("cat", "cow", "dog")
 IMAGE_SIZE = (90, 120)
@@ -30,6 +30,18 @@ def assert_equal(found, expected):
     for name in PER_CLASS:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
     assert found.training == expected.training
+
+
+def test_boxes_that_are_all_two_pixels_too_far_right():
+    """The only feature tells proposals from the object, so that the correction is exact."""
+    boxes = np.array([[10, 10, 30, 30], *[[12, 10, 32, 30]] * 9], np.float32)
+    label = np.arange(10) < 1
+    features = np.where(label, 1, 20)[:, None]
+    overlap = iou_matrix(boxes, boxes[:1])
+    cache = toy_cache([10], classes=("cat",), features=features, boxes=boxes, label=label.astype(int), overlap=overlap)
+    regressor = fitted(cache, ridge_lambda=1e-9)
+    corrected = regressor.predict(cache.regions(0).features, boxes, np.zeros(10, int))
+    np.testing.assert_allclose(corrected, np.tile(boxes[0], (10, 1)), atol=1e-3)
 
 
 @pytest.mark.golden

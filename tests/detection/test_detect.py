@@ -17,6 +17,13 @@ from rcnn_svm.features.runtime import make_runtime
 from rcnn_svm.proposals.methods import make_proposer
 
 
+def test_of_two_boxes_of_one_object_the_better_is_found():
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 10], [50, 50, 59, 59], [80, 80, 89, 89]], np.float32)
+    found = best_detections(boxes, np.array([[1], [2], [0.5], [-1]], np.float32), 0.0, 0.3)
+    assert found.scores.tolist() == [2, 0.5]
+    assert found.boxes.tolist() == [[0, 0, 9, 10], [50, 50, 59, 59]]
+
+
 @given(st.integers(0, 25), st.integers(1, 4), st.sampled_from([0.0, 0.3, 0.7]), st.integers(0, 1000))
 @settings(max_examples=60, deadline=None)
 def test_a_detection_scores_above_the_threshold_and_repeats_no_better_one(count, num_classes, nms_threshold, seed):

@@ -25,6 +25,16 @@ def random_detections(seed=0, count=300, num_images=7, num_classes=3):
     )
 
 
+def test_three_boxes_in_two_images():
+    boxes = [[0, 0, 9, 9], [5, 5, 9, 9], [1, 1, 3, 3]]
+    detections = Detections(
+        ("a", "b"), ("cat", "dog"), np.array([0, 1, 0]), np.array([0, 0, 1]), boxes, [0.1, 0.9, 0.5]
+    )
+    assert (detections.of_class(0), detections.of_class(1)) == (slice(0, 2), slice(2, 3))
+    found = detections.of_image(0)
+    assert (found.cls.tolist(), found.boxes.tolist()) == ([1, 0], [boxes[2], boxes[0]])
+
+
 def test_rows_are_by_class_and_otherwise_as_given():
     detections = random_detections()
     for index in range(3):

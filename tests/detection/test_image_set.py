@@ -15,6 +15,14 @@ from rcnn_svm.evaluation.parity import case_cache
 from tests.toys import toy_cache
 
 
+def test_two_boxes_of_a_class_by_hand():
+    """Two are to be kept of the set: after the second image nothing of 2 or below comes in any more."""
+    best = BestBoxes(1, 2, 5)
+    kept = [best.select(np.array(scores, np.float32)[:, None])[1].tolist() for scores in ([3, 1], [2, 0.5], [2, 5])]
+    assert [sorted(rows) for rows in kept] == [[0, 1], [0, 1], [1]]
+    assert (best.thresh.tolist(), best.box_counts.tolist()) == ([3], [5])
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("case", ["medium", "fc7"])
 def test_keeps_what_the_original_keeps(golden_dir, case):

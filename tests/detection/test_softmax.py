@@ -63,6 +63,11 @@ def cache_of(features, settings_):
     )
 
 
+def test_log_odds_by_hand():
+    """Of probabilities 1/4, 1/4 and 1/2 the odds are 1/3, 1/3 and 1."""
+    np.testing.assert_allclose(log_odds(np.log([[1, 1, 2]])), [[-np.log(3), -np.log(3), 0]], atol=1e-12)
+
+
 def test_scores_are_the_networks_own_probabilities(network, folder, photograph):
     classifier = load_softmax(folder / "weights.pt")
     features, _ = features_of(folder, photograph)

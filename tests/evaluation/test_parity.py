@@ -18,6 +18,25 @@ def load(golden_dir, case):
     return inputs, expected
 
 
+def test_the_first_difference_is_named():
+    record = {
+        "added": np.array([[0, 0, 0, 1], [0, 0, 1, 5]]),
+        "scan": np.zeros((0, 5), int),
+        "updates": np.zeros((0, 8), int),
+        "evicted": np.zeros((0, 3), int),
+        "keys_neg": np.zeros((0, 3), int),
+        "W": np.ones((2, 1)),
+        "B": np.ones(1),
+        "update_loss": np.zeros((0, 4)),
+    }
+    other = {**record, "added": np.array([[0, 0, 0, 1], [0, 0, 1, 6]]), "W": np.ones((2, 1)) * 1.001}
+    rows = {row.what: row for row in compare(other, record)}
+    assert not rows["keys added"].equal
+    assert "row 1" in rows["keys added"].detail and "[0, 0, 1, 6], expected [0, 0, 1, 5]" in rows["keys added"].detail
+    assert not rows["W"].equal and "1.0e-03" in rows["W"].detail
+    assert rows["B"].equal and rows["losses"].equal
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("case", ["tiny", "medium", "fc7", "epochs2"])
 @pytest.mark.parametrize("solver", TIGHT)
@@ -39,22 +58,3 @@ def test_the_comparison_can_fail(golden_dir):
     miner = case_miner({**inputs, "neg_ovr_thresh": 0.31}, tolerance=1e-10).fit(case_cache(inputs, "tiny"))
     wrong = {row.what for row in compare(result_arrays(miner), expected) if not row.equal}
     assert {"keys added", "candidates and duplicates", "W"} <= wrong
-
-
-def test_the_first_difference_is_named():
-    record = {
-        "added": np.array([[0, 0, 0, 1], [0, 0, 1, 5]]),
-        "scan": np.zeros((0, 5), int),
-        "updates": np.zeros((0, 8), int),
-        "evicted": np.zeros((0, 3), int),
-        "keys_neg": np.zeros((0, 3), int),
-        "W": np.ones((2, 1)),
-        "B": np.ones(1),
-        "update_loss": np.zeros((0, 4)),
-    }
-    other = {**record, "added": np.array([[0, 0, 0, 1], [0, 0, 1, 6]]), "W": np.ones((2, 1)) * 1.001}
-    rows = {row.what: row for row in compare(other, record)}
-    assert not rows["keys added"].equal
-    assert "row 1" in rows["keys added"].detail and "[0, 0, 1, 6], expected [0, 0, 1, 5]" in rows["keys added"].detail
-    assert not rows["W"].equal and "1.0e-03" in rows["W"].detail
-    assert rows["B"].equal and rows["losses"].equal

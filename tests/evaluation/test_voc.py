@@ -20,6 +20,19 @@ from rcnn_svm.evaluation.voc import align, evaluate_class, evaluate_detections
 CASES = [f"c{index}" for index in range(5)]
 
 
+def test_two_objects_and_three_boxes_by_hand():
+    """A hit, a false alarm and a hit: recall 1/2, 1/2, 1 at precision 1, 1/2, 2/3."""
+    objects = np.array([[0, 0, 9, 9], [50, 50, 59, 59]])
+    boxes = np.array([objects[0], [20, 20, 29, 29], objects[1]])
+    result = evaluate_class(
+        np.zeros(3, int), boxes, np.array([3.0, 2, 1]), np.zeros(2, int), objects, np.zeros(2, bool)
+    )
+    np.testing.assert_allclose(result.recall, [1 / 2, 1 / 2, 1])
+    np.testing.assert_allclose(result.precision, [1, 1 / 2, 2 / 3])
+    assert result.ap_area == pytest.approx((1 + 2 / 3) / 2)
+    assert result.ap11 == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)  # recall 0 to 0.5, and 0.6 to 1
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("case", CASES)
 def test_equals_original(golden_dir, case):

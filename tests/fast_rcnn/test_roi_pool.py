@@ -20,6 +20,15 @@ def network(request):
     return RoIPoolingNetwork(request.param, ("cat", "dog"), "random", short_side=SIZE[0], long_side=SIZE[1])
 
 
+def test_targets_by_hand():
+    """A RoI that lies a tenth of its width to the left of its object, and one far from it."""
+    boxes, objects = np.array([[0, 0, 10, 10], [30, 30, 40, 40]], np.float32), np.array([[1, 0, 11, 10]], np.float32)
+    targets = roi_targets(boxes, objects, np.array([2]))
+    np.testing.assert_allclose(targets.max_overlaps, [10 * 11 / (2 * 11 * 11 - 10 * 11), 0], rtol=1e-6)
+    assert targets.max_classes.tolist() == [2, 2]
+    np.testing.assert_allclose(targets.regression_targets[0], [0.1 / 0.1, 0, 0, 0], atol=1e-6)  # over BOX_STDS
+
+
 def test_a_step_trains_all_but_the_first_layers_and_batch_norm(network):
     network.train()
     statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}

@@ -102,6 +102,16 @@ def check_features(cache, database, proposals, backbone):
             np.testing.assert_allclose(regions.features[row], feature, rtol=6e-4, atol=1e-5)
 
 
+def test_an_image_of_one_colour_by_hand():
+    """The network averages its crop, which is the colour less MEAN, over STD, wherever the box lies."""
+    module = nn.Sequential(nn.AvgPool2d(32), nn.Flatten())
+    mean_of_crop = Backbone(module, 3, 32, 0, True, MEAN, STD, {"name": "mean"})
+    image = np.tile(np.array([180, 60, 100], np.uint8), (40, 50, 1))
+    extractor = FeatureExtractor(mean_of_crop, Recorder(module), batch_size=8)
+    features = extractor.extract(image, np.array([[0, 0, 9, 9], [10, 5, 49, 39]], np.float32))
+    np.testing.assert_allclose(features, [[1, -1, 0]] * 2, atol=1e-6)
+
+
 def test_rows_are_those_of_one_by_one_extraction(database, proposals, extractor, backbone, tmp_path):
     summary = extract_database(database, proposals, extractor, tmp_path / "cache", shard_images=3)
     cache = FeatureCache.open(tmp_path / "cache")

@@ -23,6 +23,13 @@ def workplace(tmp_path_factory):
         yield root
 
 
+def test_a_layer_by_hand():
+    linear = nn.Linear(2, 1)
+    linear.load_state_dict({"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([0.5])})
+    head = FullyConnected(linear, 1, torch.device("cpu"))
+    assert head(np.array([[3, 4], [0, -1]], np.float32)).tolist() == [[11.5], [-1.5]]
+
+
 @pytest.mark.parametrize("layer", ["fc6", "fc7"])
 def test_equals_the_layer_cached_directly(workplace, layer):
     direct = FeatureCache.open(workplace / f"train.{layer}")

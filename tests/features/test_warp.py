@@ -35,6 +35,10 @@ def sample_with(sampler, image, plan, mean, std):
     return out
 
 
+def test_padding_of_the_paper():
+    assert (paper_padding(227), paper_padding(128)) == (16, 9)
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("mode", CROP_MODES)
@@ -130,10 +134,6 @@ def test_samples_only_inside_the_image(corners, size, crop_size, data):
 def test_rounds_halves_away_from_zero():
     values = np.array([-2.5, -0.5, -0.49999999999999994, 0.49999999999999994, 0.5, 1.5, 2.4])
     np.testing.assert_array_equal(round_half_away(values), [-3, -1, 0, 0, 1, 2, 2])
-
-
-def test_padding_of_the_paper():
-    assert (paper_padding(227), paper_padding(128)) == (16, 9)
 
 
 @pytest.mark.parametrize(

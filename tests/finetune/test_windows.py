@@ -23,6 +23,16 @@ def best_object(database, image, box):
     return iou.max(), truth.classes[iou.argmax()]
 
 
+@pytest.mark.parametrize(("width", "label"), [(20, 1), (21, 0)])
+def test_half_is_foreground(database, width, label):
+    """An object of 10 x 10 pixels inside a window of 10 x 20 has an IoU of exactly one half."""
+    one = database.subset(database.image_ids[:1])
+    truth = one.annotation(0)
+    truth.boxes[:] = [[0, 0, 9, 9], [50, 30, 60, 40]]
+    boxes = np.array([[0, 0, width - 1, 9], [30, 0, 39, 9]])
+    assert Windows(one, ProposalSet(one.image_ids, [boxes], {})).labels.tolist() == [1, 2, label, 0]
+
+
 def test_every_window_is_of_one_kind(database, proposals, windows):
     assert len(windows) == sum(len(database.annotation(i).boxes) + 12 for i in range(6))
     everything = np.concatenate([windows.foreground, windows.background])
@@ -41,16 +51,6 @@ def test_ground_truth_boxes_are_windows(database, windows):
         rows = windows.image_start[i] + np.arange(len(truth.boxes))
         np.testing.assert_array_equal(windows.boxes_of(rows), truth.boxes)
         np.testing.assert_array_equal(windows.labels[rows], truth.classes + 1)
-
-
-@pytest.mark.parametrize(("width", "label"), [(20, 1), (21, 0)])
-def test_half_is_foreground(database, width, label):
-    """An object of 10 x 10 pixels inside a window of 10 x 20 has an IoU of exactly one half."""
-    one = database.subset(database.image_ids[:1])
-    truth = one.annotation(0)
-    truth.boxes[:] = [[0, 0, 9, 9], [50, 30, 60, 40]]
-    boxes = np.array([[0, 0, width - 1, 9], [30, 0, 39, 9]])
-    assert Windows(one, ProposalSet(one.image_ids, [boxes], {})).labels.tolist() == [1, 2, label, 0]
 
 
 def test_batches_hold_what_they_should(database, windows):

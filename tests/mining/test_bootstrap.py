@@ -25,6 +25,18 @@ from rcnn_svm.mining import bootstrap
 from rcnn_svm.mining.bootstrap import BootstrapClassifier, example_losses, margins, predictions
 
 
+def test_margins_losses_and_predictions_by_hand():
+    binary, target = np.array([2.0, -0.5, 0.0]), np.array([1, 1, 0])
+    np.testing.assert_array_equal(margins(binary, target), [2, -0.5, 0])
+    np.testing.assert_array_equal(predictions(binary), [1, 0, 0])
+    np.testing.assert_array_equal(example_losses(binary, target, False), [0, 1.5, 1])
+    many = np.array([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2]])
+    np.testing.assert_allclose(margins(many, np.array([0, 2])), [0.5, -0.2])
+    np.testing.assert_array_equal(predictions(many), [0, 0])
+    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), True), -np.log([0.7, 0.2]))
+    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), False), [0.5, 1.2])
+
+
 @parametrize_with_checks(
     [
         BootstrapClassifier(LinearSVC()),
@@ -53,18 +65,6 @@ def svm(C: float = 0.02) -> LinearSVC:
 
 def in_batches(X, y, size: int = 97):
     return lambda: ((X[i : i + size], y[i : i + size]) for i in range(0, len(y), size))
-
-
-def test_margins_losses_and_predictions_by_hand():
-    binary, target = np.array([2.0, -0.5, 0.0]), np.array([1, 1, 0])
-    np.testing.assert_array_equal(margins(binary, target), [2, -0.5, 0])
-    np.testing.assert_array_equal(predictions(binary), [1, 0, 0])
-    np.testing.assert_array_equal(example_losses(binary, target, False), [0, 1.5, 1])
-    many = np.array([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2]])
-    np.testing.assert_allclose(margins(many, np.array([0, 2])), [0.5, -0.2])
-    np.testing.assert_array_equal(predictions(many), [0, 0])
-    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), True), -np.log([0.7, 0.2]))
-    np.testing.assert_allclose(example_losses(many, np.array([0, 2]), False), [0.5, 1.2])
 
 
 @pytest.mark.parametrize("mined", ["negatives", "all"])

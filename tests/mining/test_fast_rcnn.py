@@ -31,6 +31,16 @@ def draw(max_overlaps, max_classes, seed=3, **options):
     return rows, assign_labels(max_overlaps, max_classes, **thresholds)[rows]
 
 
+def test_labels_by_hand():
+    labels = assign_labels(torch.tensor([0.7, 0.5, 0.3, 0.1, 0.05]), torch.tensor([4, 5, 6, 7, 8]))
+    assert labels.tolist() == [4, 5, BACKGROUND, BACKGROUND, IGNORED]
+
+
+def test_without_a_lower_bound_all_the_rest_is_background():
+    labels = assign_labels(torch.tensor([0.0, 0.05, 0.5]), torch.tensor([0, 0, 2]), bg_thresh_lo=0)
+    assert labels.tolist() == [BACKGROUND, BACKGROUND, 2]
+
+
 @given(overlaps)
 def test_label_follows_the_definition(values):
     max_overlaps, classes = as_rois(values)
@@ -54,11 +64,6 @@ def test_between_background_and_foreground_nothing_takes_part():
     assert assign_labels(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3).tolist() == expected
     rows, _ = draw(max_overlaps, classes, fg_thresh=0.6, bg_thresh_hi=0.3)
     assert rows.tolist() == [4, 0]
-
-
-def test_without_a_lower_bound_all_the_rest_is_background():
-    labels = assign_labels(torch.tensor([0.0, 0.05, 0.5]), torch.tensor([0, 0, 2]), bg_thresh_lo=0)
-    assert labels.tolist() == [BACKGROUND, BACKGROUND, 2]
 
 
 @settings(deadline=None)

@@ -47,6 +47,13 @@ def same(found: Imbalance, expected: Imbalance) -> None:
         np.testing.assert_allclose(getattr(found, f.name), getattr(expected, f.name), rtol=1e-12, err_msg=f.name)
 
 
+def test_losses_by_hand():
+    margins = np.array([2, 0.5, -1])
+    assert imbalance.hinge(margins).tolist() == [0, 0.5, 2]
+    assert imbalance.cross_entropy(np.zeros(1)) == pytest.approx(math.log(2))  # probability 1/2
+    assert focal(np.zeros(1), 2.0) == pytest.approx(math.log(2) / 4)
+
+
 @given(st.floats(-30, 30), st.sampled_from([-1, 1]), st.floats(0.5, 5))
 @settings(max_examples=50, deadline=None)
 def test_losses_are_those_of_their_definitions(score, target, gamma):

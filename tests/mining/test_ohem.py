@@ -46,6 +46,13 @@ def literal_selection(loss, boxes, batch_size, threshold, labels):
     return taken
 
 
+def test_three_rois_by_hand():
+    """The second repeats the first, whose loss is higher: IoU 9/10."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60]])
+    assert select_hard_rois(torch.tensor([3.0, 2.0, 1.0]), boxes, 2).tolist() == [0, 2]
+    assert select_hard_rois(torch.tensor([3.0, 2.0, 1.0]), boxes, 2, 1.0).tolist() == [0, 1]
+
+
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -23,6 +23,12 @@ def make_cache(num_images: int = 9, num_boxes: int = 40, dim: int = 6) -> Featur
     return toy_cache(rows, classes=CLASSES, objects=1, dim=dim)
 
 
+def test_the_negatives_of_an_image_by_hand():
+    cache = toy_cache([4], classes=("a",), label=[1, 0, 0, 0], overlap=[[1], [0.5], [0.2], [0]])
+    assert [regions.tolist() for regions in draw_negatives(cache, [0], [2], 0.3, seed=0)] == [[2, 3]]
+    assert draw_negatives(cache, [0], [1], 0.3, seed=0)[0].tolist() in ([2], [3])
+
+
 def test_draws_what_is_eligible_once_whatever_the_shards(tmp_path):
     cache = make_cache()
     drawn = draw_negatives(cache, [0, 2], [30, 10], 0.3, seed=1)

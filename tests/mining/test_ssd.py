@@ -27,6 +27,12 @@ def random_labels(rng, num_images, num_anchors, positives):
     return labels
 
 
+def test_two_negatives_for_one_positive_by_hand():
+    labels = torch.tensor([[4, BACKGROUND, BACKGROUND, BACKGROUND, IGNORED]])
+    loss = torch.tensor([[9.0, 1.0, 3.0, 2.0, 9.0]])
+    assert select_hard_negatives(loss, labels, ratio=2).tolist() == [[False, False, True, True, False]]
+
+
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

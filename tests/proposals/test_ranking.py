@@ -15,6 +15,13 @@ box_lists = st.lists(
 )
 
 
+def test_repeats_by_hand():
+    box, near, small = [0, 0, 99, 99], [0, 0, 99, 98], [200, 200, 205, 205]  # IoU 0.99 of the first two
+    ranked = rank_boxes(np.array([box, small, near, box], float)).tolist()
+    assert len(ranked) == 3 and ranked[2] in (box, near) and small in ranked
+    assert limit_boxes(np.array([box, near, small], np.float32), None, 0.9).tolist() == [box, small]
+
+
 @given(box_lists, st.randoms())
 @settings(max_examples=60, deadline=None)
 def test_order_depends_on_the_set_alone_and_loses_nothing(boxes, random):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from rcnn_svm.proposals.recall import best_overlaps, coverage, format_recall, recall_report
 from rcnn_svm.proposals.store import ProposalSet
@@ -18,6 +19,14 @@ def iou_by_counting(a, b, size=40):
 def random_boxes(rng, count):
     corners = rng.integers(0, 20, (count, 2))
     return np.hstack([corners, corners + rng.integers(0, 19, (count, 2))])
+
+
+def test_one_of_two_objects_is_covered_by_hand(make_database):
+    database = make_database([(40, 40)], [[(0, 0, 0, 9, 9, False), (0, 20, 20, 29, 29, False)]])
+    proposals = ProposalSet(database.image_ids, [np.array([[0, 0, 9, 19], [0, 0, 9, 11]])], {})
+    report = recall_report(database, proposals, thresholds=(0.5, 0.9))
+    assert (report.overall.objects, list(report.overall.recall)) == (2, [0.5, 0])
+    assert report.overall.best_overlap == pytest.approx((100 / 120 + 0) / 2)
 
 
 def test_report_equals_counting_pixels(make_database):

@@ -42,6 +42,17 @@ def one_hierarchy(image, k, names):
     return search.process()
 
 
+def test_colour_spaces_by_hand():
+    pixels = np.array([[[0, 0, 0], [255, 0, 0], [10, 20, 30], [200, 180, 40]]], np.uint8)
+    # r = R / (R + G + B), g likewise, 1/3 for black; I = (R + G + B) / 3
+    assert selective_search._rgi(pixels)[0, :3].tolist() == [[85, 85, 0], [255, 0, 85], [42, 85, 20]]
+    for rgb, (hue, saturation, value) in zip(pixels[0], selective_search._hsv(pixels)[0], strict=True):
+        exact = np.array(colorsys.rgb_to_hsv(*(rgb / 255))) * 255
+        np.testing.assert_allclose([hue, saturation, value], exact, atol=1)
+    assert (selective_search._hue(pixels) == selective_search._hsv(pixels)[..., :1]).all()
+    assert (np.ptp(selective_search._intensity(pixels), axis=2) == 0).all()
+
+
 def test_fast_is_the_union_of_the_originals_eight_hierarchies(scene):
     image = scene(160, 500)
     found = [
@@ -168,17 +179,6 @@ def test_grey_cmyk_16_bit_and_rotated_files(tmp_path, scene):
         assert len(found) > 5
     np.testing.assert_array_equal(boxes["deep"], boxes["grey"])
     np.testing.assert_array_equal(boxes["rotated"], search(image))
-
-
-def test_colour_spaces_by_hand():
-    pixels = np.array([[[0, 0, 0], [255, 0, 0], [10, 20, 30], [200, 180, 40]]], np.uint8)
-    # r = R / (R + G + B), g likewise, 1/3 for black; I = (R + G + B) / 3
-    assert selective_search._rgi(pixels)[0, :3].tolist() == [[85, 85, 0], [255, 0, 85], [42, 85, 20]]
-    for rgb, (hue, saturation, value) in zip(pixels[0], selective_search._hsv(pixels)[0], strict=True):
-        exact = np.array(colorsys.rgb_to_hsv(*(rgb / 255))) * 255
-        np.testing.assert_allclose([hue, saturation, value], exact, atol=1)
-    assert (selective_search._hue(pixels) == selective_search._hsv(pixels)[..., :1]).all()
-    assert (np.ptp(selective_search._intensity(pixels), axis=2) == 0).all()
 
 
 @pytest.mark.parametrize(

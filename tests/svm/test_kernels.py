@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from rcnn_svm.svm.kernels import score_regions
+from rcnn_svm.svm.kernels import combine, score_examples, score_regions
+
+
+def test_two_regions_by_two_detectors():
+    features = np.array([[1, 2], [0, 3]], np.float32)
+    weights, biases = np.array([[1, 0], [2, -1]], np.float32), np.array([0.5, 1], np.float32)
+    assert score_regions(features, weights, biases).tolist() == [[1.5, 1], [0.5, -2]]
+    # By one detector in the solver's form: the last weight times bias_mult is the bias, 5.
+    assert score_examples(features, np.array([1, 0]), np.array([1, -1, 0.5]), 10.0).tolist() == [2, 4]
+    assert combine(features, np.array([0, 1]), np.array([2.0, -1.0]), 10.0).tolist() == [2, 1, 10]
 
 
 @pytest.mark.parametrize("num_regions", [0, 1, 3, 4, 9])

@@ -53,6 +53,16 @@ def optimum_by_qp(problem: SvmProblem) -> float:
 CASES = [(0, 20, 80, 10, 0.01), (1, 5, 200, 30, 1e-3), (2, 40, 40, 4, 1.0), (3, 3, 50, 60, 0.1)]
 
 
+@pytest.mark.parametrize("solver", TIGHT)
+def test_the_line_between_two_numbers(solver):
+    """With an object at 4 and a negative at 2 it is x - 3: 1 at the object, -1 at the negative."""
+    problem = problem_of(np.array([[4], [2]], np.float32), np.arange(2), np.array([1.0, -1.0]), np.full(2, 100.0))
+    solution = TIGHT[solver].solve(problem, None, 0)
+    np.testing.assert_allclose(solution.weights, [1, -3 / 10], atol=1e-3)
+    np.testing.assert_allclose(solution.scores, [1, -1], atol=1e-3)
+    np.testing.assert_allclose(solution.loss, [0, 0, 0.545, 0.545], atol=1e-3)  # (1 + 0.3^2) / 2
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("solver", TIGHT)
 def test_reaches_the_optimum(solver, case):

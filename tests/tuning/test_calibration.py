@@ -31,6 +31,16 @@ def model(miner, tmp_path):
     return tmp_path / "model.h5"
 
 
+def test_few_or_separable_examples_give_no_certainty_and_the_order_stays():
+    one = np.array([1, 0]), np.array([0, 1])
+    slope, offset = fit_sigmoid(np.array([1.0, -1.0]), *one)
+    assert expit(slope + offset) == pytest.approx(2 / 3, abs=1e-3)
+    slope, _ = fit_sigmoid(np.array([-1.0, 1.0]), 50 * one[0], 50 * one[1])
+    assert slope == MIN_SLOPE, "a class that is ranked upside down keeps its order"
+    slope, offset = fit_sigmoid(np.array([0.0, 1.0]), np.zeros(2, int), np.array([50, 3]))
+    assert slope > 0 and expit(slope + offset) < 0.1
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_sigmoid_is_that_of_a_logistic_regression_on_platts_targets(seed):
     rng = np.random.default_rng(seed)
@@ -45,16 +55,6 @@ def test_the_sigmoid_is_that_of_a_logistic_regression_on_platts_targets(seed):
     slope, offset = fit_sigmoid(scores, right, count - right)
     assert slope == pytest.approx(regression.coef_[0, 0], rel=1e-3)
     assert offset == pytest.approx(regression.intercept_[0], rel=1e-3, abs=1e-3)
-
-
-def test_few_or_separable_examples_give_no_certainty_and_the_order_stays():
-    one = np.array([1, 0]), np.array([0, 1])
-    slope, offset = fit_sigmoid(np.array([1.0, -1.0]), *one)
-    assert expit(slope + offset) == pytest.approx(2 / 3, abs=1e-3)
-    slope, _ = fit_sigmoid(np.array([-1.0, 1.0]), 50 * one[0], 50 * one[1])
-    assert slope == MIN_SLOPE, "a class that is ranked upside down keeps its order"
-    slope, offset = fit_sigmoid(np.array([0.0, 1.0]), np.zeros(2, int), np.array([50, 3]))
-    assert slope > 0 and expit(slope + offset) < 0.1
 
 
 def survivors(cache: FeatureCache, detector: Detector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,6 +22,10 @@ from tests.toys import WatchedCache
 OPTIONS = {"retrain_limit": 300, "n_jobs": 1, "pos_loss_weight": "auto"}
 
 
+def test_the_best_is_chosen_and_the_smaller_of_equals():
+    assert best_C(np.array([[1e-4, 0.2, 1], [1e-3, 0.5, 1], [1e-2, 0.5, 1], [1e-1, 0.4, 1]])) == 1e-3
+
+
 @given(
     st.lists(st.lists(st.integers(0, 99), max_size=12), max_size=12),
     st.integers(1, 8),
@@ -78,10 +82,6 @@ def test_cross_validation_equals_one_training_for_every_fold_and_C(few):
         assert table[step, 1] == pytest.approx(np.mean(precisions), abs=0.01)
     assert table[:, 0] == pytest.approx(C_PATH)
     assert np.ptp(table[:, 1]) > 0.02, "C matters in this case"
-
-
-def test_the_best_is_chosen_and_the_smaller_of_equals():
-    assert best_C(np.array([[1e-4, 0.2, 1], [1e-3, 0.5, 1], [1e-2, 0.5, 1], [1e-1, 0.4, 1]])) == 1e-3
 
 
 def assert_same(one: SvmCSearch, other: SvmCSearch) -> None:

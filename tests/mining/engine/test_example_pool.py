@@ -40,6 +40,17 @@ def assert_holds(pool: ExamplePool, slots: list[dict[int, int]]) -> None:
             assert pool.norms[slot] == pytest.approx(float(expected.astype(np.float64) @ expected), rel=1e-6)
 
 
+def test_a_row_of_two_classes_is_kept_once_until_both_let_go():
+    pool = ExamplePool(DIM, SCALE, NUM_REGIONS)
+    pool.open_block(10, 5)
+    first, second = (pool.put(np.array([2]), FEATURES[10:15]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    pool.release(first)
+    assert len(pool) == 1
+    pool.release(second)
+    assert len(pool) == 0
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), capacity=st.integers(1, 30))
 def test_any_history_leaves_the_rows_that_some_class_holds(seed, capacity):
@@ -75,14 +86,3 @@ def test_a_place_is_used_again_before_the_pool_grows():
         pool.release(np.flatnonzero(pool.regions >= 0)[:10])
         pool.put(np.arange(first, first + 10), FEATURES)
     assert len(pool.rows) == size and len(pool) == 20
-
-
-def test_a_row_of_two_classes_is_kept_once_until_both_let_go():
-    pool = ExamplePool(DIM, SCALE, NUM_REGIONS)
-    pool.open_block(10, 5)
-    first, second = (pool.put(np.array([2]), FEATURES[10:15]) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    pool.release(first)
-    assert len(pool) == 1
-    pool.release(second)
-    assert len(pool) == 0

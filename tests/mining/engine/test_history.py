@@ -35,6 +35,15 @@ def in_order(rows: list[list]) -> list[list]:
     return sorted(rows, key=lambda row: (row[1], row[2], row[0]))
 
 
+def test_two_classes_by_hand():
+    whole, first, second = MiningHistory(), MiningHistory(), MiningHistory()
+    first.record("added", [(0, 0, 0, 3), (0, 0, 1, 2)])
+    second.record("added", [(1, 0, 0, 5)])
+    whole.take_over([first, second])
+    assert whole.table("added").tolist() == [[0, 0, 0, 3], [1, 0, 0, 5], [0, 0, 1, 2]]  # image by image
+    assert whole.num_added == 3 and not len(first.table("added"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), num_groups=st.integers(1, NUM_CLASSES), times=st.integers(1, 3))
 def test_records_of_groups_become_one_in_the_order_of_events(seed, num_groups, times):
