@@ -7,6 +7,9 @@ already_done      whether a stage's file is there: the same, another, or none
 first_difference  where two settings differ, in words
 fingerprint       16 hex digits of settings
 provenance        the versions that wrote an artefact
+check_writable    refuses an output that cannot be written, before hours are spent on it
+write_text        writes a text file whole or not at all
+reading           turns what a damaged file raises into one sentence
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.artefacts.checkpoint import Checkpoint
-    from rcnn_svm.artefacts.files import fingerprint, provenance
+    from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, reading, write_text
     from rcnn_svm.artefacts.identity import already_done, first_difference
     from rcnn_svm.artefacts.model_file import Model, load_model
 else:
@@ -27,8 +30,11 @@ __all__ = [
     "Checkpoint",
     "Model",
     "already_done",
+    "check_writable",
     "fingerprint",
     "first_difference",
     "load_model",
     "provenance",
+    "reading",
+    "write_text",
 ]
