@@ -47,7 +47,7 @@ def layer_caches(root: Path) -> Iterator[Path]:
     """
     with pytest.MonkeyPatch.context() as patch:
         source = dataclasses.replace(backbones._find_source("alexnet"), build=SmallAlexNet, crop_size=CROP)
-        patch.setattr(backbones, "_find_source", lambda name: source)
+        patch.setitem(backbones.SOURCES, "alexnet", lambda: source)
         write_synthetic_voc(root / "voc", num_train=8, num_test=2, seed=1)
         torch.manual_seed(5)
         # Features of random weights all look alike; these spread, as trained ones do.
@@ -93,6 +93,7 @@ def small_roi_networks() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
+        # By name there are only networks of full size, which take minutes.
         patch.setattr(roi_pool, "load_trunk", small_trunk)
         yield
     torch.set_num_threads(threads)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.cache.importers import write_cache
 from rcnn_svm.cli.main import main
 from rcnn_svm.detection.detector import Detector
+from tests.toys import stored, toy_cache
 
 
 @pytest.fixture
@@ -22,16 +22,8 @@ def artefacts(tmp_path) -> tuple[Path, Path]:
     label[[0, 30]] = [1, 2]
     overlap = np.zeros((60, 2), np.float32)
     overlap[[0, 30], [0, 1]] = 1
-    cache = FeatureCache.from_arrays(
-        features=rng.standard_normal((60, 4)),
-        image_start=[0, 30, 60],
-        boxes=np.tile([0, 0, 9, 9], (60, 1)),
-        gt=label > 0,
-        label=label,
-        overlap=overlap,
-        classes=("cat", "dog"),
-    )
-    write_cache(cache, tmp_path / "cache")
+    given = {"label": label, "overlap": overlap, "features": rng.standard_normal((60, 4))}
+    cache = stored(toy_cache([30, 30], classes=("cat", "dog"), **given), tmp_path / "cache")
     W = rng.standard_normal((4, 2)).astype(np.float32) / 20
     Detector(("cat", "dog"), W, np.array([-1, -1], np.float32), 2.0, feature_settings=cache.settings).save(
         tmp_path / "model.h5"
