@@ -5,7 +5,7 @@ softmax; VGG16 fine-tuned, without and with -bb; the ablations of the paper's te
 negatives, a second epoch). Another --backbone has its last layer in their place.
 
 Prints each command before running it and writes table.md, table.csv and results.json after every row. A row that
-cannot be made (weights that cannot be had, say) is listed as not run, and the others go on. What was made with the
+cannot be made (for lack of weights, say) is listed as not run, and the others go on. What was made with the
 same settings is done already, and an interrupted reproduction goes on where it stopped. What was made with other
 settings is refused.
 

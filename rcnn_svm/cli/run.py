@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     from rcnn_svm.features.backbones import load_backbone
 
     train, test = _sides(args)
-    # A class without examples would only be found out after hours of extraction, a network that cannot be had after
+    # A class without examples would only be found out after hours of extraction, a network that is not available after
     # hours of proposals.
     require_ground_truth(train.database)
     if args.calibrate:

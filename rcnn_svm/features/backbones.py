@@ -122,7 +122,7 @@ def load_backbone(
         The backbone, on the CPU.
 
     Raises:
-        InputError: an unknown name or layer, weights that cannot be had or do not fit, a crop size that the
+        InputError: an unknown name or layer, weights that are not available or do not fit, a crop size that the
             network cannot take.
 
     Source: R-CNN section 2.3 and `rcnn_load_model.m`. The crop, not the network, carries the context.
