@@ -37,6 +37,7 @@ from rcnn_svm.detection.detect import best_detections
 from rcnn_svm.features.backbones import Backbone, load_backbone
 from rcnn_svm.features.extract import FeatureExtractor, make_extractor
 from rcnn_svm.features.runtime import Runtime, make_runtime
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.features.warp import plan_crops, sample_crops
 from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.reports.table import Table
@@ -68,7 +69,7 @@ def random_detector(image: np.ndarray) -> Detector:
     weights = np.random.default_rng(0).standard_normal((backbone.dim, 20), dtype=np.float32)
     scores = features @ weights * np.float32(20 / norm)
     bias = THRESH - np.quantile(scores, 0.95, axis=0).astype(np.float32)
-    settings = {**extractor.settings, "proposals": proposer.settings}
+    settings = FeatureSettings.from_json(extractor.settings).with_proposals(proposer.settings).to_json()
     return Detector(tuple(f"class{c}" for c in range(20)), weights, bias, norm, settings)
 
 

@@ -26,7 +26,7 @@ NETWORKS = {
     "rcnn_svm.finetune",
 }
 NEEDS_TORCH = {
-    "rcnn_svm.detection": {"ImageDetector", "correct_detections"},
+    "rcnn_svm.detection": {"ImageDetector"},
     "rcnn_svm.mining": {
         "Sampler",
         "total_loss",

@@ -13,6 +13,7 @@ from joblib import cpu_count
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.settings import PAPER_LAYERS
 from rcnn_svm.proposals.methods import METHODS
 from rcnn_svm.svm.class_weights import AUTO
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # a test compares these names with those of the code.
 DEVICES = ("auto", "cpu", "cuda")
 RUNTIMES = ("auto", "torch", "onnxruntime", "openvino")
-LAYERS = ("pool5", "fc6", "fc7")
 CROP_MODES = ("warp", "square")
 DTYPES = ("float32", "float16")
 SOLVERS = ("dcd", "liblinear")
@@ -162,7 +162,8 @@ def add_layer_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--layer",
         metavar="NAME",
-        help=f"{', '.join(LAYERS)} of alexnet and vgg (default there: {LAYERS[-1]}), penultimate of any network",
+        help=f"{', '.join(PAPER_LAYERS)} of alexnet and vgg (default there: {PAPER_LAYERS[-1]}), "
+        "penultimate of any network",
     )
 
 
@@ -188,7 +189,7 @@ def add_stored_layer_arguments(parser: argparse._ActionsContainer, default: str)
     """Add the arguments that choose a layer of a pool5 cache; `default` says which one is taken otherwise."""
     parser.add_argument(
         "--layer",
-        choices=LAYERS,
+        choices=PAPER_LAYERS,
         help=f"with a cache of pool5: fc6 and fc7 are computed from it on the fly (default: {default})",
     )
     add_made_with_argument(parser, "with --layer: state dict that the cache was made with, if any")

@@ -193,10 +193,7 @@ def _correction(
 def _layer_to_compute(model: FeatureModel, features: Path) -> str | None:
     """Return the model's layer where it can be computed from what the cache stores, else None."""
     from rcnn_svm.cache import read_plan
-    from rcnn_svm.features.backbones import FULLY_CONNECTED, POOL5
+    from rcnn_svm.features.settings import FeatureSettings
 
-    trained, stored = (
-        (settings.get("backbone") or {}).get("layer")
-        for settings in (model.feature_settings, read_plan(features).settings)
-    )
-    return trained if stored == POOL5 and trained in FULLY_CONNECTED else None
+    layer = FeatureSettings.from_json(model.feature_settings).layer
+    return layer if FeatureSettings.from_json(read_plan(features).settings).can_compute(layer) else None

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.detection.image_set import check_feature_settings, check_features, feature_part
+from rcnn_svm.detection.image_set import check_feature_settings, check_features
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.layers import follows_from_pool5, layer_settings
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.progress import progress_bar
 
 
@@ -35,16 +34,18 @@ def check_regressor(
         InputError: the regressor was trained on other features, or without one of the classes. Features of pool5
             will do for a detector of fc6 or fc7 of the same network, which computes them on its way.
     """
-    settings, where = detector.feature_settings, f"the training cache of {model}"
-    if follows_from_pool5(settings, regressor.feature_settings):
-        wanted = feature_part(layer_settings(regressor.feature_settings, settings["backbone"]["layer"]))
-        if feature_part(settings) != wanted:
+    where = f"the training cache of {model}"
+    scored = FeatureSettings.from_json(detector.feature_settings)
+    corrected = FeatureSettings.from_json(regressor.feature_settings)
+    if corrected.can_compute(scored.layer):
+        difference = scored.difference(corrected.of_layer(scored.layer))
+        if difference:
             raise InputError(
                 f"{name} was trained on pool5 of another network or other crops than {where} "
-                f"({first_difference(feature_part(settings), wanted)}); train one on the network of the model"
+                f"({difference}); train one on the network of the model"
             )
     else:
-        check_feature_settings(regressor, detector.dim, settings, name, where)
+        check_feature_settings(regressor, detector.dim, detector.feature_settings, name, where)
     return regressor.columns(detector.classes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,7 +16,8 @@ from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
-from rcnn_svm.features.layers import follows_from_pool5, load_head
+from rcnn_svm.features.layers import load_head
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.proposals.methods import make_proposer
 
 
@@ -111,23 +112,28 @@ class ImageDetector:
         """The layers between the extractor's features and the detector's; None where these are the same."""
         if not self._corrects_from_pool5:
             return None
-        layer = self._detector.feature_settings["backbone"]["layer"]
-        head, _ = load_head(self._regressor.feature_settings, layer, self._weights)
+        head, _ = load_head(self._regressor.feature_settings, self._trained_on.layer, self._weights)
         return head
 
     @property
     def _corrects_from_pool5(self) -> bool:
-        regressor = self._regressor
-        return regressor is not None and follows_from_pool5(self._detector.feature_settings, regressor.feature_settings)
+        if self._regressor is None:
+            return False
+        return FeatureSettings.from_json(self._regressor.feature_settings).can_compute(self._trained_on.layer)
 
-    def _recorded(self, part: str) -> dict[str, Any]:
+    @property
+    def _trained_on(self) -> FeatureSettings:
+        return FeatureSettings.from_json(self._detector.feature_settings)
+
+    def _recorded(self, part: str) -> Mapping[str, Any]:
         """Return what the detector records of its training features: `proposals` or `backbone`."""
-        if not self._detector.feature_settings.get(part):
+        recorded = getattr(self._trained_on, part)
+        if not recorded:
             raise InputError(
                 f"the detector does not record the {part} of its training features (they came from arrays), "
                 "so it can score a feature cache but not an image"
             )
-        return self._detector.feature_settings[part]
+        return recorded
 
 
 def best_detections(

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.interfaces import FeatureModel, RegionScorer
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.progress import progress_bar
 
 
@@ -109,28 +109,19 @@ def check_feature_settings(model: FeatureModel, dim: int, settings: dict[str, An
     Raises:
         InputError: they do not belong together; the message says how they differ.
     """
+    trained, found = FeatureSettings.from_json(model.feature_settings), FeatureSettings.from_json(settings)
     if model.dim != dim:
         raise InputError(
-            f"{name} expects {_describe(model.dim, model.feature_settings)} features, "
-            f"{where} holds {_describe(dim, settings)}; "
+            f"{name} expects {trained.description(f'{model.dim}-d')} features, "
+            f"{where} holds {found.description(f'{dim}-d')}; "
             "extract the features with the model's backbone and layer"
         )
-    trained, found = feature_part(model.feature_settings), feature_part(settings)
-    if trained != found:
+    difference = found.difference(trained)
+    if difference:
         raise InputError(
             f"{name} was trained on features made with other settings than {where} "
-            f"({first_difference(found, trained)}); extract the features with the model's settings"
+            f"({difference}); extract the features with the model's settings"
         )
-
-
-def feature_part(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a cache that decide what its features mean: all but those of the proposals."""
-    return {key: value for key, value in settings.items() if not key.startswith("proposals")}
-
-
-def _describe(dim: int, settings: dict) -> str:
-    backbone = settings.get("backbone") or {}
-    return " ".join([f"{dim}-d", *(str(backbone[key]) for key in ("name", "layer") if backbone.get(key))])
 
 
 def run_settings(

@@ -9,6 +9,7 @@ read_state_dict   the weights in a file
 make_runtime      what runs a network: torch, ONNX Runtime or OpenVINO
 to_onnx           a network as an ONNX file
 warp_regions      the crops of regions, with context, in the network's size
+FeatureSettings   what made features, as caches and models record it
 FeatureExtractor  features of boxes of one image
 make_extractor    an extractor of the kind that a cache records
 extract_database  writes the feature cache of an image set
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
     from rcnn_svm.features.layers import layer_cache
     from rcnn_svm.features.runtime import make_runtime, to_onnx
+    from rcnn_svm.features.settings import FeatureSettings
     from rcnn_svm.features.warp import warp_regions
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -34,6 +36,7 @@ __all__ = [
     "SOURCES",
     "Backbone",
     "FeatureExtractor",
+    "FeatureSettings",
     "Source",
     "backbone_names",
     "extract_database",

@@ -17,15 +17,13 @@ from torch import nn
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
 
 LITE0 = "lite0"
 TIMM_PREFIX = "timm:"
 RANDOM = "random"
 PENULTIMATE = "penultimate"
-POOL5 = "pool5"
-FULLY_CONNECTED = ("fc6", "fc7")
-PAPER_LAYERS = (POOL5, *FULLY_CONNECTED)
 # Modules of the Sequential of AlexNet and the VGG networks that end in pool5.
 POOL5_LENGTH = 3
 PAPER_CROP_SIZE = {"alexnet": paper.CROP_SIZE}
@@ -56,6 +54,10 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     settings: dict[str, Any]
+
+    def feature_settings(self, crop_mode: str = "warp") -> FeatureSettings:
+        """Return everything that decides the features of given boxes, cropped by `warp` or `square`."""
+        return FeatureSettings.of(self.settings, crop_size=self.crop_size, padding=self.padding, crop_mode=crop_mode)
 
 
 @dataclass(frozen=True)
@@ -206,27 +208,23 @@ def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, l
         InputError: the settings name no backbone or do not know that layer, or the weights at hand are not
             those of the cache.
     """
-    try:
-        recorded = settings["backbone"]
-        name, digest = recorded["name"], recorded["weights_digest"]
-        layer = layer or recorded["layer"]
-        if layer != recorded["layer"]:
-            digest = recorded["fc_digests"].get(layer)
-        crop_size, padding, _ = (settings[key] for key in ("crop_size", "padding", "crop_mode"))
-        origin = recorded["weights"]
-    except (KeyError, TypeError, AttributeError) as error:
+    recorded = FeatureSettings.from_json(settings)
+    missing = recorded.missing()
+    if missing:
         raise InputError(
-            f"the feature settings do not say how to compute features ({error} is missing); "
+            f"the feature settings do not say how to compute features ({missing} is missing); "
             "they come from imported arrays, so only cached features can be used"
-        ) from error
+        )
+    name, layer = recorded.network, layer or recorded.layer
+    digest = recorded.digest_of(layer)
     if digest is None:
         raise InputError(
             f"the weights that the features were made with hold no layer {layer} of {name}; "
             "extract the features again with a state dict of the whole network"
         )
-    if weights is None and origin == RANDOM:
+    if weights is None and recorded.weights == RANDOM:
         weights = RANDOM
-    backbone = load_backbone(name, layer, weights, crop_size=crop_size, padding=padding)
+    backbone = load_backbone(name, layer, weights, crop_size=recorded.crop_size, padding=recorded.padding)
     found = backbone.settings["weights_digest"]
     if found != digest:
         raise InputError(

@@ -23,6 +23,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.features.warp import CropPlan, plan_crops, sample_crops, sample_crops_torch
 from rcnn_svm.progress import progress_bar
 
@@ -48,16 +49,6 @@ class Segment(NamedTuple):
     ends_image: bool
 
 
-def feature_settings(backbone: Backbone, crop_mode: str = "warp") -> dict[str, Any]:
-    """Return everything that decides the features of given boxes, JSON-able."""
-    return {
-        "backbone": backbone.settings,
-        "crop_size": backbone.crop_size,
-        "padding": backbone.padding,
-        "crop_mode": crop_mode,
-    }
-
-
 class FeatureExtractor:
     """Boxes of an image in, features out.
 
@@ -78,7 +69,7 @@ class FeatureExtractor:
         # Refuses a geometry without meaning now, not when the first image is warped.
         plan_crops(np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode)
         self.dim = backbone.dim
-        self.settings = feature_settings(backbone, crop_mode)
+        self.settings = backbone.feature_settings(crop_mode).to_json()
         self._backbone = backbone
         self._runtime = runtime
         self._crop_mode = crop_mode
@@ -213,7 +204,7 @@ def make_extractor(
     return FeatureExtractor(
         backbone,
         make_runtime(backbone, runtime, device, threads),
-        crop_mode=settings["crop_mode"],
+        crop_mode=FeatureSettings.from_json(settings).crop_mode,
         batch_size=batch_size,
     )
 
@@ -279,10 +270,9 @@ def extract_database(
         classes=database.classes,
         image_ids=database.image_ids,
         rows=[len(database.annotation(i).boxes) + len(proposals_of(i)) for i in range(len(database))],
-        settings={
-            **extractor.settings,
-            "proposals": None if proposals is None else _without_images(proposals.settings),
-        },
+        settings=FeatureSettings.from_json(extractor.settings)
+        .with_proposals(None if proposals is None else proposals.settings)
+        .to_json(),
         dim=extractor.dim,
         sources=[fingerprint([database.source_digest(i), array_digest(proposals_of(i))]) for i in range(len(database))],
         dtype=dtype,
@@ -328,11 +318,6 @@ def extract_database(
         if written is not None:
             written.result()
     return ExtractionSummary(plan.move_to(out_dir), len(images), rows, time.perf_counter() - start)
-
-
-def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without the digest of all images: every shard knows the images and boxes it was made from."""
-    return {name: value for name, value in settings.items() if name != "images"}
 
 
 def check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:

@@ -11,7 +11,8 @@ from torch import nn
 
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import FULLY_CONNECTED, PAPER_LAYERS, POOL5, POOL5_LENGTH, load_recorded
+from rcnn_svm.features.backbones import POOL5_LENGTH, load_recorded
+from rcnn_svm.features.settings import PAPER_LAYERS, FeatureSettings
 
 # Rows at once: enough to read the weights seldom, and with VGG's pool5 still only 100 MB.
 BATCH_ROWS = 1024
@@ -67,30 +68,7 @@ def load_head(
     backbone = load_recorded(settings, weights, layer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head = FullyConnected(backbone.module[POOL5_LENGTH:], backbone.dim, device)
-    return head, {**settings, "backbone": backbone.settings}
-
-
-def follows_from_pool5(settings: dict[str, Any], pool5: dict[str, Any]) -> bool:
-    """Return whether features are of a layer that can be computed from pool5, and others are pool5.
-
-    Args:
-        settings: settings of the features that may be computed.
-        pool5: settings of those that they may be computed from.
-    """
-    layer, base = ((each.get("backbone") or {}).get("layer") for each in (settings, pool5))
-    return layer in FULLY_CONNECTED and base == POOL5
-
-
-def layer_settings(pool5: dict[str, Any], layer: str) -> dict[str, Any]:
-    """Return the settings of features of `layer` computed from pool5, those of `load_head`, without loading weights.
-
-    Args:
-        pool5: settings of the pool5 features.
-        layer: `fc6` or `fc7`.
-    """
-    backbone = {key: value for key, value in pool5["backbone"].items() if key != "fc_digests"}
-    digest = pool5["backbone"].get("fc_digests", {}).get(layer)
-    return {**pool5, "backbone": {**backbone, "layer": layer, "weights_digest": digest}}
+    return head, FeatureSettings.from_json(settings).with_backbone(backbone.settings).to_json()
 
 
 def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = None) -> FeatureCache:
@@ -106,13 +84,14 @@ def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = No
     """
     if layer not in PAPER_LAYERS:
         raise InputError(f"layer {layer!r} is unknown; expected {', '.join(PAPER_LAYERS)}")
-    found = (cache.settings.get("backbone") or {}).get("layer")
-    if found == layer:
+    found = FeatureSettings.from_json(cache.settings)
+    if found.layer == layer:
         return cache
-    if found != POOL5 or layer not in FULLY_CONNECTED:
+    if not found.can_compute(layer):
         raise InputError(
-            f"layer {layer} cannot be computed from {cache.name}, whose features are of layer {found or 'unknown'}; "
-            "fc6 and fc7 follow from a cache of pool5 only, so extract that or the layer itself"
+            f"layer {layer} cannot be computed from {cache.name}, whose features are of layer "
+            f"{found.layer or 'unknown'}; fc6 and fc7 follow from a cache of pool5 only, so extract that or the layer "
+            "itself"
         )
     head, settings = load_head(cache.settings, layer, weights)
     return cache.derived(head, head.dim, settings)

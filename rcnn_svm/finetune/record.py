@@ -15,7 +15,6 @@ from rcnn_svm.artefacts.files import atomic_path, file_digest, fingerprint, prov
 from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone, read_state_dict
-from rcnn_svm.features.extract import feature_settings
 from rcnn_svm.finetune.network import FineTuneNetwork
 
 KIND = "fine-tuned network"
@@ -134,7 +133,7 @@ def load_softmax(weights: str | os.PathLike) -> SoftmaxClassifier:
         classes=record.classes,
         W=np.ascontiguousarray(weight.T),
         B=bias,
-        feature_settings=feature_settings(backbone),
+        feature_settings=backbone.feature_settings().to_json(),
         training=record.identity,
     )
 

@@ -13,6 +13,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.reports.table import Table
 
 
@@ -21,14 +22,12 @@ def cache_summary(plan: CachePlan) -> str:
     pending = plan.pending()
     size = sum(plan.shard_path(s).stat().st_size for s in range(plan.num_shards) if plan.shard_path(s).exists())
     rows = np.array(plan.rows)
-    settings = plan.settings.get("backbone", {})
     return _facts(
         {
             "feature cache": plan.folder,
             "image set": f"{plan.name}, {len(plan.image_ids)} images, {len(plan.classes)} classes",
             "regions": f"{rows.sum():,} ({rows.min()} to {rows.max()} per image)",
-            "features": f"{plan.dim}-d {plan.dtype} "
-            + " ".join(str(settings[key]) for key in ("name", "layer") if key in settings),
+            "features": FeatureSettings.from_json(plan.settings).description(f"{plan.dim}-d {plan.dtype}"),
             "shards": f"{plan.num_shards - len(pending)} of {plan.num_shards} complete, {size / 1e6:,.1f} MB",
             "fingerprint": plan.fingerprint,
         }

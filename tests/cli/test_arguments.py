@@ -11,7 +11,7 @@ import pytest
 from rcnn_svm.cli import arguments, parity
 from rcnn_svm.cli.main import COMMANDS, command_parser
 from rcnn_svm.fast_rcnn import samplers
-from rcnn_svm.features import backbones, runtime, warp
+from rcnn_svm.features import runtime, warp
 from rcnn_svm.mining import hard_negatives
 
 FOLDER = Path(arguments.__file__).parent
@@ -28,7 +28,6 @@ APART = {
 def test_choices_are_those_of_the_code():
     assert arguments.DEVICES == runtime.DEVICES
     assert arguments.RUNTIMES == runtime.KINDS
-    assert arguments.LAYERS == backbones.PAPER_LAYERS
     assert arguments.CROP_MODES == warp.CROP_MODES
     assert arguments.SOLVERS == tuple(hard_negatives.SOLVERS) == tuple(parity.TIGHT)
     assert tuple(samplers.SAMPLERS) == arguments.SAMPLERS

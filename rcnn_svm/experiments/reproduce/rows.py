@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import PAPER_LAYERS, PENULTIMATE, POOL5, has_paper_layers
+from rcnn_svm.features.backbones import PENULTIMATE, has_paper_layers
+from rcnn_svm.features.settings import PAPER_LAYERS, POOL5
 
 TITLES = {"alexnet": "AlexNet", "vgg16": "VGG16"}
 # No two boxes of pixels that share one have an IoU this small: only regions apart from every object are below.
