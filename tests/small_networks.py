@@ -88,15 +88,21 @@ def small_trunk(name: str, weights: object = None) -> Trunk:
 
 
 @contextmanager
-def small_roi_networks() -> Iterator[None]:
-    """Have Fast R-CNN build small networks, with one thread: layers this small only wait for others."""
+def one_thread() -> Iterator[None]:
+    """Run networks in one thread: more would only wait for each other, where layers or crops are this small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
+    yield
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def small_roi_networks() -> Iterator[None]:
+    """Have Fast R-CNN build small networks, with one thread."""
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
         # By name there are only networks of full size, which take minutes.
         patch.setattr(roi_pool, "load_trunk", small_trunk)
         yield
-    torch.set_num_threads(threads)
 
 
 def image_set_with_proposals(root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,16 @@ import pytest
 
 from rcnn_svm.cli.main import main
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.small_networks import one_thread
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let the networks of commands run in one thread."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

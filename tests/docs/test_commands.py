@@ -15,10 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
 
 from rcnn_svm.cli.main import command_parser, main
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
+from tests.small_networks import one_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "cache" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -150,11 +150,8 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
     (root / "benchmarks/voc2007_subset").mkdir(parents=True)
     for split, ids in own_data.splits.items():
         (root / f"benchmarks/voc2007_subset/{split}.txt").write_text("\n".join(ids))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on crops this small, more would only wait for each other
-    with contextlib.chdir(root):
+    with contextlib.chdir(root), one_thread():
         yield root
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,16 @@ from torch import nn
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.finetune.network import FineTuneNetwork
 from rcnn_svm.proposals.store import ProposalSet
+from tests.small_networks import one_thread
 
 CLASSES = ("red", "green")
 HEIGHT, WIDTH = 48, 64
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Layers this small only wait for threads, longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture

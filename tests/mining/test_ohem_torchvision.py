@@ -19,15 +19,13 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
 from rcnn_svm.mining.ohem_torchvision import add_ohem
+from tests.small_networks import one_thread
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small products are done sooner by one thread than shared out, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 def small_detector(**options):
