@@ -171,7 +171,7 @@ def test_stages_by_hand_take_what_the_run_made(own_data, split_run, tmp_path, ca
     assert command(*by_split) == 0
     assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
     assert len(list((tmp_path / "r" / "comp4").glob("comp4_det_test_*.txt"))) == 5
-    by_ids = ["evaluate", *data, "--ids", split_run / "test_ids.txt", *detections]
+    by_ids = ["evaluate", *data, "--ids", split_run / "test_ids.txt", *detections, "--overwrite"]
     assert command(*by_ids) == 0
     assert report(split_run) == json.loads((tmp_path / "r" / "results.json").read_text())["classes"]
     # Without --split, a stage takes all images.
@@ -335,7 +335,7 @@ def test_files_that_are_missing_or_damaged(own_data, tmp_path, capsys, source):
 def test_a_run_on_other_images_leaves_the_record(own_data, split_run, capsys):
     before = {path: path.read_text() for path in split_run.glob("*_ids.txt")}
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--split-seed", "5", "--out", split_run]
-    refused(capsys, argv, "holds a run on other images")
+    refused(capsys, argv, r"out/train_ids\.txt was made with other settings \(images: \d+ there, \d+ wanted\)")
     assert {path: path.read_text() for path in split_run.glob("*_ids.txt")} == before
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--test-images", own_data.images]
     refused(capsys, argv, "--test-images needs --test-coco, --test-xml or --test-csv")
