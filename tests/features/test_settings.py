@@ -1,3 +1,5 @@
+"""What caches and models record of their features comes back by name, and is written again as it was."""
+
 from __future__ import annotations
 
 import json
