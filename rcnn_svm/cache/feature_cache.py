@@ -133,7 +133,7 @@ class FeatureCache:
         Raises:
             InputError: the arrays do not fit together.
         """
-        image_start = np.asarray(image_start, np.int64)
+        features, boxes, image_start = np.asarray(features), np.asarray(boxes), np.asarray(image_start, np.int64)
         num_images, num_rows = len(image_start) - 1, len(features)
         arrays = ShardArrays(
             features=np.ascontiguousarray(features, np.float32),

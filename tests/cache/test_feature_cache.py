@@ -72,6 +72,13 @@ def test_three_regions_of_two_images_by_hand():
     assert second.image_size == (8, 7), "the extent of its boxes"
 
 
+def test_from_arrays_takes_lists():
+    arrays = {"features": [[1, 2]], "boxes": [[2, 3, 4, 5]], "gt": [True], "label": [1], "overlap": [[1]]}
+    cache = FeatureCache.from_arrays(**arrays, image_start=[0, 1], classes=["a"])
+    regions = cache.regions(0)
+    assert (cache.dim, regions.image_size, regions.features.tolist()) == (2, (6, 5), [[1, 2]])
+
+
 def test_reads_back_what_was_written(tmp_path):
     write_all(tmp_path / "cache")
     cache = FeatureCache.open(tmp_path / "cache")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from rcnn_svm.data import load_coco, load_csv, load_voc, load_xml_folder
 from rcnn_svm.data.image_folder import unused_images
@@ -31,6 +35,25 @@ def assert_equal_annotations(ours, theirs):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
     assert ours.image_size == theirs.image_size
+
+
+def test_one_box_by_hand(tmp_path):
+    """Columns 2 to 11 and rows 3 to 22, counted from 0: XML counts from 1, COCO has width and height."""
+    Image.new("RGB", (30, 40)).save(tmp_path / "a.png")
+    (tmp_path / "a.csv").write_text("image,x1,y1,x2,y2,class\na.png,2,3,11,22,cat\n")
+    box = "<xmin>3</xmin><ymin>4</ymin><xmax>12</xmax><ymax>23</ymax>"
+    size = "<size><width>30</width><height>40</height></size>"
+    item = f"<object><name>cat</name><bndbox>{box}</bndbox></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.png</filename>{size}{item}</annotation>")
+    image = {"id": 1, "file_name": "a.png", "width": 30, "height": 40}
+    entry = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [2, 3, 10, 20]}
+    content = {"images": [image], "annotations": [entry], "categories": [{"id": 5, "name": "cat"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    data = SimpleNamespace(csv=tmp_path / "a.csv", xml=tmp_path, coco=tmp_path / "a.json", images=tmp_path)
+    for read in LOADERS.values():
+        database = read(data)
+        assert (database.classes, database.image_ids) == (("cat",), ("a",))
+        assert database.annotation(0).boxes.tolist() == [[2, 3, 11, 22]]
 
 
 @pytest.mark.parametrize("split", ["trainval", "test"])

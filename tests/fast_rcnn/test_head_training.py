@@ -20,10 +20,23 @@ from rcnn_svm.fast_rcnn.network import RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS
 from tests.interrupt import ctrl_c_at
+from tests.toys import toy_cache
 
 
 def assert_same(head, other):
     assert head.digest == other.digest and head.training == other.training
+
+
+def test_a_step_without_features_by_hand():
+    """An object and a RoI a tenth of its width to the left: of all scores 0, both losses and biases are plain."""
+    boxes = np.array([[1, 0, 11, 10], [0, 0, 10, 10]], np.float32)
+    cache = toy_cache([2], classes=("cat",), features=np.zeros((2, 1)), label=[1, 0], boxes=boxes)
+    trainer = RoIHeadTrainer(sampler="all", iterations=1, lr=0.1, images_per_batch=1, feat_norm_mean=20).fit(cache)
+    # The box loss of the RoI is that of a target of 1, one half; of the object's own box it is 0.
+    np.testing.assert_allclose(trainer.history_["steps"], [[np.log(2), 0.5 / 2, 2, 2]], rtol=1e-6)
+    np.testing.assert_allclose(trainer.history_["probes"][0], [0, np.log(2), 0.5 / 2], rtol=1e-6)
+    np.testing.assert_allclose(trainer.head_.B, [-0.2 * 0.5, 0.2 * 0.5], rtol=1e-6)  # biases: twice the rate
+    np.testing.assert_allclose(trainer.head_.box_B, [*[0] * 4, 0.2 * 0.5, *[0] * 3], atol=1e-7)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

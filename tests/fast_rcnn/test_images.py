@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import rcnn_svm
+from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.descent import Schedule
 from rcnn_svm.errors import InputError
@@ -52,6 +54,21 @@ def network():
 
 def trainer(iterations=6, **options):
     return FastRCNNTrainer(schedule=Schedule(iterations=iterations, lr=0.01), workers=0, device="cpu", **options)
+
+
+def test_the_losses_of_two_rois_by_hand(tmp_path):
+    """An object and a RoI a tenth of its width to the left, mirrored or not; all scores and corrections are 0."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    no = np.zeros(1, bool)
+    annotation = Annotation((64, 64), np.array([[21, 20, 31, 30]], np.float32), np.zeros(1, np.int64), no, no)
+    database = ImageDatabase("one", SYNTHETIC_CLASSES, ["a"], lambda _: tmp_path / "a.png", lambda _: annotation)
+    proposals = ProposalSet(("a",), [np.array([[20, 20, 30, 30]], np.float32)], {})
+    net = network()
+    for layer in (net.predictor.classes, net.predictor.boxes):
+        torch.nn.init.zeros_(layer.weight)
+    steps = trainer(1, sampler="all", images_per_batch=1).fit(net, database, proposals)["steps"]
+    # The box loss of the RoI is that of a target of 1, one half; of the object's own box it is 0.
+    np.testing.assert_allclose(steps, [[np.log(len(SYNTHETIC_CLASSES) + 1), 0.5 / 2, 2, 2]], rtol=1e-5)
 
 
 def test_an_image_alone_scores_as_in_a_padded_batch():

@@ -15,6 +15,7 @@ from rcnn_svm.fast_rcnn.network import MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
 from rcnn_svm.fast_rcnn.targets import region_targets
 from rcnn_svm.mining.ohem import select_hard_rois
+from rcnn_svm.mining.sampling import RoIs
 
 K = 3
 
@@ -53,6 +54,22 @@ def losses_of_rois(network, features, image):
 
 def rows_with_gradient(features):
     return [np.flatnonzero(one.grad.abs().sum(1).numpy()).tolist() for one in features]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("heuristic", [0, 1, 2, 3]),  # one of four foreground, and all background of an IoU of 0.1 or more
+        ("ohem", [2, 3, 4, 5]),  # the four highest losses, foreground or not
+        ("ratio", [0, 3, 4, 5]),  # the foreground, and the three hardest negatives
+        ("all", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_four_of_six_rois_by_hand(name, rows):
+    boxes = 100.0 * torch.arange(6)[:, None] + torch.tensor([0, 0, 9, 9])
+    overlaps = torch.tensor([1, 0.4, 0.3, 0.2, 0.05, 0])
+    rois = RoIs(torch.tensor([1, 0, 0, 0, 0, 0]), boxes, overlaps, torch.ones(6, dtype=torch.int64))
+    assert make_sampler(name, 4).select(rois, torch.arange(6.0)).sort().values.tolist() == rows
 
 
 def test_without_sampling_the_gradient_is_that_of_the_whole_batch(network, batch):

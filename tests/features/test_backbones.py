@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features import backbones
@@ -31,6 +32,21 @@ def small_weights(tmp_path):
 def features_of(backbone, crops):
     with torch.inference_mode():
         return backbone.module(crops).numpy()
+
+
+def test_two_features_by_hand(monkeypatch):
+    """The mean colour of a crop goes through the layer before the last; the last one needs no weights."""
+
+    def build(size):
+        return nn.Sequential(nn.AvgPool2d(size), nn.Flatten(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1000))
+
+    state = {"2.weight": torch.tensor([[1.0, 1, 1], [-1, 0, 0]]), "2.bias": torch.tensor([0.5, 0])}
+    source = backbones.Source(build, lambda: state, crop_size=2, mean=(0.0,) * 3, std=(1.0,) * 3)
+    monkeypatch.setitem(backbones.SOURCES, "two", lambda: source)
+    backbone = load_backbone("two")
+    assert (backbone.dim, backbone.crop_size, backbone.padding) == (2, 2, 0)
+    crops = torch.tensor([[1.0, 2, 3], [-1, 0, 0]])[:, :, None, None].expand(2, 3, 2, 2)
+    assert features_of(backbone, crops).tolist() == [[1 + 2 + 3 + 0.5, 0], [0, 1]]
 
 
 def test_alexnet_layers_are_the_papers(alexnet):

@@ -8,10 +8,22 @@ import numpy as np
 import pytest
 import torch
 from joblib import cpu_count
+from torch import nn
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import load_backbone
+from rcnn_svm.features.backbones import Backbone, load_backbone
 from rcnn_svm.features.runtime import make_runtime
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnxruntime"])
+def test_the_mean_of_four_pixels_by_hand(kind):
+    module = nn.Sequential(nn.AvgPool2d(2), nn.Flatten())
+    backbone = Backbone(module, 3, 2, 0, True, (0.0,) * 3, (1.0,) * 3, {"name": "mean"})
+    crop = np.array([[[1, 2], [3, 4]], [[0, 0], [0, 2]], [[-1, -1], [-1, -1]]], np.float32)
+    assert make_runtime(backbone, kind, "cpu", threads=1)(np.stack([crop, -crop])).tolist() == [
+        [2.5, 0.5, -1],
+        [-2.5, -0.5, 1],
+    ]
 
 
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])

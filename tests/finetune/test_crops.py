@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.finetune.crops import crop_batches, load_crops
 from rcnn_svm.finetune.image_cache import ImageCache
-from rcnn_svm.finetune.windows import MinibatchSampler, Windows
+from rcnn_svm.finetune.network import FineTuneNetwork
+from rcnn_svm.finetune.windows import Minibatch, MinibatchSampler, Windows
 
 
 @pytest.fixture
@@ -31,6 +33,17 @@ def expected_crops(batch, database, network):
         )
         crops.append(crop[:, :, ::-1] if mirrored else crop)
     return np.stack(crops)
+
+
+def test_two_by_two_pixels_and_their_mirror_by_hand():
+    image = np.array([[[1], [2]], [[3], [4]]], np.uint8).repeat(3, axis=2)
+    network = FineTuneNetwork(nn.Identity(), ("cat",), "", 2, 0, (1.0,) * 3, (2.0,) * 3, {})
+    boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (2, 1))
+    batch = Minibatch(np.array([0, 0]), boxes, np.array([1, 1]), np.array([False, True]))
+    with ThreadPoolExecutor(1) as threads:
+        crops = load_crops(batch, ImageCache(lambda index: image, 100), network, threads)
+    expected = [[[0, 0.5], [1, 1.5]], [[0.5, 0], [1.5, 1]]]  # less 1, over 2
+    np.testing.assert_allclose(crops, np.array(expected)[:, None].repeat(3, axis=1), atol=1e-6)
 
 
 def test_crops_are_those_of_the_warp(database, sampler, small_network):

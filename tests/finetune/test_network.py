@@ -15,6 +15,18 @@ SMALL = "shufflenet_v2_x0_5"
 CLASSES = ("cat", "dog")
 
 
+def test_normalisation_of_two_numbers_by_hand():
+    """In training it still takes the mean 1 and the variance 4 that it was made with; dropout leaves nothing."""
+    norm = nn.BatchNorm1d(1, eps=0)
+    norm.running_mean.fill_(1)
+    norm.running_var.fill_(4)
+    module = nn.ModuleList([norm, nn.Dropout(1.0)])
+    set_training_mode(module)
+    normalised = norm(torch.tensor([[3.0], [5.0]]))
+    assert (normalised.tolist(), module[1](normalised).tolist()) == ([[1], [2]], [[0], [0]])
+    assert (norm.running_mean.item(), norm.running_var.item()) == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "crop_size", "weights", "last_layer"),
     [

@@ -19,6 +19,18 @@ def same(a, b):
     return all(torch.equal(a[key], b[key]) for key in a.keys() | b.keys())
 
 
+def test_a_step_of_a_last_layer_of_zeros_by_hand(database, proposals, small_network):
+    """All scores are equal: a third for each, of which the first, background, is right for 24 of the 32 windows."""
+    network = small_network()
+    last = network.module[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    history = FineTuner(iterations=1, lr=0.001, **OPTIONS).fit(network, database, proposals)
+    np.testing.assert_allclose(history, [[np.log(3), 24 / 32, 0]], rtol=1e-6)
+    # The last layer learns ten times as fast, a bias twice as fast as weights.
+    assert last.bias[0].item() == pytest.approx(0.001 * 10 * 2 * (24 / 32 - 1 / 3))
+
+
 def test_learns_to_tell_the_squares_apart(database, proposals, small_network):
     network = small_network()
     before = {key: value.clone() for key, value in network.module.state_dict().items()}

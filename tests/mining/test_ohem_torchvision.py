@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -69,6 +70,25 @@ class Inputs:
 
     def __call__(self, roi_heads):
         return roi_heads(self.features, [p.clone() for p in self.proposals], self.image_sizes, self.targets)
+
+
+def test_the_two_hardest_of_three_rois_by_hand():
+    """Background has the score log 3, the three classes have 0: probabilities of 1/2 and 1/6."""
+    model = small_detector().train()
+    predictor = model.roi_heads.box_predictor
+    for layer in (predictor.cls_score, predictor.bbox_pred):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        predictor.cls_score.bias[0] = math.log(3)
+    add_ohem(model, OnlineHardExampleMiner(batch_size=2, num_images=1))
+    objects = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40]])
+    targets = [{"boxes": objects, "labels": torch.tensor([1, 3])}]
+    proposals = [torch.tensor([[50.0, 50, 60, 60]])]
+    _, losses = model.roi_heads({"0": torch.zeros(1, 8, 8, 8)}, proposals, [(64, 64)], targets)
+    assert model.roi_heads.selection.labels[0].tolist() == [1, 3]
+    assert losses["loss_classifier"].item() == pytest.approx(math.log(6))
+    assert losses["loss_box_reg"].item() == 0, "the objects' own boxes need no correction"
 
 
 @pytest.mark.parametrize("within", ["image", "label"])

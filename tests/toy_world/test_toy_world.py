@@ -11,6 +11,29 @@ from rcnn_svm.toy_world.scenes import _annotate, _Sprite, render_scene
 ALL_TOYS = sorted({*toys.CLASSES.values(), *toys.DISTRACTORS, *toys.CLUTTER}, key=lambda t: t.__name__)
 
 
+def square_sprite(side: int, x: int, y: int) -> _Sprite:
+    return _Sprite("ball", np.ones((side, side, 3), np.float32), np.ones((side, side), np.float32), x, y)
+
+
+@pytest.mark.parametrize(
+    ("hidden_columns", "box", "difficult", "truncated"),
+    [
+        (0, (10, 20, 49, 59), False, False),
+        (12, (22, 20, 49, 59), False, True),
+        (22, (32, 20, 49, 59), True, True),
+        (40, None, None, None),
+    ],
+)
+def test_annotation_of_a_partly_hidden_object(hidden_columns, box, difficult, truncated):
+    visible = np.zeros((100, 100), np.float32)
+    visible[20:60, 10 + hidden_columns : 50] = 1
+    found = _annotate(square_sprite(40, 10, 20), visible)
+    if box is None:
+        assert found is None
+    else:
+        assert (found.name, found.box, found.difficult, found.truncated) == ("ball", box, difficult, truncated)
+
+
 @pytest.mark.parametrize("toy", ALL_TOYS, ids=lambda t: t.__name__)
 @pytest.mark.parametrize("size", [24, 100])
 def test_a_toy_is_a_finite_surface(toy, size):
@@ -43,29 +66,6 @@ def test_a_ball_faces_outwards():
     normal = toys.ball(np.random.default_rng(0), 101).normal
     assert normal[50, 50, 2] > 0.99
     assert normal[50, 90, 0] > 0.7 and normal[90, 50, 1] > 0.7
-
-
-def square_sprite(side: int, x: int, y: int) -> _Sprite:
-    return _Sprite("ball", np.ones((side, side, 3), np.float32), np.ones((side, side), np.float32), x, y)
-
-
-@pytest.mark.parametrize(
-    ("hidden_columns", "box", "difficult", "truncated"),
-    [
-        (0, (10, 20, 49, 59), False, False),
-        (12, (22, 20, 49, 59), False, True),
-        (22, (32, 20, 49, 59), True, True),
-        (40, None, None, None),
-    ],
-)
-def test_annotation_of_a_partly_hidden_object(hidden_columns, box, difficult, truncated):
-    visible = np.zeros((100, 100), np.float32)
-    visible[20:60, 10 + hidden_columns : 50] = 1
-    found = _annotate(square_sprite(40, 10, 20), visible)
-    if box is None:
-        assert found is None
-    else:
-        assert (found.name, found.box, found.difficult, found.truncated) == ("ball", box, difficult, truncated)
 
 
 def test_small_objects_are_difficult():

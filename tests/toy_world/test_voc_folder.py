@@ -32,6 +32,15 @@ def toy_root(tmp_path_factory):
     return root
 
 
+def test_a_world_of_three_images_by_hand(tmp_path):
+    write_synthetic_voc(tmp_path, num_train=2, num_test=1)
+    folder = tmp_path / "VOC2007"
+    names = {split: (folder / f"ImageSets/Main/{split}.txt").read_text().split() for split in ("trainval", "test")}
+    assert names == {"trainval": ["000001", "000002"], "test": ["000003"]}
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        assert sorted(path.name for path in (folder / kind).iterdir()) == [f"00000{n}.{suffix}" for n in (1, 2, 3)]
+
+
 def test_layout_and_content(toy_root):
     train = load_voc(toy_root, split="trainval", classes=SYNTHETIC_CLASSES)
     test = load_voc(toy_root, split="test", classes=SYNTHETIC_CLASSES)
