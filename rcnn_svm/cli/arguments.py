@@ -241,7 +241,7 @@ def open_features(folder: Path, layer: str | None, weights: Path | None) -> Feat
     cache = FeatureCache.open(folder)
     if layer is None:
         return cache
-    from rcnn_svm.features.layers import layer_cache
+    from rcnn_svm.features.fc_from_pool5 import layer_cache
 
     return layer_cache(cache, layer, weights)
 

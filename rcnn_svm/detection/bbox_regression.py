@@ -8,19 +8,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 
-from rcnn_svm import paper
 from rcnn_svm.artefacts.files import array_digest, fingerprint
 from rcnn_svm.artefacts.model_file import Model
-from rcnn_svm.boxes import apply_box_deltas, box_deltas, clip_boxes, iou_matrix
+from rcnn_svm.boxes import apply_box_deltas, clip_boxes
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.errors import InputError
 
-# A product of fewer rows spends its time on the matrix it is added to.
-ROWS_PER_PRODUCT = 512
 PER_CLASS = ("mu", "T", "T_inv", "Beta")
 
 
@@ -140,113 +135,3 @@ def move_boxes(boxes: np.ndarray, deltas: np.ndarray, cause: str) -> np.ndarray:
     if not np.isfinite(deltas).all():
         raise InputError(f"corrections of boxes are not finite numbers; {cause}")
     return apply_box_deltas(boxes, deltas)
-
-
-@dataclass(frozen=True)
-class BoxExamples:
-    """The regions of an image that box regression learns from.
-
-    Attributes:
-        rows: (n,) int64, rows within the image; ground-truth rows are among them.
-        objects: (n,) int64, the row of the object that each overlaps best.
-        overlap: (n,) float32, IoU with that object, by areas of inclusive pixels.
-        cls: (n,) int64, class index of that object.
-        targets: (n, 4) float64, dx dy dw dh from region to object.
-    """
-
-    rows: np.ndarray
-    objects: np.ndarray
-    overlap: np.ndarray
-    cls: np.ndarray
-    targets: np.ndarray
-
-
-def box_examples(boxes: np.ndarray, gt: np.ndarray, label: np.ndarray, min_overlap: float) -> BoxExamples:
-    """Return the regions of an image that overlap an object enough, each with the object it overlaps best.
-
-    Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
-        gt: (N,) bool, the row is a ground-truth object.
-        label: (N,) int, class index + 1 of a ground-truth row.
-        min_overlap: examples have an IoU strictly above it, in single precision.
-
-    Source: `rcnn_train_bbox_regressor.m`. The best object may be of any class; the first one on ties.
-    """
-    objects = np.flatnonzero(gt)
-    if not len(objects):
-        none = np.empty(0, np.int64)
-        return BoxExamples(none, none, np.empty(0, np.float32), none, np.empty((0, 4)))
-    iou = iou_matrix(boxes, boxes[objects])
-    overlap = iou.max(axis=1).astype(np.float32)
-    rows = np.flatnonzero(overlap > np.float32(min_overlap))
-    best = objects[iou[rows].argmax(axis=1)]
-    return BoxExamples(
-        rows=rows,
-        objects=best,
-        overlap=overlap[rows],
-        cls=label[best].astype(np.int64) - 1,
-        targets=box_deltas(boxes[rows], boxes[best]),
-    )
-
-
-class NormalEquations:
-    """Sums over the examples of a class from which its ridge regression is solved, in double precision.
-
-    Args:
-        dim: D.
-
-    Source: `rcnn_train_bbox_regressor.m` solves the same equations from a matrix of all examples, in single
-    precision.
-    """
-
-    def __init__(self, dim: int):
-        # Z'Z, Z'Y and Y'Y of the features followed by a 1 (Z) and the targets (Y); of Z'Z only the lower triangle.
-        # BLAS adds to it in place where it is stored column by column.
-        self._zz = np.zeros((dim + 1, dim + 1), order="F")
-        self._zy = np.zeros((dim + 1, 4))
-        self._yy = np.zeros((4, 4))
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self._num_pending = 0
-
-    def add(self, features: np.ndarray, targets: np.ndarray) -> None:
-        """Add examples.
-
-        Args:
-            features: (n, D) float32, scaled.
-            targets: (n, 4) float64.
-        """
-        self._pending.append((features, targets))
-        self._num_pending += len(features)
-        if self._num_pending >= ROWS_PER_PRODUCT:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        z = np.ones((self._num_pending, len(self._zz)))
-        np.concatenate([features for features, _ in self._pending], out=z[:, :-1])
-        y = np.concatenate([targets for _, targets in self._pending])
-        self._zz = dsyrk(1.0, z.T, beta=1.0, c=self._zz, lower=1, overwrite_c=1)
-        self._zy += z.T @ y
-        self._yy += y.T @ y
-        self._pending, self._num_pending = [], 0
-
-    def solve(self, ridge_lambda: float) -> dict[str, np.ndarray]:
-        """Return mu (4,), T (4, 4), T_inv (4, 4) and Beta (D + 1, 4) of the examples so far; empty without any.
-
-        Args:
-            ridge_lambda: weight of the squared weights, bias included.
-        """
-        self._flush()
-        count = self._zz[-1, -1]
-        if not count:
-            return {}
-        mu = self._zy[-1] / count
-        values, vectors = np.linalg.eigh(self._yy / count - np.outer(mu, mu))
-        T, T_inv = ((vectors * (values + paper.BBOX_WHITENING_EPS) ** power) @ vectors.T for power in (-0.5, 0.5))
-        # Sums of whitened targets follow from those of the targets: (Y - mu) T is linear in Y.
-        right = (self._zy - np.outer(self._zz[-1], mu)) @ T
-        left = self._zz.copy(order="F")
-        left[np.diag_indices_from(left)] += ridge_lambda
-        factor = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
-        return {"mu": mu, "T": T, "T_inv": T_inv, "Beta": cho_solve(factor, right, check_finite=False)}

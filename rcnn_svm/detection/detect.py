@@ -16,7 +16,7 @@ from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
-from rcnn_svm.features.layers import load_head
+from rcnn_svm.features.fc_from_pool5 import load_head
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.proposals.methods import make_proposer
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from rcnn_svm import paper
 from rcnn_svm.descent import Columns
 from rcnn_svm.fast_rcnn.targets import RoITargets
-from rcnn_svm.mining.fast_rcnn import assign_labels, fast_rcnn_loss_per_roi
+from rcnn_svm.mining.fast_rcnn import assign_labels
+from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
 from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Sampler, sampled_loss
 
 # What `MinibatchLoss` returns.

@@ -25,7 +25,7 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.features.backbones import SOURCES, Backbone, Source, backbone_names, load_backbone, read_state_dict
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
-    from rcnn_svm.features.layers import layer_cache
+    from rcnn_svm.features.fc_from_pool5 import layer_cache
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.settings import FeatureSettings
     from rcnn_svm.features.warp import warp_regions

@@ -39,14 +39,6 @@ class FineTuneNetwork:
     std: tuple[float, float, float]
     settings: dict[str, Any]
 
-    @property
-    def lr_factors(self) -> dict[str, float]:
-        """Name of a layer -> its learning rate as a multiple of the others': the new layer learns 10 times as fast.
-
-        Source: R-CNN section 2.3; `blobs_lr` of `fc8_pascal` in `pascal_finetune_train.prototxt`.
-        """
-        return {self.last_layer: paper.NEW_LAYER_LR}
-
 
 def build_network(
     name: str,

@@ -157,12 +157,20 @@ class FineTuner:
             losses,
             batches,
             columns=COLUMNS,
-            lr_factors=network.lr_factors,
+            lr_factors=new_layer_rate(network),
             title="fine-tuning",
         )
         descent.run(checkpoint=checkpoint, identity=identity, checkpoint_seconds=checkpoint_seconds)
         network.module.cpu().eval()
         return descent.history
+
+
+def new_layer_rate(network: FineTuneNetwork) -> dict[str, float]:
+    """Return the name of the new layer -> its learning rate as a multiple of the others': 10 times as fast.
+
+    Source: R-CNN section 2.3; `blobs_lr` of `fc8_pascal` in `pascal_finetune_train.prototxt`.
+    """
+    return {network.last_layer: paper.NEW_LAYER_LR}
 
 
 def _refuse_earlier(checkpoint: Path) -> None:

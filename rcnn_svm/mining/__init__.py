@@ -37,9 +37,10 @@ from rcnn_svm.lazy import lazy_names
 if TYPE_CHECKING:
     from rcnn_svm.mining.bootstrap import BootstrapClassifier, BootstrapRound
     from rcnn_svm.mining.examples import cache_batches, cache_keys
-    from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels, fast_rcnn_loss_per_roi
+    from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
+    from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
     from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
     from rcnn_svm.mining.ohem_torchvision import add_ohem
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer

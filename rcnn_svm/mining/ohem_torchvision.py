@@ -8,7 +8,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import fast_rcnn_loss_per_roi
+from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
 from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Selection, sampled_loss
 

@@ -11,7 +11,7 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.features import layers
+from rcnn_svm.features import fc_from_pool5
 from rcnn_svm.features.settings import FeatureSettings
 from tests.cli.command import command
 from tests.small_networks import layer_caches
@@ -74,7 +74,7 @@ def test_detect_corrects_boxes_from_pool5_for_a_model_of_fc7(workplace, tmp_path
     np.testing.assert_allclose([entry["box"] for entry in found], expected.boxes, atol=0.05)
 
     settings = FeatureCache.open(train).settings
-    _, loaded = layers.load_head(settings, "fc7", workplace / "net.pt")
+    _, loaded = fc_from_pool5.load_head(settings, "fc7", workplace / "net.pt")
     assert FeatureSettings.from_json(settings).of_layer("fc7").to_json() == loaded
     regressor = BoxRegressor.load(boxes)
     regressor.feature_settings["backbone"]["fc_digests"]["fc7"] = "0" * 64

@@ -1,23 +1,15 @@
-"""Box regression against the original's numbers, scikit-learn and its own laws."""
+"""Box regression: a correction by hand, the original's numbers, and its own laws."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
 
 from rcnn_svm.boxes import box_deltas
 from rcnn_svm.detection import bbox_regression
-from rcnn_svm.detection.bbox_regression import BoxRegressor, NormalEquations, box_examples
+from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.parity import case_cache
-
-
-def golden_case(golden_dir, layer):
-    """The cache of the golden case in a layer, and what the original made of it."""
-    inputs = {**np.load(golden_dir / "fc7" / "inputs.npz"), "layer": np.int32(layer)}
-    return case_cache(inputs, "fc7"), np.load(golden_dir / "fc7" / f"bbox_reg_layer{layer}.npz")
 
 
 def golden_regressor(cache, expected):
@@ -40,85 +32,24 @@ def random_regions(seed=0, count=20, dim=6):
     return random.normal(size=(count, dim)).astype(np.float32), boxes
 
 
-def test_examples_are_strictly_above_and_of_the_first_of_the_best_objects():
-    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 29, 9], [0, 0, 9, 5], [0, 0, 9, 6], [40, 40, 50, 50]])
-    gt, label = np.arange(6) < 3, np.array([2, 1, 1, 0, 0, 0])
-    examples = box_examples(boxes.astype(np.float32), gt, label, 0.6)
-    assert examples.rows.tolist() == [0, 1, 2, 4], "an IoU of exactly 0.6 does not do"
-    assert examples.objects.tolist() == [0, 0, 2, 0]
-    assert examples.cls.tolist() == [1, 1, 0, 1]
-    np.testing.assert_array_equal(examples.targets, box_deltas(boxes[examples.rows], boxes[examples.objects]))
-
-
-@pytest.mark.golden
-def test_examples_and_targets_equal_the_original(golden_dir):
-    cache, expected = golden_case(golden_dir, 5)
-    wanted = expected["O"] > np.float32(0.6)
-    keys, parts = [], []
-    for number in range(cache.num_images):
-        regions = cache.regions(number)
-        examples = box_examples(regions.boxes, regions.gt, regions.label, 0.6)
-        keys += [(number, row) for row in examples.rows.tolist()]
-        parts.append(examples)
-    np.testing.assert_array_equal(keys, expected["example_keys"][wanted])
-    np.testing.assert_array_equal(np.concatenate([part.cls for part in parts]), expected["C"][wanted])
-    np.testing.assert_array_equal(np.concatenate([part.overlap for part in parts]), expected["O"][wanted])
-    np.testing.assert_allclose(np.concatenate([part.targets for part in parts]), expected["Y"][wanted], atol=1e-5)
+def test_a_correction_by_hand():
+    """A box from 5 to 15 moves right by a tenth of its width for every unit of its feature, and by another 0.2."""
+    regressor = BoxRegressor.identity(("cat",), 1, feat_norm_mean=20.0)  # features are scaled by 1
+    regressor.Beta[0, 0, 0], regressor.mu[0, 0] = 0.1, 0.2
+    features, boxes, cls = np.float32([[3]]), np.float32([[5, 5, 15, 15]]), np.zeros(1, int)
+    np.testing.assert_allclose(regressor.predict(features, boxes, cls), [[10, 5, 20, 15]], atol=1e-5)
+    np.testing.assert_allclose(regressor.correct(features, boxes, cls, (30, 18)), [[10, 5, 17, 15]], atol=1e-5)
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("layer", [5, 7])
-def test_corrections_equal_the_original(golden_dir, layer):
-    cache, expected = golden_case(golden_dir, layer)
+def test_corrections_equal_the_original(golden_case, layer):
+    cache, expected = golden_case(layer)
     regressor = golden_regressor(cache, expected)
     regions = cache.regions(int(expected["pred_image"]))
     for index in range(len(cache.classes)):
         found = regressor.predict(regions.features, regions.boxes, np.full(len(regions), index))
         np.testing.assert_allclose(found + 1, expected["pred"][index], atol=1e-3)
-
-
-def test_an_image_without_objects_has_no_examples():
-    _, boxes = random_regions()
-    examples = box_examples(boxes, np.zeros(20, bool), np.zeros(20, int), 0.6)
-    assert len(examples.rows) == len(examples.objects) == len(examples.targets) == 0
-
-
-@pytest.mark.parametrize("count", [40, 2 * bbox_regression.ROWS_PER_PRODUCT + 35])
-def test_normal_equations_give_scikit_learns_ridge(count):
-    random = np.random.default_rng(5)
-    features = random.normal(size=(count, 9)).astype(np.float32)
-    targets = random.normal(size=(count, 4)) @ random.normal(size=(4, 4)) / 10 + [0.1, 0, -0.2, 0.3]
-    equations = NormalEquations(9)
-    for first in range(0, count, 5):
-        equations.add(features[first : first + 5], targets[first : first + 5])
-    solution = equations.solve(30.0)
-
-    np.testing.assert_allclose(solution["mu"], targets.mean(axis=0), atol=1e-12)
-    whitened = (targets - solution["mu"]) @ solution["T"]
-    values = np.linalg.eigvalsh(np.cov(targets.T, bias=True))
-    np.testing.assert_allclose(
-        np.linalg.eigvalsh(np.cov(whitened.T, bias=True)), np.sort(values / (values + 0.001)), atol=1e-9
-    )
-    np.testing.assert_allclose(solution["T"] @ solution["T_inv"], np.eye(4), atol=1e-9)
-    with_bias = np.hstack([features, np.ones((count, 1))])
-    expected = Ridge(alpha=30.0, fit_intercept=False, solver="svd").fit(with_bias, whitened).coef_.T
-    np.testing.assert_allclose(solution["Beta"], expected, atol=1e-9)
-
-
-def test_more_examples_can_follow_a_solution():
-    features, _ = random_regions()
-    targets = np.random.default_rng(1).normal(size=(20, 4))
-    once, twice = NormalEquations(6), NormalEquations(6)
-    once.add(features, targets)
-    twice.add(features[:8], targets[:8])
-    twice.solve(10.0)
-    twice.add(features[8:], targets[8:])
-    for name, array in once.solve(10.0).items():
-        np.testing.assert_allclose(twice.solve(10.0)[name], array, atol=1e-12)
-
-
-def test_no_examples_have_no_solution():
-    assert NormalEquations(6).solve(1.0) == {}
 
 
 def test_the_identity_leaves_boxes_as_they_are():

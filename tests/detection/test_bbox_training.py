@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from rcnn_svm.boxes import iou_matrix
+from rcnn_svm.boxes import box_deltas, iou_matrix
 from rcnn_svm.detection import bbox_training
-from rcnn_svm.detection.bbox_regression import PER_CLASS, NormalEquations, box_examples
-from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
+from rcnn_svm.detection.bbox_regression import PER_CLASS
+from rcnn_svm.detection.bbox_training import BoxRegressorTrainer, NormalEquations, box_examples
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.parity import case_cache
 from tests.toys import WatchedCache, arrays_of, off_target, stored, toy_cache
 
 CLASSES = ("cat", "cow", "dog")
@@ -44,19 +44,87 @@ def test_boxes_that_are_all_two_pixels_too_far_right():
     np.testing.assert_allclose(corrected, np.tile(boxes[0], (10, 1)), atol=1e-3)
 
 
+def test_examples_are_strictly_above_and_of_the_first_of_the_best_objects():
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [20, 0, 29, 9], [0, 0, 9, 5], [0, 0, 9, 6], [40, 40, 50, 50]])
+    gt, label = np.arange(6) < 3, np.array([2, 1, 1, 0, 0, 0])
+    examples = box_examples(boxes.astype(np.float32), gt, label, 0.6)
+    assert examples.rows.tolist() == [0, 1, 2, 4], "an IoU of exactly 0.6 does not do"
+    assert examples.objects.tolist() == [0, 0, 2, 0]
+    assert examples.cls.tolist() == [1, 1, 0, 1]
+    np.testing.assert_array_equal(examples.targets, box_deltas(boxes[examples.rows], boxes[examples.objects]))
+
+
+@pytest.mark.golden
+def test_examples_and_targets_equal_the_original(golden_case):
+    cache, expected = golden_case(5)
+    wanted = expected["O"] > np.float32(0.6)
+    keys, parts = [], []
+    for number in range(cache.num_images):
+        regions = cache.regions(number)
+        examples = box_examples(regions.boxes, regions.gt, regions.label, 0.6)
+        keys += [(number, row) for row in examples.rows.tolist()]
+        parts.append(examples)
+    np.testing.assert_array_equal(keys, expected["example_keys"][wanted])
+    np.testing.assert_array_equal(np.concatenate([part.cls for part in parts]), expected["C"][wanted])
+    np.testing.assert_array_equal(np.concatenate([part.overlap for part in parts]), expected["O"][wanted])
+    np.testing.assert_allclose(np.concatenate([part.targets for part in parts]), expected["Y"][wanted], atol=1e-5)
+
+
+def test_an_image_without_objects_has_no_examples():
+    examples = box_examples(np.float32([[0, 0, 9, 9]] * 20), np.zeros(20, bool), np.zeros(20, int), 0.6)
+    assert len(examples.rows) == len(examples.objects) == len(examples.targets) == 0
+
+
+@pytest.mark.parametrize("count", [40, 2 * bbox_training.ROWS_PER_PRODUCT + 35])
+def test_normal_equations_give_scikit_learns_ridge(count):
+    random = np.random.default_rng(5)
+    features = random.normal(size=(count, 9)).astype(np.float32)
+    targets = random.normal(size=(count, 4)) @ random.normal(size=(4, 4)) / 10 + [0.1, 0, -0.2, 0.3]
+    equations = NormalEquations(9)
+    for first in range(0, count, 5):
+        equations.add(features[first : first + 5], targets[first : first + 5])
+    solution = equations.solve(30.0)
+
+    np.testing.assert_allclose(solution["mu"], targets.mean(axis=0), atol=1e-12)
+    whitened = (targets - solution["mu"]) @ solution["T"]
+    values = np.linalg.eigvalsh(np.cov(targets.T, bias=True))
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(np.cov(whitened.T, bias=True)), np.sort(values / (values + 0.001)), atol=1e-9
+    )
+    np.testing.assert_allclose(solution["T"] @ solution["T_inv"], np.eye(4), atol=1e-9)
+    with_bias = np.hstack([features, np.ones((count, 1))])
+    expected = Ridge(alpha=30.0, fit_intercept=False, solver="svd").fit(with_bias, whitened).coef_.T
+    np.testing.assert_allclose(solution["Beta"], expected, atol=1e-9)
+
+
+def test_more_examples_can_follow_a_solution():
+    random = np.random.default_rng(1)
+    features, targets = random.normal(size=(20, 6)).astype(np.float32), random.normal(size=(20, 4))
+    once, twice = NormalEquations(6), NormalEquations(6)
+    once.add(features, targets)
+    twice.add(features[:8], targets[:8])
+    twice.solve(10.0)
+    twice.add(features[8:], targets[8:])
+    for name, array in once.solve(10.0).items():
+        np.testing.assert_allclose(twice.solve(10.0)[name], array, atol=1e-12)
+
+
+def test_no_examples_have_no_solution():
+    assert NormalEquations(6).solve(1.0) == {}
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("max_bytes", [0, 2 << 30])
 @pytest.mark.parametrize("layer", [5, 7])
-def test_weights_equal_the_originals(golden_dir, layer, max_bytes):
-    inputs = {**np.load(golden_dir / "fc7" / "inputs.npz"), "layer": np.int32(layer)}
-    expected = np.load(golden_dir / "fc7" / f"bbox_reg_layer{layer}.npz")
+def test_weights_equal_the_originals(golden_case, layer, max_bytes):
+    golden, expected = golden_case(layer)
     trainer = BoxRegressorTrainer(
         ridge_lambda=float(expected["lam"]),
         min_overlap=float(expected["min_overlap"]),
         feat_norm_mean=float(expected["feat_norm_mean"]),
         max_bytes=max_bytes,
     )
-    found = trainer.fit(case_cache(inputs, "fc7")).regressor_
+    found = trainer.fit(golden).regressor_
     for name in PER_CLASS:
         for ours, theirs in zip(getattr(found, name), expected[name], strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())

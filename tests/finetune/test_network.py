@@ -10,6 +10,7 @@ from rcnn_svm.descent import Schedule
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.finetune.network import build_network, set_training_mode
+from rcnn_svm.finetune.tuner import new_layer_rate
 
 SMALL = "shufflenet_v2_x0_5"
 CLASSES = ("cat", "dog")
@@ -87,7 +88,7 @@ def test_rates_and_decay_are_the_originals(small_network):
     network = small_network()
     found = {}
     parameters = dict(network.module.named_parameters())
-    for group in Schedule(lr=0.001, weight_decay=5e-4).parameter_groups(parameters, network.lr_factors):
+    for group in Schedule(lr=0.001, weight_decay=5e-4).parameter_groups(parameters, new_layer_rate(network)):
         for parameter in group["params"]:
             key = next(key for key, value in parameters.items() if value is parameter)
             found[key] = (0.001 * group["lr_factor"], group["weight_decay"])

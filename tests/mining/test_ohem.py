@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.fast_rcnn import fast_rcnn_loss_per_roi
+from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
 from rcnn_svm.mining.read_only import READ_ONLY_MODES
 from rcnn_svm.mining.sampling import RoIs, sampled_loss

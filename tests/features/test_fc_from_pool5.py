@@ -11,8 +11,8 @@ from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
-from rcnn_svm.features import backbones, layers
-from rcnn_svm.features.layers import FullyConnected, layer_cache
+from rcnn_svm.features import backbones, fc_from_pool5
+from rcnn_svm.features.fc_from_pool5 import FullyConnected, layer_cache
 from tests.small_networks import CROP, layer_caches
 
 
@@ -67,9 +67,9 @@ def test_only_rows_that_are_asked_for_are_computed(workplace):
 def test_batches_change_nothing(workplace):
     base = FeatureCache.open(workplace / "train.pool5")
     rows = base.regions(0).features
-    head, _ = layers.load_head(base.settings, "fc7", workplace / "net.pt")
+    head, _ = fc_from_pool5.load_head(base.settings, "fc7", workplace / "net.pt")
     whole = head(rows)
-    times = layers.BATCH_ROWS // len(rows) + 2
+    times = fc_from_pool5.BATCH_ROWS // len(rows) + 2
     found = head(np.tile(rows, (times, 1)))
     np.testing.assert_allclose(found, np.tile(whole, (times, 1)), rtol=1e-5, atol=1e-5 * np.abs(whole).max())
     assert head(rows[:0]).shape == (0, 32)
@@ -95,7 +95,7 @@ def test_refuses_what_cannot_be_computed(workplace):
     cache = FeatureCache.open(workplace / "train.pool5")
     without = {**cache.settings, "backbone": {**cache.settings["backbone"], "fc_digests": {}}}
     with pytest.raises(InputError, match="hold no layer fc7"):
-        layers.load_head(without, "fc7", workplace / "net.pt")
+        fc_from_pool5.load_head(without, "fc7", workplace / "net.pt")
 
 
 def test_weights_of_the_convolutions_alone_are_enough_for_pool5(workplace, tmp_path):
