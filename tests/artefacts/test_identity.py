@@ -23,6 +23,20 @@ def damaged():
     raise InputError("model.h5 is damaged")
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted", "expected"),
+    [
+        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "b.c: 2 there, 3 wanted"),
+        ({"a": 1}, {"b": 1}, "a: 1 there, None wanted"),
+        ({"a": [1, 2]}, {"a": [1, 3]}, "a[1]: 2 there, 3 wanted"),
+        ({"a": [1, 2]}, {"a": [1]}, "a: 2 there, 1 wanted"),
+        (None, {"a": 1}, "settings: None there, {'a': 1} wanted"),
+    ],
+)
+def test_the_first_difference_is_named(found, wanted, expected):
+    assert first_difference(found, wanted) == expected
+
+
 def test_nothing_is_there(tmp_path):
     assert not already_done(tmp_path / "none.h5", damaged, SETTINGS)
 
@@ -48,20 +62,6 @@ def test_what_cannot_be_read_is_replaced_on_request_only(path):
     with pytest.raises(InputError, match=r"model\.h5 is damaged; or replace it with --overwrite"):
         already_done(path, damaged, SETTINGS)
     assert not already_done(path, damaged, SETTINGS, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted", "expected"),
-    [
-        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "b.c: 2 there, 3 wanted"),
-        ({"a": 1}, {"b": 1}, "a: 1 there, None wanted"),
-        ({"a": [1, 2]}, {"a": [1, 3]}, "a[1]: 2 there, 3 wanted"),
-        ({"a": [1, 2]}, {"a": [1]}, "a: 2 there, 1 wanted"),
-        (None, {"a": 1}, "settings: None there, {'a': 1} wanted"),
-    ],
-)
-def test_the_first_difference_is_named(found, wanted, expected):
-    assert first_difference(found, wanted) == expected
 
 
 def test_a_checkpoint_of_another_training_is_removed_on_request_only(path):

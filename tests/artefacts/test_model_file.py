@@ -51,6 +51,15 @@ WRITTEN_BEFORE = [
 ]
 
 
+def test_two_weights_come_back(tmp_path):
+    weights, bias = np.array([[1], [-2]], np.float32), np.array([0.5], np.float32)
+    Detector(("cat",), weights, bias, 20.0, FEATURES).save(tmp_path / "model.h5")
+    loaded = load_model(tmp_path / "model.h5")
+    assert type(loaded) is Detector and loaded.classes == ("cat",) and loaded.feature_settings == FEATURES
+    assert (loaded.W.tolist(), loaded.B.tolist(), loaded.feat_norm_mean) == ([[1], [-2]], [0.5], 20)
+    assert loaded.calibration is None
+
+
 @pytest.mark.parametrize(("model", "kind", "settings", "arrays", "digest"), WRITTEN_BEFORE)
 def test_files_of_earlier_versions_open(tmp_path, model, kind, settings, arrays, digest):
     path = tmp_path / "model.h5"

@@ -21,14 +21,6 @@ def database_of(classes, *labels_per_image, difficult=False) -> ImageDatabase:
     return ImageDatabase("toy_train", classes, [str(i) for i in range(len(labels_per_image))], Path, read)
 
 
-def test_silent_when_every_class_has_an_object():
-    require_ground_truth(database_of(["dog", "cat"], [0], [], [1, 1]))
-
-
-def test_difficult_objects_count():
-    require_ground_truth(database_of(["dog"], [0], difficult=True))
-
-
 def test_names_the_class_and_what_there_is():
     with pytest.raises(InputError) as caught:
         require_ground_truth(database_of(["bicycle", "chair", "person"], [1, 2], [2], []))
@@ -36,6 +28,14 @@ def test_names_the_class_and_what_there_is():
         "class 'bicycle' has no ground truth in toy_train: none of the annotations of 3 images names it; "
         "they name person (2), chair (1); pass --classes with the ones you want"
     )
+
+
+def test_silent_when_every_class_has_an_object():
+    require_ground_truth(database_of(["dog", "cat"], [0], [], [1, 1]))
+
+
+def test_difficult_objects_count():
+    require_ground_truth(database_of(["dog"], [0], difficult=True))
 
 
 def test_names_all_empty_classes():

@@ -31,6 +31,13 @@ def assert_is_plain_array(image: np.ndarray, height: int, width: int):
     assert image.flags.c_contiguous and image.flags.writeable
 
 
+def test_alpha_is_laid_over_white(tmp_path):
+    pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 51]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    # 51 / 255 = 0.2 of red (200, 0, 0) and 0.8 of white.
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), [[[200, 0, 0], [255] * 3, [244, 204, 204]]])
+
+
 def test_rgb_png_comes_back_as_it_was(tmp_path):
     Image.fromarray(photo()).save(tmp_path / "a.png")
     image = load_image(tmp_path / "a.png")
@@ -52,13 +59,6 @@ def test_grey_jpeg_has_three_equal_channels(tmp_path):
     image = load_image(tmp_path / "a.jpg")
     assert_is_plain_array(image, 40, 60)
     assert (image == image[..., :1]).all()
-
-
-def test_alpha_is_laid_over_white(tmp_path):
-    pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 51]]], np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    # 51 / 255 = 0.2 of red (200, 0, 0) and 0.8 of white.
-    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), [[[200, 0, 0], [255] * 3, [244, 204, 204]]])
 
 
 def test_grey_alpha_is_laid_over_white(tmp_path):

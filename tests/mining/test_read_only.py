@@ -20,6 +20,17 @@ def state(head):
     return {name: tensor.clone() for name, tensor in head.state_dict().items()}
 
 
+def test_two_numbers_are_normalised_by_hand():
+    """Their mean is 2 and their variance 1; the running mean 0 and variance 4 stay as they are."""
+    norm = nn.BatchNorm1d(1, eps=1e-9)
+    norm.running_var.fill_(4)
+    for evaluation, expected in ((False, [[-1.0], [1.0]]), (True, [[0.5], [1.5]])):
+        with read_only(norm, evaluation=evaluation):
+            torch.testing.assert_close(norm(torch.tensor([[1.0], [3.0]])), torch.tensor(expected))
+        assert (norm.running_mean.item(), norm.running_var.item(), norm.num_batches_tracked.item()) == (0, 4, 0)
+        assert norm.training
+
+
 @pytest.mark.parametrize("evaluation", [False, True])
 def test_nothing_is_left_behind(evaluation):
     head = head_with_everything()

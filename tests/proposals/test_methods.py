@@ -12,6 +12,13 @@ from rcnn_svm.proposals.methods import METHODS, make_proposer
 from rcnn_svm.proposals.sliding_window import SlidingWindow
 
 
+def test_nine_windows_by_hand():
+    """Squares of half of 8 pixels, half of their own length apart."""
+    proposer = make_proposer({"method": "sliding", "scales": [0.5], "aspect_ratios": [1], "stride": 0.5})
+    expected = [[x, y, x + 3, y + 3] for x in (0, 2, 4) for y in (0, 2, 4)]
+    assert sorted(proposer(np.zeros((8, 8, 3), np.uint8)).tolist()) == expected
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("limits", [{"max_boxes": 30}, {"max_boxes": 30, "merge_iou": 0.4}])
 def test_recorded_settings_build_the_same_proposer(method, limits, scene):

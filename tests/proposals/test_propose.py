@@ -46,6 +46,14 @@ def check_complete(path, database, proposer):
     assert [p.name for p in path.parent.iterdir() if p.name.startswith("p.h5")] == ["p.h5"]
 
 
+def test_two_images_by_hand(tmp_path, make_database):
+    """The first box of the proposer is the whole image."""
+    database = make_database([(10, 20), (5, 8)])
+    proposals = propose_database(database, Recorder(), tmp_path / "p.h5")
+    assert proposals.image_ids == ("000", "001")
+    assert [boxes[0].tolist() for boxes in proposals.boxes] == [[0, 0, 19, 9], [0, 0, 7, 4]]
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_every_image_gets_its_boxes(tmp_path, make_database, jobs):
     database, proposer = make_database(SIZES), Recorder()

@@ -45,10 +45,6 @@ def objects(*rows, size=(600, 800)):
     )
 
 
-def test_nothing_found_leaves_the_image():
-    np.testing.assert_array_equal(np.array(draw_detections(GREY, found(), CLASSES)), GREY)
-
-
 def test_box_lies_on_its_pixels_in_its_colour():
     picture = np.array(draw_detections(GREY, found((1, [100, 200, 299, 399], 1.5)), CLASSES))
     coloured = (picture == class_colour(1)).all(axis=2)
@@ -58,6 +54,10 @@ def test_box_lies_on_its_pixels_in_its_colour():
     inside = picture[210:390, 110:290]
     assert (inside == 128).all()
     np.testing.assert_array_equal(picture[500:], GREY[500:])
+
+
+def test_nothing_found_leaves_the_image():
+    np.testing.assert_array_equal(np.array(draw_detections(GREY, found(), CLASSES)), GREY)
 
 
 def test_label_is_written_above_the_box():

@@ -54,6 +54,16 @@ def option(command, name):
     return command[command.index(name) + 1]
 
 
+def test_the_stages_of_a_row_without_more(tmp_path):
+    commands, result = commands_of("lite0-penultimate", "lite0", tmp_path)
+    stages_of_sets = ["propose", "extract", "propose", "extract"]  # of the training and the test images
+    assert sorted(command[0] for command in commands) == sorted([*stages_of_sets, "train", "test", "evaluate"])
+    by_stage = {command[0]: command for command in commands}
+    assert option(by_stage["train"], "--out") == option(by_stage["test"], "--model")
+    assert option(by_stage["test"], "--out") == option(by_stage["evaluate"], "--detections")
+    assert result["map_voc07"] == 0.25 and result["classes"] == {"cat": 0.25}
+
+
 def test_finetuned_fc7_with_boxes_corrected(tmp_path):
     commands, result = commands_of("alexnet-ft-fc7-bb", "alexnet", tmp_path)
     by_stage = {command[0]: command for command in commands}

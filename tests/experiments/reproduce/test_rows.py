@@ -10,6 +10,14 @@ from rcnn_svm.experiments.reproduce.published import published_figures
 from rcnn_svm.experiments.reproduce.rows import choose_rows, rows_of
 
 
+def test_chooses_rows_in_their_order():
+    known, chosen = choose_rows(["alexnet", "lite0"], ["lite0-penultimate", "alexnet-fc6"])
+    assert [row.id for row in chosen] == ["alexnet-fc6", "lite0-penultimate"]
+    assert len(known) > 10 and choose_rows(["alexnet", "lite0"], None) == (known, known)
+    with pytest.raises(InputError, match=r"'fc6' is unknown for vgg16; expected vgg16-ft-fc7, vgg16-ft-fc7-bb"):
+        choose_rows(["vgg16"], ["fc6"])
+
+
 def test_every_published_row_is_made():
     titles = {row.title for backbone in ("alexnet", "vgg16") for row in rows_of(backbone)}
     assert titles >= set(published_figures())
@@ -34,11 +42,3 @@ def test_ids_are_unique_and_models_are_shared_by_equal_trainings_only(backbone):
             what = (row.layer, row.finetuned, row.train, row.random_as)
             assert trainings.setdefault(row.model, what) == what
     assert len(set(trainings.values())) == len(trainings)
-
-
-def test_chooses_rows_in_their_order():
-    known, chosen = choose_rows(["alexnet", "lite0"], ["lite0-penultimate", "alexnet-fc6"])
-    assert [row.id for row in chosen] == ["alexnet-fc6", "lite0-penultimate"]
-    assert len(known) > 10 and choose_rows(["alexnet", "lite0"], None) == (known, known)
-    with pytest.raises(InputError, match=r"'fc6' is unknown for vgg16; expected vgg16-ft-fc7, vgg16-ft-fc7-bb"):
-        choose_rows(["vgg16"], ["fc6"])
