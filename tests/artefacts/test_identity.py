@@ -76,6 +76,7 @@ def test_a_checkpoint_of_another_training_is_removed_on_request_only(path):
 
 def test_a_training_can_be_interrupted_after_a_save(path, monkeypatch):
     saved = []
+    # The hook belongs to the class: it has to be None again for the tests that follow.
     monkeypatch.setattr(Checkpoint, "on_save", lambda checkpoint, done: saved.append((checkpoint.path, done)))
     Checkpoint(path, SETTINGS).save(3, {})
     assert saved == [(path, 3)]

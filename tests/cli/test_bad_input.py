@@ -219,6 +219,7 @@ def test_a_model_that_cannot_be_saved_does_not_lose_the_training(pipeline, featu
     argv = ["train", "--features", features["trainval"], "--out", out, "--svm-C", "0.01"]
 
     with monkeypatch.context() as patch:
+        # The hook of every save is there for this: what follows the last save fails.
         patch.setattr(Checkpoint, "on_save", lambda checkpoint, done: out.mkdir(exist_ok=True))
         refused(capsys, argv, "cannot write .*m.h5")
     out.rmdir()

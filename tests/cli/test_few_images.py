@@ -27,6 +27,7 @@ def test_everything_automatic_then_found_done(pipeline, features, tmp_path, caps
         def interrupted(*args):
             raise KeyboardInterrupt
 
+        # Between the saved detector and its calibration nothing is called that a test could hand in or wait for.
         patch.setattr(calibration, "fit_calibration", interrupted)
         assert main(argv) == 130
     assert Detector.load(tmp_path / "m.h5").calibration is None, "the training is safe"

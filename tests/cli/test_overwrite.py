@@ -108,6 +108,7 @@ def test_what_is_there_stays_until_its_replacement_is_complete(
         raise InputError("No space left on device")
 
     with monkeypatch.context() as patch:
+        # A disk that is full at the last step alone, when all is written but not yet in its place, cannot be made.
         patch.setattr("rcnn_svm.artefacts.files.os.replace", full)
         assert main([*command, *map(str, change), "--overwrite"]) == 2
     assert "No space left" in capsys.readouterr().err

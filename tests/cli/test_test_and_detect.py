@@ -93,6 +93,7 @@ def seeing(monkeypatch):
         )
         return found.above(thresh)
 
+    # The scores of a network are no plain numbers; what the command makes of them is under test.
     monkeypatch.setattr(ImageDetector, "detect", detect)
 
 
@@ -169,6 +170,7 @@ def test_detect_looks_as_low_as_the_probability_asks(tmp_path, monkeypatch):
         asked.append(thresh)
         return ImageDetections(np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
+    # A detector that looks lower than it has to finds the same and takes longer: that shows nowhere.
     monkeypatch.setattr(ImageDetector, "detect", detect)
     model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
     calibrate(model, [[1, 0], [1, 3]])

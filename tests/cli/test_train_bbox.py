@@ -89,6 +89,7 @@ def test_a_regressor_that_cannot_be_saved_does_not_lose_the_training(features, t
     words = ("train-bbox", "--features", features["trainval"], "--out", out)
 
     with monkeypatch.context() as patch:
+        # The hook of every save is there for this: what follows the last save fails.
         patch.setattr(Checkpoint, "on_save", lambda checkpoint, done: out.mkdir(exist_ok=True))
         assert command(*words) == 2
     assert f"cannot write {out}" in capsys.readouterr().err
