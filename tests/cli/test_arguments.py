@@ -25,6 +25,22 @@ APART = {
 }
 
 
+def test_the_words_of_an_extraction_by_hand():
+    words = ["--voc", "kit", "--classes", "cat,dog", "--max-boxes", "3", "--device", "cpu", "--part", "2/3"]
+    args = command_parser("extract").parse_args(words)
+    assert (args.voc, args.year, args.classes, args.max_boxes, args.device) == (
+        Path("kit"),
+        "2007",
+        "cat,dog",
+        3,
+        "cpu",
+    )
+    assert args.part == (1, 3) and (args.split, args.voc_split) == (None, "trainval")
+    for wrong in (["--csv", "a.csv"], ["--max-boxes", "0"], ["--device", "tpu"]):  # a second source; out of range
+        with pytest.raises(SystemExit):
+            command_parser("extract").parse_args([*words, *wrong])
+
+
 def test_choices_are_those_of_the_code():
     assert arguments.DEVICES == runtime.DEVICES
     assert arguments.RUNTIMES == runtime.KINDS

@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.features.backbones import SOURCES, Source, load_backbone
+from rcnn_svm.proposals.sliding_window import SlidingWindow
 from tests.cli.command import command
 from tests.toys import stored, toy_cache
 
@@ -82,49 +85,57 @@ def test_another_artefact_is_not_overwritten(features, tmp_path, capsys):
 
 
 @pytest.fixture
-def seeing(monkeypatch):
-    """A detector that sees a cat at 0.7 and a dog at -0.4 in every image."""
+def seeing(tmp_path, monkeypatch):
+    """The file of a detector that sees a cat at 0.7 where no red is and a dog at -0.4 where no green is."""
 
-    def detect(self, image, *, thresh, nms_threshold):
-        found = ImageDetections(
-            np.array([0, 1], np.int32),
-            np.array([[1, 2, 30, 40], [5, 5, 20, 20]], np.float32),
-            np.array([0.7, -0.4], np.float32),
-        )
-        return found.above(thresh)
+    def build(size):
+        return nn.Sequential(nn.AvgPool2d(size), nn.Flatten(), nn.Linear(3, 1000))
 
-    # The scores of a network are no plain numbers; what the command makes of them is under test.
-    monkeypatch.setattr(ImageDetector, "detect", detect)
+    # A network of one's own, whose features are the mean colour.
+    source = Source(build, lambda: build(1).state_dict(), crop_size=4, mean=(0.0,) * 3, std=(255.0,) * 3)
+    monkeypatch.setitem(SOURCES, "colour", lambda: source)
+    windows = SlidingWindow(scales=[0.5], aspect_ratios=[1], stride=1).settings
+    settings = load_backbone("colour").feature_settings().with_proposals(windows).to_json()
+    W = np.array([[-4, 0], [0, -4], [0, 0]], np.float32)
+    Detector(("cat", "dog"), W, np.array([0.7, -0.4], np.float32), 20.0, settings).save(tmp_path / "seeing.h5")
+    return tmp_path / "seeing.h5"
+
+
+CAT, DOG = [0, 0, 29, 29], [50, 30, 79, 59]
 
 
 def save_image(path):
+    """Save a yellow image with one window of green and one of red."""
     path.parent.mkdir(exist_ok=True)
-    Image.new("RGB", (80, 60), (90, 120, 90)).save(path)
+    pixels = np.tile(np.array([255, 255, 0], np.uint8), (60, 80, 1))
+    for (x1, y1, x2, y2), channel in ((CAT, 0), (DOG, 1)):
+        pixels[y1 : y2 + 1, x1 : x2 + 1, channel] = 0
+    Image.fromarray(pixels).save(path)
     return path
 
 
 def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
-    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    model, image = seeing, save_image(tmp_path / "photo.png")
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
     assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
     assert "photo.png: 1 found above 0" in printed
-    assert ["cat", "0.700", "1", "2", "30", "40"] in [line.split() for line in printed.splitlines()]
+    assert ["cat", "0.700", *map(str, CAT)] in [line.split() for line in printed.splitlines()]
     assert printed.splitlines()[-1] == f"wrote {tmp_path / 'out'}"
     Image.open(tmp_path / "out" / "photo.jpg").load()
     (entry,) = json.loads((tmp_path / "found.json").read_text())
     assert entry["image"] == str(image)
-    assert entry["objects"] == [{"class": "cat", "score": pytest.approx(0.7), "box": [1, 2, 30, 40]}]
+    assert entry["objects"] == [{"class": "cat", "score": pytest.approx(0.7), "box": CAT}]
 
 
 def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):
-    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    model, image = seeing, save_image(tmp_path / "photo.png")
     assert command("detect", image, "--model", model, "--out", tmp_path / "out", "--thresh", 2) == 0
     assert "the best below is cat at 0.700" in capsys.readouterr().out
 
 
 def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing):
-    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    model, image = seeing, save_image(tmp_path / "photo.png")
     missing, last = tmp_path / "missing.png", save_image(tmp_path / "last.png")
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
     assert command("detect", image, missing, last, *words) == 2
@@ -134,7 +145,7 @@ def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing
 
 
 def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
-    model = save_model(tmp_path / "model.h5")
+    model = seeing
     images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
     assert command("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-2.jpg", "photo.jpg"]
@@ -146,15 +157,15 @@ def calibrate(path, sigmoids):
 
 def test_detect_tells_probabilities_of_a_calibrated_model(tmp_path, capsys, seeing):
     """A dog at -0.4 is more probable than a cat at 0.7 if the model says so."""
-    model, image = save_model(tmp_path / "model.h5"), save_image(tmp_path / "photo.png")
+    model, image = seeing, save_image(tmp_path / "photo.png")
     calibrate(model, [[1, -0.7], [2, 2.8]])
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
     assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
     assert "photo.png: 1 found above 0.5" in printed
-    assert ["dog", "0.881", "5", "5", "20", "20"] in [line.split() for line in printed.splitlines()]
+    assert ["dog", "0.881", *map(str, DOG)] in [line.split() for line in printed.splitlines()]
     (entry,) = json.loads((tmp_path / "found.json").read_text())
-    assert entry["objects"] == [{"class": "dog", "probability": pytest.approx(0.8808, abs=1e-4), "box": [5, 5, 20, 20]}]
+    assert entry["objects"] == [{"class": "dog", "probability": pytest.approx(0.8808, abs=1e-4), "box": DOG}]
     assert command("detect", image, *words, "--thresh", 0.45) == 0
     assert "photo.png: 2 found above 0.45" in capsys.readouterr().out
     assert command("detect", image, *words, "--thresh", 0.9) == 0
