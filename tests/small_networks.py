@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.fast_rcnn import roi_pool
 from rcnn_svm.features import backbones
-from rcnn_svm.features.backbones import Trunk, load_backbone
+from rcnn_svm.features.backbones import Source, load_backbone
 from rcnn_svm.features.extract import FeatureExtractor, extract_database
 from rcnn_svm.features.runtime import make_runtime
 from rcnn_svm.proposals.methods import make_proposer
@@ -69,7 +68,7 @@ def layer_caches(root: Path) -> Iterator[Path]:
 class SmallRoINetwork(nn.Module):
     """The parts of AlexNet that pool RoIs, with fewer channels."""
 
-    def __init__(self):
+    def __init__(self, _: int):
         super().__init__()
         self.features = nn.Sequential(
             *(nn.Conv2d(3, 8, 8, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
@@ -77,14 +76,23 @@ class SmallRoINetwork(nn.Module):
             *(nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
         )
         self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
-        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(16 * 9, 24), nn.ReLU(inplace=True), nn.Identity())
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5), nn.Linear(16 * 9, 24), nn.ReLU(inplace=True), nn.Linear(24, 1000)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(torch.flatten(self.avgpool(self.features(images)), 1))
 
 
-def small_trunk(name: str, weights: object = None) -> Trunk:
-    """Return what `load_trunk` returns, of the small network."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Trunk(SmallRoINetwork(), "classifier.3", 24, 64, 0, (120.0,) * 3, (60.0,) * 3)
+def small_roi_source() -> Source:
+    """Return the entry of the small network in the table of backbones, with fixed weights."""
+
+    def published() -> dict[str, torch.Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return SmallRoINetwork(64).state_dict()
+
+    return Source(SmallRoINetwork, published, crop_size=64, mean=(120.0,) * 3, std=(60.0,) * 3)
 
 
 @contextmanager
@@ -98,10 +106,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def small_roi_networks() -> Iterator[None]:
-    """Have Fast R-CNN build small networks, with one thread."""
+    """Have the backbone alexnet be a small one that pools RoIs, with one thread."""
     with one_thread(), pytest.MonkeyPatch.context() as patch:
-        # By name there are only networks of full size, which take minutes.
-        patch.setattr(roi_pool, "load_trunk", small_trunk)
+        patch.setitem(backbones.SOURCES, "alexnet", small_roi_source)
         yield
 
 

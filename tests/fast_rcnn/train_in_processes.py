@@ -9,13 +9,13 @@ import torch
 
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.descent import Schedule, step_seed
-from rcnn_svm.fast_rcnn import roi_pool
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, process_group, rank
 from rcnn_svm.fast_rcnn.network import RoIPredictor
+from rcnn_svm.features.backbones import SOURCES
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from tests.interrupt import ctrl_c_at
-from tests.small_networks import small_trunk
+from tests.small_networks import small_roi_source
 
 spec = importlib.util.spec_from_file_location("test_images", Path(__file__).with_name("test_images.py"))
 test_images = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ spec.loader.exec_module(test_images)
 
 def interrupted(root: Path, out: Path) -> None:
     """Train on the devkit below `root` until torchrun is told to stop, at the third step of the first process."""
-    roi_pool.load_trunk = small_trunk
+    SOURCES["alexnet"] = small_roi_source
     database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
     with process_group("cpu"):
         trainer = FastRCNNTrainer(schedule=Schedule(iterations=2000, lr=1e-4), device="cpu", workers=1)
@@ -39,7 +39,7 @@ def interrupted(root: Path, out: Path) -> None:
 
 def main(root: Path, out: Path, sampler: str) -> None:
     """Train for a step without dropout on the devkit below `root`; write the weights and what was drawn."""
-    roi_pool.load_trunk = small_trunk
+    SOURCES["alexnet"] = small_roi_source
     network = test_images.network()
     for part in network.after.modules():
         if isinstance(part, torch.nn.Dropout):
