@@ -95,7 +95,7 @@ def plain_loop(cache: FeatureCache, norm: float, svm_C: float) -> tuple[dict[str
         scores = features @ weights.astype(np.float32) + bias
         count_to("score")
         for c in range(num_classes):
-            hard = RULES.negative(region.overlap[:, c]) & ((i == 0) | RULES.hard(scores[:, c]))
+            hard = RULES.negative(region.overlap[:, c]) & RULES.hard(scores[:, c], first_image=i == 0)
             negatives[c] = np.vstack([negatives[c], features[hard]])
             pending[c] += hard.sum()
             added += int(hard.sum())

@@ -1,4 +1,7 @@
-"""Images cut into folds, for detectors that have not seen the image they are applied to."""
+"""Images cut into folds, for detectors that have not seen the image they are applied to.
+
+Here they are only cut. `mining/engine/fold_detectors.py` trains the detectors, each class without each fold.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ def split_folds(num_images: int, num_folds: int, seed: int) -> list[np.ndarray]:
     Raises:
         InputError: more folds than images, or a single fold.
 
-    Source: `train_k_folds` of rcnn_train.m: cut at floor(linspace(1, I, F + 1)), the last fold taking the
-    image that this leaves over, so that 12 images in 2 folds are 5 and 7.
+    Source: `create_folds.m`, which `update_model_k_fold` of rcnn_train.m calls: cut at floor(linspace(1, I, F + 1)),
+    the last fold taking the image that this leaves over, so that 12 images in 2 folds are 5 and 7.
     """
     if num_folds == 0:
         return []

@@ -3,7 +3,7 @@
 What is a negative, what is hard, when a class is trained and what is easy are the four rules of `rules.py`.
 `reference.py` puts them together image by image, as the original does: it is the definition. This estimator finds the
 same keys some hundred times faster, because every class goes through many images at once: `engine/class_miner.py` is
-one class, `engine/scan.py` hands blocks of images to the classes.
+one class, `engine/class_cache.py` its examples, `engine/scan.py` hands blocks of images to the classes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.mining.engine.budget import MemoryBudget
 from rcnn_svm.mining.engine.class_miner import ClassMiner, Setting, phase
-from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.history import training_record
 from rcnn_svm.mining.engine.scan import MiningLoop
 from rcnn_svm.mining.examples import class_columns, class_positives
@@ -241,8 +241,8 @@ class HardNegativeMiner(BaseEstimator):
 
         self.detector_ = detector([(miner.weights, miner.bias) for miner in classes])
         self.history_ = loop.history
-        self.negatives_ = _with_class([miner.negatives for miner in classes])
-        keys, scores = zip(*(miner.support for miner in classes), strict=True)
+        self.negatives_ = _with_class([miner.cache.negatives for miner in classes])
+        keys, scores = zip(*(miner.cache.support for miner in classes), strict=True)
         self.support_ = _with_class(keys), np.concatenate(scores)
         self.image_ids_ = cache.image_ids
         self.folds_ = folds
@@ -265,7 +265,7 @@ class HardNegativeMiner(BaseEstimator):
         )
         num_pools, scale = min(self._num_threads, len(columns)), feature_scale(norm)
         max_rows = [setting.budget.max_rows(counts[pool::num_pools], cache.num_rows) for pool in range(num_pools)]
-        pools = [ExamplePool(cache.dim, scale, rows) for rows in max_rows]
+        pools = [FeaturePool(cache.dim, scale, rows) for rows in max_rows]
         return [
             ClassMiner(
                 index,

@@ -175,7 +175,7 @@ def measure_scores(
     margin = np.where(positive, 1.0, -1.0) * score.astype(np.float64)
     losses = [hinge(margin), cross_entropy(margin), focal(margin, gamma)]
     hard = losses[1] >= easy_loss
-    hard_negative = ~positive & MiningRules(hard_thresh=hard_thresh).hard(score)
+    hard_negative = ~positive & MiningRules(hard_thresh=hard_thresh).hard(score, first_image=False)
     place = column * NUM_BINS + bin_of(margin)
 
     def by_class(chosen: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

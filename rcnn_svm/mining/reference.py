@@ -80,12 +80,14 @@ class ReferenceMiner:
     def hard_negatives(self, c: int, epoch: int, image: int, scores: np.ndarray) -> list[Key]:
         """Return the hard negatives of a class in an image, by the scores (N,) float32 of the regions."""
         negative = self.rules.negative(self.images[image].overlap[:, c])
-        # The very first image gives all its negatives, as no detector exists to judge them.
-        hard = negative if (epoch, image) == (0, 0) else negative & self.rules.hard(scores)
+        hard = negative & self.rules.hard(scores, first_image=(epoch, image) == (0, 0))
         return [(image, row) for row in np.flatnonzero(hard).tolist()]
 
     def add(self, c: int, epoch: int, image: int, keys: list[Key]) -> None:
-        """Add the hard negatives of an image to the cache of a class, except those that are there already."""
+        """Add the hard negatives of an image to the cache of a class, except those that are there already.
+
+        Source: "Avoid adding duplicate features" in `sample_negative_features` of `rcnn_train.m`.
+        """
         new = sorted(set(keys) - set(self.negatives[c]))
         self.negatives[c] += new
         self.num_added[c] += len(new)
@@ -130,6 +132,8 @@ class ReferenceMiner:
         """Return a detector of a class, trained on its final cache without a fold of the images.
 
         All positives, or negatives, stay where the fold has them all.
+
+        Source: `update_model_k_fold` of `rcnn_train.m`, which leaves out all of a fold.
         """
         positives = [key for key in self.positives[c] if key[0] not in images]
         negatives = [key for key in self.negatives[c] if key[0] not in images]

@@ -1,7 +1,7 @@
 """The four rules of R-CNN's hard negative mining; every trainer, batch and measurement here applies these.
 
     negative    which regions may be negatives of a class
-    hard        which of them enter the cache of the class
+    hard        which of them enter the cache of the class; of the very first image, all
     retrain     when the class is trained on its cache
     easy        which cached negatives leave after that training
 
@@ -22,11 +22,10 @@ class MiningRules:
     """Whether a region is a negative, whether it is hard or easy, and when a class is retrained.
 
     Scores and overlaps are compared in single precision, as the original does: an IoU of exactly float32(0.3) is not
-    below 0.3. The very first image needs no rule for `hard`, as no detector exists to judge it: all its negatives
-    enter.
+    below 0.3.
 
     Args:
-        hard_thresh: a negative is hard when it scores strictly above this.
+        hard_thresh: a negative is hard when it scores strictly above this, or is in the very first image.
         evict_thresh: a cached negative is easy when it scores strictly below this.
         neg_overlap: a region is a negative of a class when its IoU with every object of the class is strictly below
             this.
@@ -38,7 +37,7 @@ class MiningRules:
         >>> rules = MiningRules()
         >>> rules.negative(np.float32([0.1, 0.29, 0.3, 1]))
         array([ True,  True, False, False])
-        >>> rules.hard(np.float32([-1.1, -1, 0.5]))
+        >>> rules.hard(np.float32([-1.1, -1, 0.5]), first_image=False)
         array([False,  True,  True])
         >>> rules.must_retrain(2000, first_image=False, last_image=False)
         False
@@ -60,12 +59,17 @@ class MiningRules:
         """
         return overlap < np.float32(self.neg_overlap)
 
-    def hard(self, scores: np.ndarray) -> np.ndarray:
-        """Return which negatives are hard, by their scores, float32.
+    def hard(self, scores: np.ndarray, first_image: bool | np.ndarray) -> np.ndarray:
+        """Return which negatives are hard.
 
-        Source: `sample_negative_features` of `rcnn_train.m`: `z > caches{cls_id}.hard_thresh`.
+        Args:
+            scores: by the present detector, float32.
+            first_image: the negatives are in the first image of the first pass: all are hard, as no detector exists
+                yet to judge them.
+
+        Source: `sample_negative_features` of `rcnn_train.m`: `if first_time`, else `z > caches{cls_id}.hard_thresh`.
         """
-        return scores > np.float32(self.hard_thresh)
+        return first_image | (scores > np.float32(self.hard_thresh))
 
     def must_retrain(
         self, num_added: int | np.ndarray, first_image: bool | np.ndarray, last_image: bool | np.ndarray

@@ -145,8 +145,9 @@ def test_caches_stay_within_the_budget(monkeypatch, capacity):
 
     def training(self, *args):
         train(self, *args)
-        pools.add(self.pool)
-        after.append((self.num_negatives, (self.alpha > 0)[~self.positive] | (self.scores >= -1)[~self.positive]))
+        held, negative = self.cache, ~self.cache.positive
+        pools.add(held.pool)
+        after.append((held.num_negatives, (held.alpha > 0)[negative] | (held.scores >= -1)[negative]))
 
     # Which examples a class needs, and how full its pool is, shows nowhere outside right after a training.
     monkeypatch.setattr(ClassMiner, "train", training)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,14 @@ def test_a_region_is_a_negative_below_the_overlap():
 
 
 def test_a_negative_is_hard_above_the_margin():
-    assert paper.hard(f32(-3, -1.0002, -1.0001, -1, 0.5)).tolist() == [False, False, False, True, True]
+    scores = f32(-3, -1.0002, -1.0001, -1, 0.5)
+    assert paper.hard(scores, first_image=False).tolist() == [False, False, False, True, True]
+
+
+def test_all_negatives_of_the_very_first_image_are_hard():
+    scores = f32(-3, -1.0001, 0.5)
+    assert paper.hard(scores, first_image=True).tolist() == [True, True, True]
+    assert paper.hard(scores, first_image=np.array([False, True, False])).tolist() == [False, True, True]
 
 
 def test_a_cached_negative_is_easy_further_below():
@@ -55,7 +64,7 @@ def test_values_are_compared_in_single_precision(rule):
     """One step of single precision on the right side decides; the threshold itself never does."""
     at = f32({"negative": 0.3, "hard": -1.0001, "easy": -1.2}[rule])
     towards = np.float32(np.inf if rule == "hard" else -np.inf)
-    decide = getattr(paper, rule)
+    decide = partial(paper.hard, first_image=False) if rule == "hard" else getattr(paper, rule)
     assert (decide(at), decide(np.nextafter(at, towards)), decide(np.nextafter(at, -towards))) == (False, True, False)
 
 

@@ -1,4 +1,4 @@
-"""What makes `HardNegativeMiner` fast: blocks scored for all classes at once, one pool of examples, threads.
+"""What makes `HardNegativeMiner` fast: blocks scored for all classes at once, shared rows, threads.
 
 The parts are the miner's own; `rcnn_svm.mining` has what is public.
 """

@@ -45,6 +45,11 @@ class ScanBlock:
         """Whether the first image of the first pass is among them."""
         return self.epoch == 0 and self.images.start == 0
 
+    @property
+    def of_first_image(self) -> bool | np.ndarray:
+        """Which rows are of the first image of the first pass: (N,) bool, or False where that is not among them."""
+        return self.first and np.arange(len(self)) < self.image_start[1]
+
     def rows_from(self, image: int) -> slice:
         """Return the rows of an image and of all later ones."""
         return slice(self.image_start[image], None)

@@ -1,4 +1,6 @@
-"""One class in mining: its detector, its examples, and what the four rules make of a block of images.
+"""One class in mining: its detector, what it takes from a block of images, and when it is trained.
+
+Its examples are in its cache (`class_cache.py`), where no key enters twice and from where easy ones leave.
 
 Classes never look at each other: what a class takes from an image depends on its own detector alone. So a class can
 go through a block of many images at once, though the original goes through the images one after the other:
@@ -22,13 +24,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcnn_svm.cache.blocks import Block
-from rcnn_svm.cache.regions import keys_of
 from rcnn_svm.mining.engine.block import ScanBlock
-from rcnn_svm.mining.engine.budget import MemoryBudget, easiest
-from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine.budget import MemoryBudget
+from rcnn_svm.mining.engine.class_cache import ClassCache
+from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.history import MiningHistory
-from rcnn_svm.mining.rules import MiningRules, supports
+from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.svm.kernels import score_regions
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, warn_of_gap
 
@@ -55,9 +56,13 @@ class Setting:
     image_start: np.ndarray
     budget: MemoryBudget
 
+    def detector(self, solution: SvmSolution) -> tuple[np.ndarray, np.float32]:
+        """Return weights (D,) and bias, float32, of a solved problem."""
+        return solution.weights[:-1].astype(np.float32), np.float32(solution.weights[-1] * self.bias_mult)
+
 
 class ClassMiner:
-    """The detector and the examples of one class.
+    """The detector of one class with its cache: scans a block, adds what is hard, trains when that is due.
 
     Args:
         index: number of the class in the training.
@@ -70,15 +75,10 @@ class ClassMiner:
 
     Attributes:
         weights, bias: (D,) and () float32, the detector, for scaled features; zero before the first training.
-        slots: (N,) int64, places of the examples in the pool: the positives, then the negatives as they came.
-        alpha: (N,) float64, dual variables at the last training, 0 for examples that came later.
-        scores: (N,) float32, by the last training, or in the scan for examples that came later.
-        num_positives: how many of the first slots are positives.
+        cache: its positives and negatives.
         num_added: negatives added since the last training.
         num_updates: trainings so far.
         objective: (4,) float64, the objective by part at the last training (see `svm.problem.losses`).
-        support: (S, 2) int32 keys and (S,) float32 scores of the negatives on or inside the margin, at the last
-            training.
         history: what happened since it was last taken over.
         seconds: time by phase.
     """
@@ -92,34 +92,18 @@ class ClassMiner:
         *,
         pos_loss_weight: float,
         setting: Setting,
-        pool: ExamplePool,
+        pool: FeaturePool,
     ):
         self.index, self.column, self.name = index, column, name
-        self.pos_loss_weight, self.setting, self.pool = pos_loss_weight, setting, pool
+        self.pos_loss_weight, self.setting = pos_loss_weight, setting
+        self.cache = ClassCache(
+            positives, rules=setting.rules, budget=setting.budget, image_start=setting.image_start, pool=pool
+        )
         self.weights, self.bias = np.zeros(pool.dim, np.float32), np.float32(0)
-        self.num_positives, self.num_added, self.num_updates = len(positives), 0, 0
-        self.slots = np.full(len(positives), -1)
-        self.alpha, self.scores = np.zeros(len(positives)), np.zeros(len(positives), np.float32)
+        self.num_added = self.num_updates = 0
         self.objective = np.zeros(4)
-        self.support = np.empty((0, 2), np.int32), np.empty(0, np.float32)
         self.history = MiningHistory()
         self.seconds: dict[str, float] = defaultdict(float)
-        self._regions = positives  # of the slots, until `load` has found them
-
-    @property
-    def num_negatives(self) -> int:
-        """Negatives in the cache of the class."""
-        return len(self.slots) - self.num_positives
-
-    @property
-    def positive(self) -> np.ndarray:
-        """(N,) bool, which examples are positives."""
-        return np.arange(len(self.slots)) < self.num_positives
-
-    @property
-    def negatives(self) -> np.ndarray:
-        """(n, 2) int32, image and row of the negatives in the cache of the class."""
-        return self._keys(self.slots[self.num_positives :])
 
     def take(self, block: ScanBlock, scores: np.ndarray) -> int:
         """Add the hard negatives of a block's images to the cache, and train the class wherever that is due.
@@ -131,18 +115,19 @@ class ClassMiner:
         Returns:
             How many were added.
         """
+        rules, budget, cache = self.setting.rules, self.setting.budget, self.cache
         with phase(self.seconds, "select"):
-            negative = self.setting.rules.negative(block.overlap[:, self.column])
+            negative = rules.negative(block.overlap[:, self.column])
         image, num_taken = block.skip, 0
         while image < block.num_images:
             with phase(self.seconds, "select"):
-                hard = self._hard(block, negative, scores)
-                new = self._new(block, hard, scores, image)
+                hard = negative & rules.hard(scores, block.of_first_image)
+                new = self._fitting(block, cache.new(block, hard), scores, image)
                 counts = block.per_image(new)
                 last, due = self._next_training(block, image, counts)
                 trained_at = last
                 # Under a memory budget, a class is trained ahead of the first image whose negatives do not fit.
-                full = image + self.setting.budget.num_fitting(self.num_negatives, counts[image:])
+                full = image + budget.num_fitting(cache.num_negatives, counts[image:])
                 if full <= last:
                     last, due, trained_at = full - 1, True, full
                 self._record_scan(block, image, last, counts if new is hard else block.per_image(hard), counts)
@@ -150,34 +135,20 @@ class ClassMiner:
                 num_taken += self._add(block, rows.start + np.flatnonzero(new[rows]), scores)
             image = last + 1
             # A training ahead of an image makes no room when nothing has come since the last one.
-            if due and (self.num_added if trained_at > last else self.num_negatives):
+            if due and (self.num_added if trained_at > last else cache.num_negatives):
                 self.train(block.epoch, block.images[trained_at])
                 with phase(self.seconds, "score"):
                     rest = block.rows_from(image)
                     scores[rest] = self._score(block.features[rest])
         return num_taken
 
-    def _hard(self, block: ScanBlock, negative: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return which rows of a block are hard, (N,) bool, of those that are negatives."""
-        hard = negative & self.setting.rules.hard(scores)
-        if block.first:
-            # The very first image gives all its negatives, as no detector exists to judge them.
-            end = block.image_start[1]
-            hard[:end] = negative[:end]
-        return hard
-
-    def _new(self, block: ScanBlock, hard: np.ndarray, scores: np.ndarray, image: int) -> np.ndarray:
-        """Return which hard rows of a block are not in the cache yet, (N,) bool.
+    def _fitting(self, block: ScanBlock, new: np.ndarray, scores: np.ndarray, image: int) -> np.ndarray:
+        """Return which new rows of a block may enter, (N,) bool.
 
         Where the memory budget has no room for those of the next image, `image`, even after a training, the easiest
         are struck out.
         """
-        new = hard
-        if block.epoch:  # in the first pass no image was seen before
-            cached = self.pool.regions[self.slots] - block.first_region
-            new = hard.copy()
-            new[cached[(cached >= 0) & (cached < len(block))]] = False
-        if not self.num_added and (room := self.setting.budget.room(self.num_negatives)) < np.inf:
+        if not self.num_added and (room := self.setting.budget.room(self.cache.num_negatives)) < np.inf:
             rows = slice(*block.image_start[image : image + 2])
             found = rows.start + np.flatnonzero(new[rows])
             if len(found) > room:
@@ -207,70 +178,40 @@ class ClassMiner:
         """Append some rows of a block to the cache of the class; return how many."""
         if not len(rows):
             return 0
-        self.slots = np.concatenate([self.slots, self.pool.put(rows, block.features)])
-        self.alpha = np.concatenate([self.alpha, np.zeros(len(rows))])
-        self.scores = np.concatenate([self.scores, scores[rows]])
+        keys = self.cache.add(block, rows, scores[rows])
         self.num_added += len(rows)
-        keys = keys_of(rows + block.first_region, self.setting.image_start)
         of_block = np.full((len(rows), 2), (self.index, block.epoch))
         self.history.record("added", np.concatenate([of_block, keys], axis=1))
         return len(rows)
 
     def train(self, epoch: int, image: int) -> None:
         """Train the detector on the cache, then evict what has become easy."""
+        cache, setting = self.cache, self.setting
         with phase(self.seconds, "solve"):
-            seed = self.setting.seed + self.index + 1000 * self.num_updates
-            solution = self.setting.solver.solve(self._problem(), self.alpha, seed, self.scores)
+            seed = setting.seed + self.index + 1000 * self.num_updates
+            solution = setting.solver.solve(self.problem(), cache.alpha, seed, cache.scores)
         with phase(self.seconds, "evict"):
-            self.weights = solution.weights[:-1].astype(np.float32)
-            self.bias = np.float32(solution.weights[-1] * self.setting.bias_mult)
-            self.scores = solution.scores.astype(np.float32)
-            self.alpha = self.alpha if solution.alpha is None else solution.alpha
+            self.weights, self.bias = setting.detector(solution)
             self.objective = np.array(solution.loss)
-            trained_on = self.num_negatives
-            self.evict(epoch, image)
+            cache.scores = solution.scores.astype(np.float32)
+            cache.alpha = cache.alpha if solution.alpha is None else solution.alpha
+            trained_on = cache.num_negatives
+            evicted, num_spare = cache.evict()
+            if num_spare:
+                self._record_budget(epoch, image, 0, num_spare)
+            self.history.record("evicted", np.insert(evicted, 0, self.history.num_updates, axis=1))
             self._record_update(epoch, image, trained_on, solution)
             self.num_added = 0
             self.num_updates += 1
 
-    def evict(self, epoch: int, image: int) -> None:
-        """Let the negatives go that are easy for the detector, and under a memory budget the easiest of the others."""
-        negative = ~self.positive
-        inside = negative & supports(self.scores)
-        self.support = self._keys(self.slots[inside]), self.scores[inside]
-        leaves = negative & self.setting.rules.easy(self.scores)
-        excess = self.setting.budget.excess(self.num_negatives - int(leaves.sum()))
-        if excess:
-            spare = np.flatnonzero(negative & ~leaves & ~inside & (self.alpha == 0))
-            spare = spare[easiest(self.scores[spare], excess)]
-            leaves[spare] = True
-            if len(spare):
-                self._record_budget(epoch, image, 0, len(spare))
-        evicted = self._keys(self.slots[leaves])
-        self.history.record("evicted", np.insert(evicted, 0, self.history.num_updates, axis=1))
-        self.pool.release(self.slots[leaves])
-        self.slots, self.alpha, self.scores = self.slots[~leaves], self.alpha[~leaves], self.scores[~leaves]
-
-    def train_without(self, images: np.ndarray) -> tuple[np.ndarray, np.float32]:
-        """Return weights (D,) and bias, float32, trained on the cache without the examples of some images."""
-        positive = self.positive
-        outside = ~np.isin(self._keys(self.slots)[:, 0], images)
-        # A fold that holds all positives or all negatives of a class cannot be left out.
-        for part in (positive, ~positive):
-            if not outside[part].any():
-                outside |= part
-        setting, problem = self.setting, self._problem(outside)
-        solution = setting.solver.solve(problem, self.alpha[outside], setting.seed, self.scores[outside])
-        warn_of_gap(solution, setting.solver.tolerance, self.name)
-        return solution.weights[:-1].astype(np.float32), np.float32(solution.weights[-1] * setting.bias_mult)
-
-    def _problem(self, keep: np.ndarray | slice = slice(None)) -> SvmProblem:
-        """Return the SVM problem of the cache, or of a part of it."""
+    def problem(self, keep: np.ndarray | slice = slice(None)) -> SvmProblem:
+        """Return the SVM problem of the cache, or of the part of it that `keep`, (N,) bool, chooses."""
+        cache = self.cache
         return SvmProblem.of(
-            self.pool.rows,
-            self.pool.norms,
-            self.slots[keep],
-            self.positive[keep],
+            cache.pool.rows,
+            cache.pool.norms,
+            cache.slots[keep],
+            cache.positive[keep],
             svm_C=self.setting.svm_C,
             pos_loss_weight=self.pos_loss_weight,
             bias_mult=self.setting.bias_mult,
@@ -278,42 +219,23 @@ class ClassMiner:
 
     def _score(self, features: np.ndarray) -> np.ndarray:
         """Return the scores (n,) float32 of unscaled features (n, D) by the present detector."""
-        return score_regions(features, (self.weights * self.pool.scale)[None], np.array([self.bias]))[:, 0]
-
-    def _keys(self, slots: np.ndarray) -> np.ndarray:
-        """Return (n, 2) int32, image and row of places in the pool."""
-        return keys_of(self.pool.regions[slots], self.setting.image_start).astype(np.int32)
-
-    def load(self, block: Block) -> None:
-        """Find the features of those examples that are in a block of the cache; the pool has it open."""
-        local = self._regions - block.first_region
-        inside = np.flatnonzero((local >= 0) & (local < len(block)))
-        if len(inside):
-            features = block.features(local[inside])
-            self.slots[inside] = self.pool.put(local[inside], features, gathered=True)
+        return score_regions(features, (self.weights * self.cache.pool.scale)[None], np.array([self.bias]))[:, 0]
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that is needed to go on with the class, except features and history."""
         return {
             "weights": np.append(self.weights, self.bias),
-            "keys": self.negatives,
-            "alpha": self.alpha,
-            "scores": self.scores,
             "counters": np.array([self.num_added, self.num_updates]),
             "objective": self.objective,
-            "support": self.support[0],
-            "support_scores": self.support[1],
+            **self.cache.state(),
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state` returned; `load` has to find the features."""
-        image, row = state["keys"].astype(np.int64).T
-        self._regions = np.concatenate([self._regions, self.setting.image_start[image] + row])
-        self.slots = np.full(len(self._regions), -1)
-        self.alpha, self.scores = state["alpha"], state["scores"]
-        self.num_added, self.num_updates = state["counters"].tolist()
-        self.objective, self.support = state["objective"], (state["support"], state["support_scores"])
+        """Go on from what `state` returned; the cache's `load` has to find the features."""
+        self.cache.restore(state)
         self.weights, self.bias = state["weights"][:-1], state["weights"][-1]
+        self.num_added, self.num_updates = state["counters"].tolist()
+        self.objective = state["objective"]
 
     def _record_scan(self, block: ScanBlock, image: int, last: int, hard: np.ndarray, new: np.ndarray) -> None:
         images = slice(image, last + 1)
@@ -324,7 +246,7 @@ class ClassMiner:
 
     def _record_update(self, epoch: int, image: int, trained_on: int, solution: SvmSolution) -> None:
         warn_of_gap(solution, self.setting.solver.tolerance, self.name)
-        counts = (self.num_positives, trained_on, self.num_negatives, self.num_added, solution.iterations)
+        counts = (self.cache.num_positives, trained_on, self.cache.num_negatives, self.num_added, solution.iterations)
         self.history.record("updates", [(self.index, epoch, image, *counts)])
         self.history.record("update_loss", [solution.loss])
         self.history.record("update_gap", [solution.relative_gap])

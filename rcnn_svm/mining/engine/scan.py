@@ -1,7 +1,8 @@
 """The passes over the images: a block is read once and handed to threads that each mine some of the classes.
 
 A class does its own mining (`class_miner.py`). Here is what the classes have in common: who reads, one product that
-scores a block for all classes of a thread, threads, progress, checkpoints, and the test of whether a pass was the last.
+scores a block for all classes of a thread, threads, progress, checkpoints. After a pass, `convergence.py` decides
+whether it was the last; after the last, `fold_detectors.py` trains the detectors of the folds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.mining.engine.block import ScanBlock
 from rcnn_svm.mining.engine.class_miner import ClassMiner, phase
-from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine.convergence import has_converged, loss_of_negatives, objective_on_all_data
+from rcnn_svm.mining.engine.feature_pool import FeaturePool
+from rcnn_svm.mining.engine.fold_detectors import train_without
 from rcnn_svm.mining.engine.history import MiningHistory
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.kernels import score_regions
@@ -31,7 +34,7 @@ BLOCKS_AHEAD = 3
 
 
 class ClassThread:
-    """The classes of one thread, whose scores are one product and whose examples are in one pool.
+    """The classes of one thread, whose scores are one product and whose features are in one pool.
 
     Args:
         classes: the classes that the thread mines.
@@ -42,7 +45,7 @@ class ClassThread:
         num_added: hard negatives that `scan` added, to all classes.
     """
 
-    def __init__(self, classes: Sequence[ClassMiner], pool: ExamplePool):
+    def __init__(self, classes: Sequence[ClassMiner], pool: FeaturePool):
         self.classes, self.pool = classes, pool
         self.seconds: dict[str, float] = defaultdict(float)
         self.num_added = 0
@@ -51,7 +54,7 @@ class ClassThread:
         """Find the features of those examples that are in a block of the cache."""
         self.pool.open_block(block.first_region, len(block))
         for miner in self.classes:
-            miner.load(block)
+            miner.cache.load(block)
 
     def scan(self, block: ScanBlock) -> None:
         """Mine a block, with the effects of one image after the other."""
@@ -73,12 +76,11 @@ class ClassThread:
         """Return the hinge loss of all negatives of a block for every class of the thread, (k,) float64."""
         setting = self.classes[0].setting
         negative = setting.rules.negative(block.overlap[:, [miner.column for miner in self.classes]])
-        hinge = np.maximum(0, 1 + self._score(block))
-        return setting.svm_C * np.where(negative, hinge, 0).sum(axis=0, dtype=np.float64)
+        return loss_of_negatives(self._score(block), negative, setting.svm_C)
 
-    def train_without(self, images: np.ndarray) -> list[tuple[np.ndarray, np.float32]]:
-        """Return the detectors that every class's cache gives without the examples of some images."""
-        return [miner.train_without(images) for miner in self.classes]
+    def train_without(self, fold: np.ndarray) -> list[tuple[np.ndarray, np.float32]]:
+        """Return the detectors that the thread's classes give without the images of a fold."""
+        return [train_without(miner, fold) for miner in self.classes]
 
     def _score(self, block: ScanBlock) -> np.ndarray:
         """Return the scores (N, k) float32 of the regions of a block by the present detectors."""
@@ -170,9 +172,9 @@ class MiningLoop:
         self.history = MiningHistory()
         self.seconds: dict[str, float] = defaultdict(float)
         # Every thread has a pool of its own, so that none waits for another.
-        by_pool: dict[ExamplePool, list[ClassMiner]] = defaultdict(list)
+        by_pool: dict[FeaturePool, list[ClassMiner]] = defaultdict(list)
         for miner in classes:
-            by_pool[miner.pool].append(miner)
+            by_pool[miner.cache.pool].append(miner)
         self._parts = [ClassThread(part, pool) for pool, part in by_pool.items()]
         # Blocks being worked on, and the one that is read meanwhile.
         count = BLOCKS_AHEAD + 1 if len(self._parts) > 1 else 1
@@ -277,10 +279,7 @@ class MiningLoop:
         return block.features(out=buffer)
 
     def _has_converged(self, threads: Threads, epoch: int) -> bool:
-        """Compare the objective on the caches with that on all data, once for every pass.
-
-        Source: the convergence test of voc-dpm (Felzenszwalb et al.), applied to every class.
-        """
+        """Return whether a pass may be the last: the objective on all data is measured once for every pass."""
         table = self.history.table("convergence")
         if not (table[:, 1] == epoch).any():
             # What the scan recorded at the last image comes before the trainings that follow it.
@@ -292,14 +291,13 @@ class MiningLoop:
                 losses += self._by_class(threads.all(ClassThread.losses, block))
             rows = []
             for miner in self.classes:
-                positive, _, regulariser, cached = miner.objective
-                rows.append((miner.index, epoch, cached, positive + losses[miner.index] + regulariser))
+                on_all_data = objective_on_all_data(miner.objective, losses[miner.index])
+                rows.append((miner.index, epoch, miner.objective[-1], on_all_data))
             self._take_over_histories()
             self.history.record("convergence", rows)
             table = self.history.table("convergence")
         of_pass = table[table[:, 1] == epoch]
-        never_trained = of_pass[:, 2] == 0
-        return bool((never_trained | (of_pass[:, 3] < self.stop_ratio * of_pass[:, 2])).all())
+        return has_converged(of_pass[:, 2], of_pass[:, 3], self.stop_ratio)
 
     def _by_class(self, results: Sequence[Sequence[Any]]) -> list[Any]:
         """Return what the threads found for each of their classes, in the order of all classes."""

@@ -31,3 +31,8 @@ def test_rows_are_counted_by_image():
 @pytest.mark.parametrize(("epoch", "first_image", "first"), [(0, 0, True), (1, 0, False), (0, 3, False)])
 def test_only_the_first_image_of_the_first_pass_is_first(epoch, first_image, first):
     assert block(epoch, first_image).first == first
+
+
+def test_rows_of_the_first_image_of_the_first_pass():
+    assert block(0, 0).of_first_image.tolist() == [True, True, False, False, False]
+    assert block(0, 3).of_first_image is False and block(1, 0).of_first_image is False

@@ -6,52 +6,11 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.mining.engine.block import ScanBlock
 from rcnn_svm.mining.engine.budget import MemoryBudget
-from rcnn_svm.mining.engine.class_miner import ClassMiner, Setting
-from rcnn_svm.mining.engine.example_pool import ExamplePool
-from rcnn_svm.mining.examples import class_positives
+from rcnn_svm.mining.engine.class_miner import ClassMiner
 from rcnn_svm.mining.rules import MiningRules
-from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
+from tests.mining.engine.one_class import load, make_miner, scan, scan_blocks
 from tests.toys import one_feature, toy_cache
-
-
-def make_miner(cache: FeatureCache, column: int = 0, **changed) -> ClassMiner:
-    """Return a class before its first image; its features are not scaled."""
-    options = {"rules": MiningRules(), "svm_C": 100, "bias_mult": 1000, "budget": MemoryBudget()}
-    setting = Setting(solver=DualCoordinateDescent(), seed=3, image_start=cache.image_start, **{**options, **changed})
-    pool = ExamplePool(cache.dim, np.float32(1), cache.num_rows)
-    (positives,) = class_positives(cache, [column])
-    miner = ClassMiner(column, column, cache.classes[column], positives, pos_loss_weight=2, setting=setting, pool=pool)
-    load(miner, cache)
-    return miner
-
-
-def load(miner: ClassMiner, cache: FeatureCache) -> None:
-    for block in cache.blocks():
-        miner.pool.open_block(block.first_region, len(block))
-        miner.load(block)
-
-
-def scan_blocks(cache: FeatureCache, max_bytes: int | None, epochs: int = 1) -> list[ScanBlock]:
-    """Return the blocks of some passes."""
-    names = ("images", "first_region", "image_start", "overlap")
-    return [
-        ScanBlock(
-            epoch=epoch,
-            features=block.features(),
-            last=epoch == epochs - 1 and block.images.stop == cache.num_images,
-            **{name: getattr(block, name) for name in names},
-        )
-        for epoch in range(epochs)
-        for block in cache.blocks(max_bytes)
-    ]
-
-
-def scan(miner: ClassMiner, block: ScanBlock) -> int:
-    """Score a block and let the class take from it."""
-    miner.pool.open_block(block.first_region, len(block))
-    return miner.take(block, block.features @ (miner.weights * miner.pool.scale) + miner.bias)
 
 
 def test_a_case_for_pencil_and_paper():
@@ -62,22 +21,11 @@ def test_a_case_for_pencil_and_paper():
     assert scan(miner, block) == 4
     assert miner.history.table("added")[:, 2:].tolist() == [[0, 1], [0, 2], [1, 0], [2, 0]]
     assert miner.history.table("evicted").tolist() == [[0, 0, 2], [1, 0, 1], [1, 2, 0]]
-    assert miner.negatives.tolist() == [[1, 0]]
+    assert miner.cache.negatives.tolist() == [[1, 0]]
     assert (miner.weights[0], miner.bias) == pytest.approx((1, -3), abs=1e-3)
-    assert (miner.num_negatives, miner.num_added, miner.num_updates) == (1, 0, 2)
-    keys, scores = miner.support
+    assert (miner.cache.num_negatives, miner.num_added, miner.num_updates) == (1, 0, 2)
+    keys, scores = miner.cache.support
     assert keys.tolist() == [[1, 0]] and scores == pytest.approx([-1], abs=1e-3)
-
-
-def test_a_class_trained_without_the_images_of_a_fold():
-    cache = one_feature()
-    miner = make_miner(cache)
-    scan(miner, scan_blocks(cache, None)[0])
-    # The only object is in image 0, the only negative in image 1: neither can be left out.
-    for fold in ([0], [1], [2]):
-        weights, bias = miner.train_without(np.array(fold))
-        assert (weights[0], bias) == pytest.approx((1, -3), abs=1e-3)
-    assert miner.num_updates == 2, "the class itself stays as it is"
 
 
 OPTIONS = {"rules": MiningRules(retrain_limit=10), "svm_C": 0.05, "bias_mult": 10}
@@ -109,13 +57,13 @@ def test_what_is_saved_restores_the_class():
     for block in blocks[:7]:
         scan(whole, block)
         scan(begun, block)
-    assert begun.num_negatives and begun.num_updates
+    assert begun.cache.num_negatives and begun.num_updates
     resumed.restore(begun.state())
     load(resumed, cache)
-    np.testing.assert_array_equal(resumed.negatives, begun.negatives)
+    np.testing.assert_array_equal(resumed.cache.negatives, begun.cache.negatives)
     for block in blocks[7:]:
         scan(whole, block)
         scan(resumed, block)
-    np.testing.assert_array_equal(resumed.negatives, whole.negatives)
+    np.testing.assert_array_equal(resumed.cache.negatives, whole.cache.negatives)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
     assert (resumed.num_added, resumed.num_updates) == (whole.num_added, whole.num_updates)

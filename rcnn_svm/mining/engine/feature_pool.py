@@ -1,4 +1,7 @@
-"""The feature rows that some class trains on, each kept once however many classes find it hard."""
+"""Feature rows that several classes share: one copy of a row, however many classes train on it.
+
+Which rows a class has, and that it has none twice, is in `class_cache.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from rcnn_svm.svm.kernels import copy_scaled
 RESERVED_BYTES = 1 << 30
 
 
-class ExamplePool:
+class FeaturePool:
     """Scaled feature rows under the number of their region, with the number of classes that hold them.
 
     A row enters when the first class takes it and its place is reused when the last class lets go of it, so
-    memory is that of the examples in use. Rows enter from one block of consecutive regions at a time.
+    memory is that of the rows in use. Rows enter from one block of consecutive regions at a time.
 
     Args:
         dim: D.

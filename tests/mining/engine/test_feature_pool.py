@@ -1,4 +1,4 @@
-"""The example pool against dictionaries, through random histories."""
+"""The pool of feature rows against dictionaries, through random histories."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rcnn_svm.mining.engine import example_pool
-from rcnn_svm.mining.engine.example_pool import ExamplePool
+from rcnn_svm.mining.engine import feature_pool
+from rcnn_svm.mining.engine.feature_pool import FeaturePool
 
 NUM_REGIONS, DIM, NUM_CLASSES = 60, 3, 3
 FEATURES = np.random.default_rng(0).standard_normal((NUM_REGIONS, DIM)).astype(np.float32)
@@ -22,11 +22,11 @@ def pools_that_grow():
     """Reserve almost nothing, so that a small pool has to grow."""
     with pytest.MonkeyPatch.context() as patch:
         # Growing beyond what is reserved would take gigabytes.
-        patch.setattr(example_pool, "RESERVED_BYTES", 4 * DIM * 2)
+        patch.setattr(feature_pool, "RESERVED_BYTES", 4 * DIM * 2)
         yield
 
 
-def assert_holds(pool: ExamplePool, slots: list[dict[int, int]]) -> None:
+def assert_holds(pool: FeaturePool, slots: list[dict[int, int]]) -> None:
     """Compare with the places of every class's regions."""
     holders = Counter(region for held in slots for region in held)
     assert len(pool) == len(holders)
@@ -41,7 +41,7 @@ def assert_holds(pool: ExamplePool, slots: list[dict[int, int]]) -> None:
 
 
 def test_a_row_of_two_classes_is_kept_once_until_both_let_go():
-    pool = ExamplePool(DIM, SCALE, NUM_REGIONS)
+    pool = FeaturePool(DIM, SCALE, NUM_REGIONS)
     pool.open_block(10, 5)
     first, second = (pool.put(np.array([2]), FEATURES[10:15]) for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -56,7 +56,7 @@ def test_a_row_of_two_classes_is_kept_once_until_both_let_go():
 def test_any_history_leaves_the_rows_that_some_class_holds(seed, capacity):
     rng = np.random.default_rng(seed)
     max_rows = min(NUM_REGIONS, NUM_CLASSES * capacity)
-    pool = ExamplePool(DIM, SCALE, max_rows)
+    pool = FeaturePool(DIM, SCALE, max_rows)
     slots: list[dict[int, int]] = [{} for _ in range(NUM_CLASSES)]
     for _ in range(25):
         first = int(rng.integers(NUM_REGIONS))
@@ -78,7 +78,7 @@ def test_any_history_leaves_the_rows_that_some_class_holds(seed, capacity):
 
 
 def test_a_place_is_used_again_before_the_pool_grows():
-    pool = ExamplePool(DIM, SCALE, NUM_REGIONS)
+    pool = FeaturePool(DIM, SCALE, NUM_REGIONS)
     pool.open_block(0, NUM_REGIONS)
     pool.put(np.arange(20), FEATURES)
     size = len(pool.rows)
