@@ -39,12 +39,21 @@ def run(code: str, **names) -> dict:
 
 def test_every_room_has_its_line():
     rooms = set(
-        re.findall(r"^\| `([\w./]+)` \|", PAGE.read_text(encoding="utf-8").split("## Vocabulary")[0], re.MULTILINE)
+        re.findall(r"^\| `([\w./]+)` \|", PAGE.read_text(encoding="utf-8").split("### mining/")[0], re.MULTILINE)
     )
     package = ROOT / "rcnn_svm"
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     assert folders | {"mining/engine/"} == {room for room in rooms if room.endswith("/")}
     assert [room for room in rooms if not (package / room).exists()] == []
+
+
+def test_every_file_of_mining_has_its_line():
+    (section,) = re.findall(r"^### mining/.*?^### ", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    named = [name for line in lines for name in re.findall(r"`([\w/]+\.py)`", line)]
+    room = ROOT / "rcnn_svm" / "mining"
+    files = [path.relative_to(room).as_posix() for path in room.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(named) == sorted(files)
 
 
 def test_a_backbone(monkeypatch):
