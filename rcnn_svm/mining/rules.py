@@ -5,6 +5,8 @@
     retrain     when the class is trained on its cache
     easy        which cached negatives leave after that training
 
+`supports` says which of those that stay are support vectors.
+
 `reference.py` puts them together literally, `hard_negatives.py` as fast as we know how.
 """
 
