@@ -141,14 +141,21 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         (M,) int64, the rows kept, in order of keeping.
 
     Raises:
-        InputError: a score is NaN, which has no rank, or the threshold is no IoU.
+        InputError: boxes and scores do not fit together, a score is NaN, which has no rank, or the threshold is no
+            IoU.
 
     Source: `nms.m` of voc-dpm and R-CNN.
     """
     if not 0 <= threshold <= 1:
         raise InputError(f"nms: the threshold is {threshold}, expected an IoU between 0 and 1")
-    boxes = np.ascontiguousarray(boxes, np.float64).reshape(-1, 4)
-    scores = np.asarray(scores)
+    boxes, scores = np.ascontiguousarray(boxes, np.float64), np.asarray(scores)
+    if not boxes.size and not scores.size:
+        return np.empty(0, np.int64)
+    # The compiled loop looks at no bounds: a score too many would read beyond the boxes.
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise InputError(
+            f"nms: boxes have shape {boxes.shape} and scores {scores.shape}, expected (N, 4) and (N,), a score per box"
+        )
     if np.isnan(scores).any():
         raise InputError(f"nms: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     order = np.argsort(scores, kind="stable")[::-1]

@@ -132,6 +132,13 @@ def test_nms_keeps_an_overlap_of_exactly_the_threshold():
     assert nms(boxes, np.array([2.0, 1.0]), 0.499).tolist() == [0]
 
 
+@pytest.mark.parametrize("boxes", [np.zeros((1, 4)), np.zeros((3, 4)), np.zeros((8, 1)), np.zeros(8)])
+def test_nms_of_two_scores_and_other_boxes_is_refused(boxes):
+    """Compiled code would read beyond the boxes: wrong rows, or the end of the process."""
+    with pytest.raises(InputError, match=r"nms: boxes have shape .* and scores \(2,\), expected \(N, 4\) and \(N,\)"):
+        nms(boxes, np.array([2.0, 1.0]), 0.3)
+
+
 def test_nms_without_boxes_and_with_a_score_that_is_no_number():
     assert nms(np.empty((0, 4)), np.empty(0), 0.3).shape == (0,)
     with pytest.raises(InputError, match="1 of 2 scores are NaN"):

@@ -123,4 +123,6 @@ def correct_detections(detections: Detections, regressor: BoxCorrector, cache: F
             features, size = regions.features(distinct)[which], tuple(regions.image_size[0].tolist())
             box[found] = regressor.correct(features, regions.boxes[rows], columns[detections.cls[found]], size)
             bar.update()
-    return replace(detections, box=box, settings={**detections.settings, "bbox": correction_settings(regressor, cache)})
+    # Boxes that moved may overlap again: what suppression they had holds no longer.
+    settings = {name: value for name, value in detections.settings.items() if name != "nms"}
+    return replace(detections, box=box, settings={**settings, "bbox": correction_settings(regressor, cache)})

@@ -161,21 +161,29 @@ class Detections:
             threshold: a box is suppressed when its IoU with a better one is strictly greater.
 
         Returns:
-            Detections by class, image and descending score.
+            Detections by class, image and descending score. `settings["nms"]` is the smallest IoU that they were
+            suppressed at, this time or before.
 
         Source: `imdb_eval_voc.m`, which does this when it writes the VOC results files.
         """
         if not 0 <= threshold <= 1:
             raise InputError(f"the IoU of non-maximum suppression must be in [0, 1], not {threshold}")
-        if self.settings.get("nms") == threshold:
+        rows, recorded = self._survivors(threshold), self.settings.get("nms", threshold)
+        # Boxes may have moved since, so a recorded suppression is believed when it would suppress nothing now.
+        if recorded < threshold and len(self._survivors(recorded)) == len(self):
+            threshold = recorded
+        if self.settings.get("nms") == threshold and len(rows) == len(self):
             return self
+        survivors = {name: getattr(self, name)[rows] for name in _PER_BOX}
+        return replace(self, **survivors, settings={**self.settings, "nms": threshold})
+
+    def _survivors(self, threshold: float) -> np.ndarray:
+        """Return the rows that survive non-maximum suppression, by class, image and descending score."""
         order = np.lexsort((self.image, self.cls))
         group = self.cls[order].astype(np.int64) * len(self.image_ids) + self.image[order]
         groups = np.split(order, np.flatnonzero(np.diff(group)) + 1) if len(order) else []
         kept = [rows[nms(self.box[rows], self.score[rows], threshold)] for rows in groups]
-        rows = np.concatenate(kept) if kept else order
-        survivors = {name: getattr(self, name)[rows] for name in _PER_BOX}
-        return replace(self, **survivors, settings={**self.settings, "nms": threshold})
+        return np.concatenate(kept) if kept else order
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the detections to an HDF5 file.

@@ -16,8 +16,10 @@ from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 
-# As the development kit writes them (0:0.1:1): the level called 0.3 is one rounding error above 0.3.
-RECALL_LEVELS = np.arange(paper.RECALL_LEVELS) * 0.1
+# MATLAB's 0:0.1:1, as the development kit has them. MATLAB counts the lower half from the beginning and the upper from
+# the end: the level called 0.3 is one rounding error above 0.3, and 0.6 and 0.7 are exact, which numpy's are not.
+_STEPS = np.arange(paper.RECALL_LEVELS) * 0.1
+RECALL_LEVELS = np.where(_STEPS <= 0.5, _STEPS, 1 - _STEPS[::-1])
 
 
 @dataclass(frozen=True)
@@ -188,17 +190,19 @@ def evaluate_class(
     Args:
         det_image: (D,) int, image index of each detection.
         det_box: (D, 4) float, x1 y1 x2 y2, inclusive pixels.
-        det_score: (D,) float; among equal scores the first row comes first.
+        det_score: (D,) numbers; among equal scores the first row comes first.
         gt_image: (G,) int, image index of each object.
         gt_box: (G, 4) float, the same convention as `det_box`.
         gt_difficult: (G,) bool.
         iou: smallest IoU of a hit, in (0, 1].
         name: name of the class.
 
-    Source: `VOCevaldet.m`.
+    Source: `VOCevaldet.m`, where an IoU of exactly 0.5 is a hit. py-faster-rcnn, detectron2 and
+    mean_average_precision ask for more than 0.5, so where boxes overlap by exactly half, theirs is another AP.
     """
     if not 0 < iou <= 1:
         raise InputError(f"the smallest IoU of a hit must be in (0, 1], not {iou}")
+    det_score = np.asarray(det_score, np.float64)  # unsigned numbers have no negative
     order = np.argsort(-det_score, kind="stable")
     objects, overlaps = best_objects(det_image[order], det_box[order], gt_image, gt_box)
     hit = overlaps >= iou
@@ -219,7 +223,7 @@ def evaluate_class(
         name=name,
         num_objects=num_objects,
         num_difficult=int(gt_difficult.sum()),
-        scores=det_score[order].astype(np.float64),
+        scores=det_score[order],
         recall=recall,
         precision=precision,
         ap11=average_precision_11(recall, precision) if num_objects else float("nan"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,22 @@ def test_nms_again_changes_nothing():
     after = random_detections().after_nms(0.3)
     assert after.after_nms(0.3) is after
     assert len(after.after_nms(0.1)) < len(after)
+
+
+def test_boxes_that_moved_after_a_suppression_are_suppressed_again():
+    """Two boxes apart survive; moved on top of each other, one of them goes, whatever is recorded."""
+    apart = Detections(("a",), ("cat",), [0, 0], [0, 0], [[0, 0, 9, 9], [50, 50, 59, 59]], [0.5, 0.9]).after_nms(0.3)
+    moved = replace(apart, box=apart.box[[0, 0]])
+    for threshold in (0.3, 0.5):
+        again = moved.after_nms(threshold)
+        assert (again.score.tolist(), again.settings["nms"]) == ([np.float32(0.9)], threshold)
+
+
+def test_a_looser_suppression_after_a_strict_one_is_recorded_as_the_strict_one():
+    """What was suppressed at an IoU of 0.1 does not overlap by 0.9 only."""
+    strict = random_detections().after_nms(0.1)
+    assert strict.after_nms(0.9) is strict
+    assert strict.settings["nms"] == 0.1
 
 
 def test_nms_of_nothing():

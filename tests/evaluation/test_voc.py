@@ -15,7 +15,7 @@ from sklearn.metrics import precision_recall_curve
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.voc import align, evaluate_class, evaluate_detections
+from rcnn_svm.evaluation.voc import RECALL_LEVELS, align, evaluate_class, evaluate_detections
 
 CASES = [f"c{index}" for index in range(5)]
 
@@ -146,6 +146,28 @@ def one_object(det_box, **options):
         np.array([options.pop("difficult", False)]),
         **options,
     )
+
+
+def test_levels_of_recall_are_those_of_the_development_kit():
+    """MATLAB's 0:0.1:1, in which 0.3 is one rounding error too large and all others are exact."""
+    assert RECALL_LEVELS.tolist() == [0, 0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+
+
+@pytest.mark.parametrize(("found", "of", "levels"), [(3, 5, 7), (7, 10, 8), (3, 10, 3), (2, 5, 5), (1, 2, 6)])
+def test_a_recall_of_exactly_a_level_reaches_it(found, of, levels):
+    """3 of 5 objects found without a false alarm reach the levels 0 to 0.6: an AP of 7 / 11, 63.6 %."""
+    objects = np.arange(of)[:, None] * 20 + np.array([0, 0, 9, 9])
+    arrays = np.zeros(found, int), objects[:found], np.arange(found), np.zeros(of, int), objects, np.zeros(of, bool)
+    assert evaluate_class(*arrays).ap11 == pytest.approx(levels / 11)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int64, bool, np.float16])
+def test_scores_of_any_kind_of_number_rank_the_same(dtype):
+    """The worse box is the hit: an AP of one half, where unsigned 0 came before 1."""
+    objects, boxes = np.array([[0, 0, 9, 9]]), np.array([[0, 0, 9, 9], [50, 50, 59, 59]])
+    scores = np.array([0, 1], dtype)
+    result = evaluate_class(np.zeros(2, int), boxes, scores, np.zeros(1, int), objects, np.zeros(1, bool))
+    assert (result.scores.tolist(), result.ap_area) == ([1, 0], 0.5)
 
 
 def test_overlap_of_exactly_one_half_is_a_hit():
