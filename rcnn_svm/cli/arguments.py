@@ -76,6 +76,11 @@ def add_data_arguments(
         metavar="A,B,...",
         help="class names, comma-separated (default: the 20 VOC classes; of other sources all that have objects)",
     )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse annotations that would be mended or left out with a note, such as boxes beyond their image",
+    )
 
 
 def add_jobs_argument(parser: argparse._ActionsContainer, what: str) -> None:
@@ -269,7 +274,9 @@ def load_split(args: argparse.Namespace, split: str, ids: Path | None) -> ImageD
     if args.voc:
         if args.images:
             raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
-        return load_voc(args.voc, args.year, split, ids=wanted, classes=classes)
+        database = load_voc(args.voc, args.year, split, ids=wanted, classes=classes)
+        _read_annotations(database, strict=args.strict)
+        return database
     if split not in ("train", "test", "all"):
         raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
     if args.xml:
@@ -282,8 +289,22 @@ def load_split(args: argparse.Namespace, split: str, ids: Path | None) -> ImageD
         database = load(path, args.images, classes=classes)
     _note_what_is_missing(database, args)
     if split != "all":
+        # The split depends on the objects of all images.
+        _read_annotations(database, strict=args.strict)
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
-    return database.subset(wanted) if wanted else database
+    if wanted:
+        database = database.subset(wanted)
+    _read_annotations(database, strict=args.strict)
+    return database
+
+
+def _read_annotations(database: ImageDatabase, *, strict: bool) -> None:
+    """Read all annotations, and note what was mended or left out."""
+    from rcnn_svm.data import require_annotations
+
+    require_annotations(database, strict=strict)
+    for line in database.notes.lines():
+        _note(line)
 
 
 def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ ImageDatabase         images, classes and ground truth
 Annotation            the ground truth of one image
 load_image            reads an image file, upright and in RGB
 split_database        splits own images into those to train on and those to test on
+require_annotations   reads all ground truth and refuses what is wrong with it, all at once
 require_ground_truth  refuses a database in which a class has no object
 require_two_images    refuses a database of fewer than two images
 VOC_CLASSES           the 20 classes of PASCAL VOC
@@ -15,6 +16,7 @@ image_size            height and width of an image file; this and the rest is fo
 IMAGE_SUFFIXES        the names that image files end with
 check_folder          refuses a folder that is not there
 set_name              the name of an image set, from its path
+Notes                 counts what a reader mends or leaves out
 fit_boxes             cuts boxes to their image where rounding took them outside, and refuses others
 """
 
@@ -26,12 +28,13 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.data.box_table import fit_boxes
-    from rcnn_svm.data.checks import require_ground_truth, require_two_images
+    from rcnn_svm.data.checks import require_annotations, require_ground_truth, require_two_images
     from rcnn_svm.data.coco import load_coco
     from rcnn_svm.data.csv_boxes import load_csv
     from rcnn_svm.data.database import Annotation, ImageDatabase
     from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
     from rcnn_svm.data.images import image_size, load_image
+    from rcnn_svm.data.mended import Notes
     from rcnn_svm.data.splits import split_database
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
     from rcnn_svm.data.xml_folder import load_xml_folder
@@ -43,6 +46,7 @@ __all__ = [
     "VOC_CLASSES",
     "Annotation",
     "ImageDatabase",
+    "Notes",
     "check_folder",
     "fit_boxes",
     "image_size",
@@ -51,6 +55,7 @@ __all__ = [
     "load_image",
     "load_voc",
     "load_xml_folder",
+    "require_annotations",
     "require_ground_truth",
     "require_two_images",
     "set_name",

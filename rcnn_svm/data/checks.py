@@ -5,7 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.data.mended import all_at_once
 from rcnn_svm.errors import InputError
+
+
+def require_annotations(database: ImageDatabase, *, strict: bool = False) -> None:
+    """Read every annotation, so that what is wrong with any of them is said at once, before anything is computed.
+
+    Args:
+        database: the images; its `notes` then count what was mended or left out.
+        strict: refuse that too.
+
+    Raises:
+        InputError: annotations cannot be read, or `strict` refuses what was mended; the first ten are listed.
+    """
+    wrong = []
+    for index in range(len(database)):
+        try:
+            database.annotation(index)
+        except InputError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise InputError(all_at_once(wrong))
+    database.notes.check(strict=strict)
 
 
 def require_two_images(database: ImageDatabase) -> None:

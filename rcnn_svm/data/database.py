@@ -12,6 +12,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
 from rcnn_svm.data.images import load_image
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
 
@@ -60,6 +61,7 @@ class ImageDatabase:
             often every class name occurs there, left-out classes included; it explains a class without ground
             truth. By default it counts the annotations.
         coco_ids: the numbers of images and classes, where a COCO file gave them.
+        notes: counts what `read_annotation` mends or leaves out, besides what was when the set was opened.
 
     Raises:
         InputError: no classes, no images or an id listed twice.
@@ -74,11 +76,13 @@ class ImageDatabase:
         read_annotation: Callable[[str], Annotation],
         count_names: Callable[[Sequence[str]], tuple[str, Counter[str]]] | None = None,
         coco_ids: CocoIds | None = None,
+        notes: Notes | None = None,
     ):
         self.name = name
         self.classes = tuple(classes)
         self.image_ids = tuple(image_ids)
         self.coco_ids = coco_ids
+        self.notes = Notes() if notes is None else notes
         self._image_path = image_path
         self._read_annotation = functools.cache(read_annotation)
         self._count_names = count_names or self._count_annotations
@@ -174,6 +178,7 @@ class ImageDatabase:
             self._read_annotation,
             self._count_names,
             self.coco_ids,
+            self.notes,
         )
 
     def _count_annotations(self, image_ids: Sequence[str]) -> tuple[str, Counter[str]]:

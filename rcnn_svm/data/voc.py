@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.data.database import Annotation, ImageDatabase
-from rcnn_svm.data.images import load_image
+from rcnn_svm.data.images import image_size
 from rcnn_svm.data.voc_xml import object_names, read_voc_xml
 from rcnn_svm.errors import InputError
 
@@ -94,7 +94,7 @@ def load_voc(
         path = annotation_path(image_id)
         if not path.is_file() and is_secret():
             # Secret after 2007: such images can be detected in, for the evaluation server, but not evaluated.
-            return _no_annotation(load_image(image_path(image_id)).shape[:2])
+            return _no_annotation(image_size(image_path(image_id)))
         return read_voc_xml(
             path,
             class_index,
