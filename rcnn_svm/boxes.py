@@ -6,9 +6,9 @@ x2 - x1 + 1. The originals count pixels from 1; no overlap or area depends on th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from rcnn_svm.compiled import compiled
 from rcnn_svm.errors import InputError
 
 
@@ -163,7 +163,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     return order[keep]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _greedy_nms(boxes, order, threshold):
     """Return the positions in `order` that survive."""
     count = len(order)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.io
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.hdf5 import open_hdf5
 
 
 def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -27,7 +28,7 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
         raise InputError(f"{path} does not exist")
     try:
         if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as handle:
+            with open_hdf5(path) as handle:
                 found = {name: hdf5_matrix(handle[name]) for name in names if name in handle}
         else:
             found = scipy.io.loadmat(path, variable_names=list(names))

@@ -14,7 +14,20 @@ PACKAGE = "rcnn_svm"
 
 # A room may import those before it. docs/architecture.md has the same order.
 ORDER = (
-    *("lazy", "errors", "progress", "matlab", "paper", "parameters", "boxes", "artefacts", "descent"),
+    *(
+        "lazy",
+        "errors",
+        "terminal",
+        "progress",
+        "compiled",
+        "hdf5",
+        "matlab",
+        "paper",
+        "parameters",
+        "boxes",
+        "artefacts",
+        "descent",
+    ),
     *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "mining", "evaluation", "tuning"),
     *("finetune", "fast_rcnn", "reports", "experiments", "cli", "__main__"),
 )

@@ -21,6 +21,7 @@ import numpy as np
 
 from rcnn_svm import __version__
 from rcnn_svm.errors import InputError
+from rcnn_svm.hdf5 import open_hdf5
 
 # What the system answers when a place cannot be written to.
 WRITE_ERRORS = (
@@ -160,7 +161,7 @@ def create_h5(
     `provenance` (JSON). `alignment`: every dataset starts at a multiple of this many bytes.
     """
     options = {"alignment_threshold": 1, "alignment_interval": alignment} if alignment > 1 else {}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", **options) as handle:
+    with atomic_path(path) as temporary, open_hdf5(temporary, "w", **options) as handle:
         handle.attrs["kind"] = kind
         handle.attrs["schema"] = schema
         handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
@@ -205,7 +206,7 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str]) -> Iterator[h5py.F
     path, expected = Path(path), " or ".join(kinds)
     require_file(path)
     try:
-        handle = h5py.File(path, "r")
+        handle = open_hdf5(path)
     except OSError as error:
         with open(path, "rb") as stream:
             if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):

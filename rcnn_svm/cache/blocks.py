@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Block:
         return _row_norms(self.features(rows), np.arange(len(rows)))
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _row_norms(features, rows):
     norms = np.empty(len(rows))
     for i in range(len(rows)):

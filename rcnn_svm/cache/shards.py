@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numba
 import numpy as np
 
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings, reading, require_file
 from rcnn_svm.cache.regions import RegionSet
+from rcnn_svm.compiled import compiled
 from rcnn_svm.errors import InputError
 
 KIND = "feature shard"
@@ -251,7 +251,7 @@ def as_float32(features: np.ndarray, out: np.ndarray | None = None) -> np.ndarra
     return widened
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _widen(bits, out):
     # Fraction and exponent move into place, a product corrects the bias of the exponent, subnormals included.
     # Integers because the processor's own instruction is not everywhere, and its lack ends the process.

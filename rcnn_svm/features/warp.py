@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 
 from rcnn_svm import paper
+from rcnn_svm.compiled import compiled
 from rcnn_svm.errors import InputError
 
 CROP_MODES = ("warp", "square")
@@ -204,7 +204,7 @@ def sample_crops(
     _sample(np.ascontiguousarray(image), *columns, *rows, scale, shift, out)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _sample(image, x_low, x_high, x_weight, x_valid, y_low, y_high, y_weight, y_valid, scale, shift, out):
     count, size = x_low.shape
     pixels = image.reshape(len(image), -1)  # (H, W * 3)
@@ -254,7 +254,7 @@ def _sample(image, x_low, x_high, x_weight, x_valid, y_low, y_high, y_weight, y_
                 _resize_line(line, left, right, x_weight[n], begin, end, out[n, :, row])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _resize_line(line, left, right, weight, begin, end, out):
     """Sample columns `begin` to `end` of a line of (W * 3) pixels into (3, S), with zeros beyond them."""
     one, two = np.uint32(1), np.uint32(2)

@@ -14,6 +14,7 @@ from rcnn_svm.artefacts.files import READ_ERRORS, file_digest
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
+from rcnn_svm.hdf5 import open_hdf5
 from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
 
@@ -108,7 +109,7 @@ def _is_ours(path):
     if not h5py.is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r") as handle:
+        with open_hdf5(path) as handle:
             return "kind" in handle.attrs
     except READ_ERRORS as error:
         raise InputError(f"{path} is truncated or damaged ({error}); fetch or make it again") from error
@@ -129,7 +130,7 @@ def _read_cells_v5(path):
 
 def _read_cells_hdf5(path):
     """Return boxes and ids of a format 7.3 file: cells are references, axes reversed, text is UTF-16 codes."""
-    with h5py.File(path, "r") as handle:
+    with open_hdf5(path) as handle:
         _require_variables(path, [name for name in handle if not name.startswith("#")])
         boxes = [hdf5_matrix(handle[reference]) for reference in handle["boxes"][()].ravel()]
         ids = [hdf5_matrix(handle[reference]) for reference in handle["images"][()].ravel()]

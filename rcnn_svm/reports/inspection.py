@@ -14,6 +14,7 @@ from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FeatureSettings
+from rcnn_svm.hdf5 import open_hdf5
 from rcnn_svm.reports.table import Table
 
 
@@ -70,7 +71,7 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
         InputError: the file is missing, damaged or not ours.
     """
     try:
-        with h5py.File(path, "r") as handle:
+        with open_hdf5(path) as handle:
             kind, schema = handle.attrs["kind"], int(handle.attrs["schema"])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None

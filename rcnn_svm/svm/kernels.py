@@ -9,8 +9,9 @@ slow for one this tall and 10 or 20 columns wide (`benchmarks/mining.py` prints 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from rcnn_svm.compiled import compiled
 
 # An example without weight in the solution is set aside once its margin is exceeded by this.
 SLACK = 0.02
@@ -33,7 +34,7 @@ def score_regions(features: np.ndarray, weights: np.ndarray, biases: np.ndarray)
     return scores
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _score_regions(features, weights, biases, scores):
     last = len(features) - 1
     fives = len(weights) // 5 * 5
@@ -47,7 +48,7 @@ def _score_regions(features, weights, biases, scores):
             _four_by_one(a, b, c, d, weights[n], biases[n], scores, i, j, k, m, n)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _four_by_one(a, b, c, d, weights, bias, scores, i, j, k, m, n):
     s0 = s1 = s2 = s3 = np.float32(0)
     for x in range(len(weights)):
@@ -59,7 +60,7 @@ def _four_by_one(a, b, c, d, weights, bias, scores, i, j, k, m, n):
     scores[i, n], scores[j, n], scores[k, n], scores[m, n] = s0 + bias, s1 + bias, s2 + bias, s3 + bias
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _four_by_five(a, b, c, d, weights, biases, scores, i, j, k, m, n):
     w0, w1, w2, w3, w4 = weights[0], weights[1], weights[2], weights[3], weights[4]
     a0 = a1 = a2 = a3 = a4 = b0 = b1 = b2 = b3 = b4 = np.float32(0)
@@ -97,7 +98,7 @@ def _four_by_five(a, b, c, d, weights, biases, scores, i, j, k, m, n):
             scores[row, n + t] = sums[t] + biases[t]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _dot(row, weights, bias_mult):
     total = bias_mult * weights[len(row)]
     for d in range(len(row)):
@@ -105,7 +106,7 @@ def _dot(row, weights, bias_mult):
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _add(weights, row, factor, bias_mult):
     factor = weights.dtype.type(factor)
     for d in range(len(row)):
@@ -113,7 +114,7 @@ def _add(weights, row, factor, bias_mult):
     weights[len(row)] += factor * bias_mult
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _dot_four(a, b, c, d, weights, bias_mult, scores):
     s = t = u = v = bias_mult * weights[len(a)]
     for k in range(len(a)):
@@ -125,7 +126,7 @@ def _dot_four(a, b, c, d, weights, bias_mult, scores):
     scores[0], scores[1], scores[2], scores[3] = s, t, u, v
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def score_examples(rows, slots, weights, bias_mult):
     """Return the scores of some rows by one detector.
 
@@ -148,7 +149,7 @@ def score_examples(rows, slots, weights, bias_mult):
     return scores
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def combine(rows, slots, factors, bias_mult):
     """Return the sum of some rows, each times its factor (N,) float64, (D + 1,) float64, as `score_examples` has it."""
     weights = np.zeros(rows.shape[1] + 1)
@@ -158,7 +159,7 @@ def combine(rows, slots, factors, bias_mult):
     return weights
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, working, violation, seed):
     """Coordinate descent until no margin of the examples `working` is violated by more than `violation`; in place.
 
@@ -210,7 +211,7 @@ def descend(rows, slots, y, upper, norms, alpha, weights, bias_mult, working, vi
     return limit
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def copy_scaled(features, indices, scale, rows, norms, slots):
     """Copy rows times `scale` into places, with their squared norms."""
     for i in range(len(indices)):
