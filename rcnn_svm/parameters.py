@@ -94,6 +94,13 @@ def checks(**by_name: Check) -> Mapping[str, Check]:
     return MappingProxyType(by_name)
 
 
+def plain(value: Any) -> Any:
+    """Return a number or text of numpy as Python's, alone or in a list, for a sentence: 2 for np.int64(2)."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def check_values(values: Mapping[str, Any], declared: Mapping[str, Check]) -> None:
     """Check values by name.
 
@@ -102,7 +109,7 @@ def check_values(values: Mapping[str, Any], declared: Mapping[str, Check]) -> No
     """
     for name, value in values.items():
         if not declared[name].accepts(value):
-            raise InputError(f"{name} = {value!r} must be {declared[name].expected}")
+            raise InputError(f"{name} = {plain(value)!r} must be {declared[name].expected}")
 
 
 def check_parameters(owner: Any) -> None:

@@ -119,3 +119,12 @@ def test_mining_refuses_them_before_it_reads_anything(wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=f"^{name} = .* must be "):
         HardNegativeMiner(**wrong).fit(None)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(np.int64(2), "= 2 must"), (np.float32(0.5), "= 0.5 must"), ([np.int64(2), "a"], r"= \[2, 'a'\] must")],
+)
+def test_sentences_show_numbers_and_not_their_types(value, said):
+    with pytest.raises(InputError, match=said):
+        check_values({"mode": value}, {"mode": one_of(("fast", "slow"))})

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.example_stream import Batch, ExampleSet, ExampleStream
-from rcnn_svm.parameters import FLAG, INFINITY, NONE, Check, check_parameters, checks, one_of, real, whole
+from rcnn_svm.parameters import FLAG, INFINITY, NONE, Check, check_parameters, checks, one_of, plain, real, whole
 from rcnn_svm.progress import progress_bar
 
 # Rows of an array that are scored at once.
@@ -169,7 +169,9 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
             best other by strictly less than this (of a binary decision function: y f(x), so 1 is the SVM's margin).
         evict_margin: an example of a mined class leaves when it is ahead by strictly more than this; it returns when
-            it is hard again, and the hardest of a class always stays. No example leaves where None.
+            it is hard again, and the hardest of a class always stays. Nor does an example leave where that would give
+            a set that was trained on before: support vectors at the margin would leave and return for ever. No
+            example leaves where None.
         max_added: largest number of examples added in a round, the hardest first; no limit where None.
         stop_ratio: stop when the loss summed over all data is below this times that over the set, such as 1.05. No
             such test where None.
@@ -345,10 +347,10 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         check_parameters(self)
-        if self.evict_margin is not None and self.evict_margin < self.hard_margin:
+        hard, evicted = plain(self.hard_margin), plain(self.evict_margin)
+        if evicted is not None and evicted < hard:
             raise InputError(
-                f"evict_margin = {self.evict_margin!r} must not be below hard_margin = {self.hard_margin!r}, or "
-                "examples would come and go"
+                f"evict_margin = {evicted!r} must not be below hard_margin = {hard!r}, or examples would come and go"
             )
 
     def _array_checks(self) -> dict:
@@ -384,7 +386,9 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             target = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
             if (self.classes_[target] != y).any():
                 unknown = np.setdiff1d(y, self.classes_)[0]
-                raise InputError(f"label {unknown!r} is none of the classes {', '.join(map(str, self.classes_))}")
+                raise InputError(
+                    f"label {plain(unknown)!r} is none of the classes {', '.join(map(str, self.classes_))}"
+                )
             yield X, target
 
     def _count(self, batches: Callable[[], Iterable[Batch]], classes: Sequence | None) -> np.ndarray:
@@ -398,7 +402,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             self.classes_ = np.array(sorted(counts))
             return np.array([counts[label] for label in self.classes_])
         self.classes_ = np.unique(classes)
-        return sum(np.bincount(target, minlength=len(self.classes_)) for _, target in self._encoded(batches))
+        nothing = np.zeros(len(self.classes_), np.int64)
+        return sum((np.bincount(target, minlength=len(nothing)) for _, target in self._encoded(batches)), nothing)
 
     def _fit(
         self,
@@ -428,6 +433,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._check_initial(examples)
         validation = self._validation(held_out, X_val, y_val)
         self.history_, estimator, best = [], None, (-np.inf, -1)
+        trained_on = {examples.digest()}
         with progress_bar(self.max_rounds, "bootstrap", "round", disable=not self.verbose) as bar:
             for number in range(self.max_rounds):
                 start = time.perf_counter()
@@ -439,6 +445,11 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                     best = score, number
                 stopped_by = self._stopped_by(scan, number, None if np.isnan(score) else best[1])
                 stays = np.ones(len(examples), bool) if stopped_by else self._stays(scan.margin, examples, is_mined)
+                following = examples if stopped_by else ExampleSet.merged([examples.take(stays), *scan.new])
+                if not stopped_by and following.digest() in trained_on:
+                    stays[:] = True
+                    following = ExampleSet.merged([examples, *scan.new])
+                trained_on.add(following.digest())
                 added = 0 if stopped_by else sum(map(len, scan.new))
                 self.history_.append(
                     BootstrapRound(
@@ -462,7 +473,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 bar.set_postfix(examples=len(examples), hard=scan.num_hard)
                 if stopped_by:
                     break
-                examples = ExampleSet.merged([examples.take(stays), *scan.new])
+                examples = following
         return self
 
     def _draw(
@@ -504,7 +515,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         missing = np.setdiff1d(np.arange(len(self.classes_)), examples.target)
         if len(missing):
             raise InputError(
-                f"there is no example of class {self.classes_[missing[0]]!r} to begin with; `initial` must hold "
+                f"there is no example of class {plain(self.classes_[missing[0]])!r} to begin with; `initial` must hold "
                 "some of every class that is mined, beside those held out for validation"
             )
 

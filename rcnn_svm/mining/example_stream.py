@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,10 @@ class ExampleSet:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def digest(self) -> bytes:
+        """Return what is the same for the same examples."""
+        return hashlib.blake2b(self.indices.tobytes(), digest_size=16).digest()
 
     def take(self, rows: np.ndarray) -> ExampleSet:
         """Return some of the examples."""

@@ -82,8 +82,9 @@ class OnlineHardExampleMiner:
         nms_within: `image`, as in the paper, or `label`: among RoIs of an image and label, as in the released code.
         read_only_mode: how the first pass treats dropout. `train`: masks of its own, so that RoIs are chosen under
             other masks than they are trained with; the read-only network of the released code does that.
-            `same_dropout`: each RoI has the same masks in both passes. `eval`: the head in evaluation mode, without
-            dropout, batch norm by its running statistics. In the other two, batch norm in training mode normalises
+            `same_dropout`: each RoI has the same masks in both passes; a head with other draws, such as attention with
+            dropout, is refused in its first step. `eval`: the head in evaluation mode, without dropout, batch norm by
+            its running statistics. In the other two, batch norm in training mode normalises
             the first pass by the statistics of all RoIs.
 
     Raises:

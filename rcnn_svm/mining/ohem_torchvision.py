@@ -10,7 +10,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
-from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Selection, sampled_loss
+from rcnn_svm.mining.sampling import BACKGROUND, RoIs, Selection, check_sampler, sampled_loss
 
 TORCHVISION_BETA = 1 / 9  # of the smooth L1 loss in torchvision's `fastrcnn_loss`
 
@@ -29,9 +29,14 @@ def add_ohem(model: GeneralizedRCNN, miner: OnlineHardExampleMiner) -> Generaliz
         The model.
 
     Raises:
-        InputError: the model has no RoI heads of torchvision, or heads for masks or keypoints.
+        InputError: the model has no RoI heads of torchvision, or heads for masks or keypoints; or there is no miner.
     """
-    model.roi_heads = OHEMRoIHeads(getattr(model, "roi_heads", None), miner)
+    if not hasattr(model, "roi_heads"):
+        raise InputError(
+            f"{type(model).__name__} has no RoI heads, expected a Faster R-CNN of torchvision; use "
+            "OnlineHardExampleMiner in the training loop of another detector"
+        )
+    model.roi_heads = OHEMRoIHeads(model.roi_heads, miner)
     return model
 
 
@@ -50,14 +55,15 @@ class OHEMRoIHeads(RoIHeads):
         selection: what the last training step took, None before the first.
 
     Raises:
-        InputError: heads of another class, or with a mask or keypoint branch. Those would train on the foreground
-            among the hard RoIs, whose number varies and may be zero; the paper says nothing about them.
+        InputError: no miner; heads of another class, or with a mask or keypoint branch. Those would train on the
+            foreground among the hard RoIs, whose number varies and may be zero; the paper says nothing about them.
 
     Source: Shrivastava et al. 2016, section 4.2. Ours: proposals of a region proposal network, smooth L1 loss and
     target scales of torchvision.
     """
 
-    def __init__(self, roi_heads: nn.Module | None, miner: OnlineHardExampleMiner):
+    def __init__(self, roi_heads: nn.Module, miner: OnlineHardExampleMiner):
+        check_sampler(miner)
         if type(roi_heads) is not RoIHeads:
             raise InputError(
                 f"roi_heads is {type(roi_heads).__name__}, expected torchvision's RoIHeads, as in "

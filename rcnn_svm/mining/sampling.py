@@ -152,10 +152,11 @@ def sampled_loss(
         none; what was taken.
 
     Raises:
-        InputError: no image, or RoIs and losses that do not fit together.
+        InputError: no sampler, no image, or RoIs and losses that do not fit together.
 
     Source: Shrivastava et al. 2016, section 4.2. Ours: the read-only network is the trained one without gradient.
     """
+    check_sampler(sampler)
     if not images:
         raise InputError("there are no RoIs to choose from, expected those of at least one image")
     sizes, mode = [len(rois) for rois in images], sampler.read_only_mode
@@ -165,7 +166,8 @@ def sampled_loss(
         if mode is not None:
             with read_only(head, evaluation=mode == "eval"):
                 losses = list(_run(loss_per_roi, [rois.all_rows() for rois in images]).split(sizes))
-        rows = [sampler.select(rois, loss, generator) for rois, loss in zip(images, losses, strict=True)]
+        with shared.draws_allowed() if shared else nullcontext():
+            rows = [sampler.select(rois, loss, generator) for rois, loss in zip(images, losses, strict=True)]
         if shared:
             starts = accumulate(sizes[:-1], initial=0)
             shared.keep(torch.cat([start + taken for start, taken in zip(starts, rows, strict=True)]))
@@ -173,6 +175,21 @@ def sampled_loss(
     labels = [None if rois.labels is None else rois.labels[taken] for rois, taken in zip(images, rows, strict=True)]
     totals = [None if loss is None else total_loss(loss) for loss in losses]
     return parts.sum(0) / max(len(parts), 1), Selection(rows, labels, totals)
+
+
+def check_sampler(value: object) -> None:
+    """Check that something is a `Sampler`.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, type):
+        raise InputError(f"the sampler is the class {value.__name__}, expected an object of it: {value.__name__}()")
+    if not (callable(getattr(value, "select", None)) and hasattr(value, "read_only_mode")):
+        raise InputError(
+            f"the sampler is {type(value).__name__}, expected one with `select` and `read_only_mode`, such as "
+            "OnlineHardExampleMiner()"
+        )
 
 
 def total_loss(loss: Tensor | None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,9 @@ from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs, class_loss
 from rcnn_svm.parameters import check_parameters, check_values, checks, real, whole
+
+# Ratios are fractions with at most this denominator: 2.1 is 21/10, in whatever precision it is given.
+LARGEST_DENOMINATOR = 10**5
 
 LIMITS = checks(ratio=real(at_least=0), min_negatives=whole(at_least=0))
 
@@ -24,7 +29,8 @@ def select_hard_negatives(
     Args:
         loss: (N, A) float, the confidence loss of A anchors in N images.
         labels: (N, A) int64: a class from 1, `BACKGROUND` for a negative, `IGNORED`.
-        ratio: negatives per positive; a fraction of a negative is cut off.
+        ratio: negatives per positive; a fraction of a negative is cut off. It is meant as written: 2.1 gives 63
+            negatives for 30 positives, and 1e30 all there are.
         min_negatives: mark at least so many in every image, positives or not. In SSD an image without positives
             has no negatives either.
 
@@ -43,7 +49,10 @@ def select_hard_negatives(
             f"loss has shape {tuple(loss.shape)} and labels {tuple(labels.shape)}, expected (images, anchors) for both"
         )
     negative = labels == BACKGROUND
-    quota = ((labels > BACKGROUND).sum(1, keepdim=True) * ratio).long().clamp(min=min_negatives)  # (N, 1)
+    # In whole numbers, because 30 * 2.1 is below 63 in single precision. No image has more negatives than anchors.
+    exact = Fraction(min(float(ratio), labels.shape[1])).limit_denominator(LARGEST_DENOMINATOR)
+    quota = (labels > BACKGROUND).sum(1, keepdim=True) * exact.numerator // exact.denominator  # (N, 1)
+    quota = quota.clamp(min=min(int(min_negatives), labels.shape[1]))
     hardness = loss.detach().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(~negative, -torch.inf)
     rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return negative & (rank < quota)

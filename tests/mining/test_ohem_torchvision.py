@@ -194,7 +194,14 @@ def test_detectors_without_box_heads_of_their_own_kind_are_refused():
     with_masks.roi_heads.mask_head, with_masks.roi_heads.mask_predictor = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 1)
     with pytest.raises(InputError, match="mask or keypoint"):
         add_ohem(with_masks, miner)
-    with pytest.raises(InputError, match="NoneType"):
+    with pytest.raises(InputError, match="SSD has no RoI heads"):
         add_ohem(ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2), miner)
+    for no_miner, said in (
+        (None, "is NoneType"),
+        (OnlineHardExampleMiner, r"expected an object of it"),
+        ({}, "is dict"),
+    ):
+        with pytest.raises(InputError, match=said):
+            add_ohem(small_detector(), no_miner)
     with pytest.raises(InputError, match="OHEMRoIHeads"):
         add_ohem(add_ohem(small_detector(), miner), miner)

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torchvision.ops import stochastic_depth
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.read_only import SharedDropout, read_only
+from rcnn_svm.mining.sampling import RoIs, sampled_loss
 
 
 def head_with_everything():
@@ -116,3 +118,78 @@ def test_masks_that_do_not_fit_are_refused():
             functional.dropout(torch.ones(1, 3))  # one dropout more than in the first pass
         with pytest.raises(InputError, match="alpha dropout"):
             nn.AlphaDropout()(torch.ones(1, 3))
+
+
+def torch_dropout(x):
+    return torch.dropout(x, 0.5, True)
+
+
+def torch_dropout_by_name_in_place(x):
+    x = 1 * x
+    torch.dropout_(x, p=0.5, train=True)
+    return functional.dropout(torch.feature_dropout(x, 0.3, train=True), 0.2, inplace=True)
+
+
+@pytest.mark.parametrize("network", [torch_dropout, torch_dropout_by_name_in_place])
+def test_torchs_own_dropout_has_the_masks_of_the_first_pass(network):
+    x, rows = torch.rand(40, 6, 2) + 0.5, torch.tensor([31, 2, 17])
+    with SharedDropout() as shared:
+        everything = network(x)
+        shared.keep(rows)
+        weighted = x[rows].requires_grad_()
+        some = network(weighted)
+    assert torch.equal(some, everything[rows])
+    assert (everything == 0).any()
+    some.sum().backward()
+    assert torch.equal(weighted.grad == 0, everything[rows] == 0)
+
+
+def attention(x, **options):
+    return functional.scaled_dot_product_attention(x, x, x, **options)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda x: attention(x, dropout_p=0.5),
+        lambda x: nn.functional.rrelu(x, training=True),
+        lambda x: torch.alpha_dropout(x, 0.5, True),
+        lambda x: torch.native_dropout(x, 0.5, True)[0],
+        lambda x: x * torch.rand(len(x), 1, 1),
+        lambda x: stochastic_depth(x, 0.5, "row"),
+        nn.MultiheadAttention(4, 2, dropout=0.5),
+        nn.LSTM(4, 4, 2, dropout=0.5),
+    ],
+)
+def test_other_draws_are_refused_and_not_silently_different(network):
+    x = torch.rand(5, 3, 4)
+    inputs = (x, x, x) if isinstance(network, nn.MultiheadAttention) else (x,)
+    with SharedDropout(), pytest.raises(InputError, match=r"draws at random by aten.*read_only_mode"):
+        network(*inputs)
+    network(*inputs)  # afterwards everything may draw again
+
+
+def test_functions_that_could_draw_but_do_not_go_through():
+    x, rows = torch.rand(5, 3, 4), torch.tensor([2, 0])
+    attend, recurrent = nn.MultiheadAttention(4, 2, batch_first=True), nn.LSTM(4, 4, 2, batch_first=True)
+
+    def network(x):
+        x = torch.dropout(functional.rrelu(attention(x)), 0.5, False)
+        return recurrent(attend(x, x, x)[0])[0]
+
+    with SharedDropout() as shared:
+        everything = network(x)
+        shared.keep(rows)
+        torch.testing.assert_close(network(x[rows]), everything[rows])
+
+
+def test_a_sampler_may_draw_where_dropout_is_shared():
+    class OneAtRandom:
+        read_only_mode = "same_dropout"
+
+        def select(self, rois, loss=None, generator=None):
+            return torch.randint(len(rois), (1,), generator=generator)
+
+    head, x = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.5)), torch.rand(6, 3)
+    _, taken = sampled_loss(OneAtRandom(), head, lambda rows: head(x[rows[0]])[:, 0], [RoIs(labels=torch.zeros(6))])
+    assert len(taken.rows[0]) == 1

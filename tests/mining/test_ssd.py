@@ -68,6 +68,27 @@ def test_the_sampler_takes_positives_and_the_hard_negatives_of_an_image():
     assert HardNegativeRatio(min_negatives=2).select(background, loss).tolist() == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("positives", "ratio", "negatives"),
+    [
+        (30, 2.1, 63),  # 62 in single precision
+        (100, 0.29, 29),  # 28 in double precision
+        (3, 1 / 3, 1),
+        (30, np.float32(2.1), 63),
+        (30, 2.09, 62),
+        (1, 1e30, 120),  # all there are, not none
+        (1, 1e308, 120),
+        (0, 1e30, 0),
+        (5, 1e-300, 0),
+    ],
+)
+def test_the_quota_is_the_ratio_as_it_is_written(positives, ratio, negatives):
+    labels = torch.tensor([[1] * positives + [BACKGROUND] * 120])
+    loss = torch.rand(labels.shape)
+    assert select_hard_negatives(loss, labels, ratio=ratio).sum() == negatives
+    assert select_hard_negatives(loss, labels, ratio=0, min_negatives=10**30).sum() == 120
+
+
 def test_images_without_positives_have_no_negatives():
     labels = torch.zeros(2, 10, dtype=torch.int64)
     labels[1, 0] = 1
