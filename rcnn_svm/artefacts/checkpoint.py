@@ -43,7 +43,6 @@ class Checkpoint:
         """Replace the checkpoint, atomically."""
         with create_h5(self.path, KIND, SCHEMA, self.identity) as handle:
             handle.attrs["done"] = done
-            handle.attrs["digest"] = _digest(arrays)
             for name, array in arrays.items():
                 handle.create_dataset(name, data=array)
         if Checkpoint.on_save is not None:
@@ -69,7 +68,7 @@ class Checkpoint:
                     "delete it to start anew, or train with the settings it was begun with"
                 )
             handle.visititems(collect)
-            # Checkpoints of earlier versions have no digest.
+            # Where the file has no checksum, as those of earlier versions.
             if handle.attrs.get("digest") not in (None, _digest(arrays)):
                 raise InputError(f"{self.path} is damaged (its arrays are not those written); delete it to start anew")
             return int(handle.attrs["done"]), arrays

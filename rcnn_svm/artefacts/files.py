@@ -6,15 +6,17 @@ import contextlib
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import platform
+import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -28,6 +30,11 @@ WRITE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT),
 )
+# An attribute of the root of an HDF5 artefact, written last: these words, then the SHA-256 of all other bytes in hex.
+CHECKSUM = "content"
+CHECKSUM_MARK = b"SHA-256 of all other bytes of this rcnn-svm file: "
+CHECKSUM_DIGITS = 64
+CHUNK = 1 << 20
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py, numpy and what reads their answers raise on damaged bytes.
 READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
@@ -69,23 +76,28 @@ def provenance() -> dict[str, str]:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name only if the block ends without an error.
 
-    A reader therefore sees the old file, no file or the complete new one, whenever the writer dies.
+    A reader therefore sees the old file, no file or the complete new one, whenever the writer dies or the power fails.
+    What writes by itself, without asking whether every write succeeded, belongs into `atomic_stream`.
 
     Raises:
         InputError: the disk is full or the folder cannot be written; nothing that was there is touched.
     """
     path = Path(path)
-    host = platform.node()
-    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
+    prefix = f".{path.name[:40]}.{_processes()}."
+    temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}.tmp")
+    before = sys.exception()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path, host)
+        _remove_abandoned(path.parent, prefix)
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        reason = _write_failure(error)
+        sync_folder(path.parent)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = _write_failure(error, before)
         if reason is None:
             raise
         raise InputError(
@@ -95,6 +107,90 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_stream(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Yield a binary file for any library to write to, which appears at `path` if every write to it succeeded.
+
+    Raises:
+        InputError: as `atomic_path`.
+    """
+    with atomic_path(path) as temporary, open(temporary, "x+b", buffering=0) as file:
+        stream = _Stream(file)
+        try:
+            yield stream
+        except Exception as error:
+            if stream.failure is not None:
+                raise stream.failure from error
+            raise
+        if stream.failure is not None:
+            raise stream.failure
+
+
+class _Stream(io.BufferedIOBase):
+    """A binary file that keeps the first error and accepts everything after it.
+
+    Libraries in C do not survive failed writes: HDF5 ends the process when it closes a file on a full disk, torch
+    throws where nobody catches, Pillow does not look. It has no descriptor, so that none of them passes it by.
+
+    Attributes:
+        failure: the first error; None while there was none.
+    """
+
+    def __init__(self, file: io.FileIO):
+        super().__init__()
+        self._file = file
+        self.failure: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left and self.failure is None:
+            left = left[self._kept(lambda left=left: self._file.write(left), len(left)) :]
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._kept(lambda: self._file.truncate(size), size or 0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._kept(lambda: self._file.read(size), b"")
+
+    def readinto(self, buffer: Any) -> int:
+        return self._kept(lambda: self._file.readinto(buffer), 0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _kept(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        if self.failure is None:
+            try:
+                return call()
+            except BaseException as error:  # Ctrl-C too, which would end HDF5 in the middle of a write
+                self.failure = error
+        return otherwise
+
+
+def sync_folder(folder: Path) -> None:
+    """Ask the system to keep the names in a folder, so that a power cut brings no old state back."""
+    with contextlib.suppress(OSError):  # not every file system knows how
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -114,10 +210,24 @@ def check_writable(path: str | os.PathLike) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
-def _remove_abandoned(path: Path, host: str) -> None:
-    """Remove what killed processes of this machine left of `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
-        process = left.name.removesuffix(".tmp").rpartition(".")[2]
+def _processes() -> str:
+    """Return 8 hex digits for those processes among which a number means one process.
+
+    They are those of one start of one machine and of one container. Names do not do: two machines, or containers, may
+    have one host name and the same process numbers.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        known = [boot, os.readlink("/proc/self/ns/pid")]
+    except OSError:  # not Linux: nobody's process is judged
+        known = [secrets.token_hex(8)]
+    return fingerprint(known)[:8]
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove temporary files of killed processes; those of processes that we cannot see stay."""
+    for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
+        process = left.name.removeprefix(prefix).partition(".")[0]
         if process.isdigit() and int(process) != os.getpid() and not _is_running(int(process)):
             left.unlink(missing_ok=True)
 
@@ -132,42 +242,117 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _write_failure(error: BaseException) -> str | None:
+def _write_failure(error: BaseException, before: BaseException | None) -> str | None:
     """Return the operating system's words for a failed write, or None if `error` is something else.
 
-    HDF5 hides the errno of a failed write inside its message.
+    Libraries hide it behind errors of their own, and HDF5 inside its message.
+
+    Args:
+        error: what was raised.
+        before: what was being handled already when the writing began.
     """
-    for code in WRITE_ERRORS:
-        # A missing file inside HDF5 is one that was read, not written.
-        named = code != errno.ENOENT and os.strerror(code).lower() in str(error).lower()
-        if getattr(error, "errno", None) == code or named:
-            return os.strerror(code)
+    behind: BaseException | None = error
+    while behind is not None and behind is not before:
+        for code in WRITE_ERRORS:
+            # A missing file inside HDF5 is one that was read, not written.
+            named = code != errno.ENOENT and os.strerror(code).lower() in str(behind).lower()
+            if getattr(behind, "errno", None) == code or (named and isinstance(behind, (OSError, RuntimeError))):
+                return os.strerror(code)
+        behind = behind.__cause__ or behind.__context__
     return None
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with atomic_stream(path) as stream:
+        stream.write(text.encode())
 
 
 @contextlib.contextmanager
 def create_h5(
-    path: str | os.PathLike, kind: str, schema: int, settings: dict[str, Any], *, alignment: int = 1
+    path: str | os.PathLike,
+    kind: str,
+    schema: int,
+    settings: dict[str, Any],
+    *,
+    alignment: int = 1,
+    checksum: bool = True,
 ) -> Iterator[h5py.File]:
     """Yield a new HDF5 file that appears at `path`, complete, when the block ends.
 
     Its root attributes say what it is: `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and
-    `provenance` (JSON). `alignment`: every dataset starts at a multiple of this many bytes.
+    `provenance` (JSON), and last the checksum of the whole file, which `open_h5` checks.
+
+    Args:
+        path: the file.
+        kind, schema, settings: what it is.
+        alignment: every dataset starts at a multiple of this many bytes.
+        checksum: write the checksum; a file that is mapped, not read, has one of its own that is checked in time.
     """
     options = {"alignment_threshold": 1, "alignment_interval": alignment} if alignment > 1 else {}
-    with atomic_path(path) as temporary, open_hdf5(temporary, "w", **options) as handle:
-        handle.attrs["kind"] = kind
-        handle.attrs["schema"] = schema
-        handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
-        handle.attrs["fingerprint"] = fingerprint(settings)
-        handle.attrs["provenance"] = json.dumps(provenance())
-        yield handle
+    with atomic_stream(path) as stream:
+        with open_hdf5(stream, "w", **options) as handle:
+            handle.attrs["kind"] = kind
+            handle.attrs["schema"] = schema
+            handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
+            handle.attrs["fingerprint"] = fingerprint(settings)
+            handle.attrs["provenance"] = json.dumps(provenance())
+            yield handle
+            if checksum:
+                handle.attrs[CHECKSUM] = np.bytes_(CHECKSUM_MARK + b"0" * CHECKSUM_DIGITS)
+        place = _checksum_place(stream) if checksum else None
+        if place is not None:
+            digest = _digest_around(stream, place)
+            stream.seek(place)
+            stream.write(digest)
+
+
+def _checksum_place(stream: BinaryIO) -> int | None:
+    """Return where the checksum's digits are in a file; None where it has none."""
+    stream.seek(0)
+    position, seen = 0, b""
+    while chunk := stream.read(CHUNK):
+        seen += chunk
+        found = seen.find(CHECKSUM_MARK)
+        if found >= 0:
+            return position + found + len(CHECKSUM_MARK)
+        kept = seen[1 - len(CHECKSUM_MARK) :]
+        position, seen = position + len(seen) - len(kept), kept
+    return None
+
+
+def _digest_around(stream: BinaryIO, place: int) -> bytes:
+    """Return the SHA-256 of a file, in hex, without the digits at `place`."""
+    digest = hashlib.sha256()
+    stream.seek(0)
+    left = place
+    while left and (chunk := stream.read(min(left, CHUNK))):
+        digest.update(chunk)
+        left -= len(chunk)
+    stream.seek(place + CHECKSUM_DIGITS)
+    while chunk := stream.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest().encode()
+
+
+def _check_content(path: Path) -> bool:
+    """Return whether a file has a checksum; files of earlier versions have none.
+
+    Raises:
+        InputError: the checksum is not that of the file's bytes.
+    """
+    with open(path, "rb", buffering=0) as stream:
+        place = _checksum_place(stream)
+        if place is None:
+            return False
+        digest = _digest_around(stream, place)
+        stream.seek(place)
+        if stream.read(CHECKSUM_DIGITS) != digest:
+            raise InputError(
+                f"{path} is damaged: its bytes are not those that were written (truncated or damaged on disk); "
+                "delete it and run the stage that writes it again"
+            )
+        return True
 
 
 def require_file(path: Path) -> None:
@@ -181,13 +366,18 @@ def require_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.File]:
-    """Yield an artefact opened for reading after checking that it is one.
+def open_h5(path: str | os.PathLike, kind: str, schema: int, *, checksum: bool = True) -> Iterator[h5py.File]:
+    """Yield an artefact opened for reading after checking that it is one, and as it was written.
+
+    Args:
+        path: the file.
+        kind, schema: what it must be.
+        checksum: as in `create_h5`.
 
     Raises:
-        InputError: the file is missing, truncated, not HDF5, of another kind or of another schema.
+        InputError: the file is missing, truncated, damaged, not HDF5, of another kind or of another schema.
     """
-    with open_h5_of(path, [kind]) as handle:
+    with open_h5_of(path, [kind], checksum=checksum) as handle:
         version = int(handle.attrs.get("schema", -1))
         if version != schema:
             raise InputError(
@@ -197,14 +387,22 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int) -> Iterator[h5py.Fi
 
 
 @contextlib.contextmanager
-def open_h5_of(path: str | os.PathLike, kinds: Sequence[str]) -> Iterator[h5py.File]:
+def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool = True) -> Iterator[h5py.File]:
     """Yield an artefact of one of several kinds opened for reading, whatever its schema.
 
+    Args:
+        path: the file.
+        kinds: what it may be.
+        checksum: as in `create_h5`.
+
     Raises:
-        InputError: the file is missing, truncated, not HDF5 or of another kind.
+        InputError: the file is missing, truncated, damaged, not HDF5 or of another kind.
     """
     path, expected = Path(path), " or ".join(kinds)
     require_file(path)
+    with reading(path):
+        # Before HDF5 sees the file: damaged structures make it hang or crash.
+        checked = checksum and _check_content(path)
     try:
         handle = open_hdf5(path)
     except OSError as error:
@@ -222,6 +420,10 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str]) -> Iterator[h5py.F
         found = handle.attrs.get("kind")
         if found not in kinds:
             raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {expected}")
+        if checksum and not checked and CHECKSUM in handle.attrs:
+            raise InputError(
+                f"{path} is damaged (its checksum is not readable); delete it and run the stage that writes it again"
+            )
         yield handle
 
 

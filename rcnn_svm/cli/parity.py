@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from rcnn_svm.artefacts.files import atomic_path
+    from rcnn_svm.artefacts.files import atomic_stream
     from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
 
     inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         f"{len(found['evicted']):,} evictions, {seconds:.2f} s"
     )
     if args.out:
-        with atomic_path(args.out) as temporary, open(temporary, "wb") as stream:
+        with atomic_stream(args.out) as stream:
             np.savez_compressed(stream, **found)
     rows = compare(found, expected) if expected else []
     for row in rows:

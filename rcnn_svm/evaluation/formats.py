@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import atomic_path, write_text
+from rcnn_svm.artefacts.files import atomic_stream, write_text
 from rcnn_svm.data.database import CocoIds
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
@@ -158,7 +159,7 @@ def write_coco_results(detections: Detections, path: str | os.PathLike, coco_ids
         InputError: `coco_ids` lacks an image.
     """
     images, categories = _coco_numbers(detections, coco_ids)
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+    with atomic_stream(path) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
         stream.write("[")
         separator = "\n"
         for entry in _coco_entries(detections, images, categories):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rcnn_svm.artefacts.files import atomic_path, file_digest, fingerprint, provenance, reading, write_text
+from rcnn_svm.artefacts.files import atomic_stream, file_digest, fingerprint, provenance, reading, write_text
 from rcnn_svm.detection.softmax import SoftmaxClassifier
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone, read_state_dict
@@ -65,7 +65,7 @@ def save_finetuned(
         InputError: the folder cannot be written.
     """
     weights = Path(folder) / WEIGHTS
-    with atomic_path(weights) as temporary, open(temporary, "wb") as stream:
+    with atomic_stream(weights) as stream:
         torch.save(network.module.state_dict(), stream)
     record = FineTuningRecord(identity, summarize_history(history), file_digest(weights))
     content = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from rcnn_svm.artefacts.files import atomic_path
+from rcnn_svm.artefacts.files import atomic_stream
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.evaluation.voc import align
@@ -172,8 +172,8 @@ def contact_sheet(
 def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
     """Write a picture atomically, as PNG where the name ends so and as JPEG otherwise."""
     kind = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format=kind, quality=92)
+    with atomic_stream(path) as stream:
+        picture.save(stream, format=kind, quality=92)
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:

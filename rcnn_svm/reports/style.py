@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rcnn_svm.artefacts.files import atomic_path
+from rcnn_svm.artefacts.files import atomic_stream
 
 BLUE, LIGHT_BLUE, PALE_BLUE = "#08519c", "#6baed6", "#c6dbef"
 RED, ORANGE, LIGHT_ORANGE = "#a63603", "#d94801", "#e6550d"
@@ -49,5 +49,5 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    with atomic_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=DPI)

@@ -1,0 +1,131 @@
+"""Files on full disks, folders that several machines share, and power cuts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from rcnn_svm.artefacts.files import atomic_path, write_text
+from rcnn_svm.errors import InputError
+
+# Each writes more than a tenth of a megabyte to `path`.
+WRITERS = {
+    "text": "write_text(path, 'x' * 200_000)",
+    "model": "Detector(('cat',), np.ones((50_000, 1)), np.ones(1), 20.0).save(path)",
+    "checkpoint": "Checkpoint(path, {}).save(1, {'w': np.ones(50_000), 'v': np.ones(50_000)})",
+    "small arrays": "Checkpoint(path, {}).save(1, {f'class/{n}/w': np.ones(100) for n in range(1000)})",
+    "JPEG": "save_picture(Image.fromarray(noise), path + '.jpg')",
+    "PNG": "save_picture(Image.fromarray(noise), path + '.png')",
+    "figure": "figure = new_figure(20, 20); figure.figimage(noise); save_figure(figure, path)",
+    "torch": "import torch\nwith atomic_stream(path) as stream: torch.save({'w': torch.ones(100_000)}, stream)",
+    "npz": "with atomic_stream(path) as stream: np.savez(stream, a=noise)",
+    "COCO": "write_coco_results(Detections(('a',), ('cat',), [0] * 5000, [0] * 5000, noise[:5000, 0, :1] * 0 + "
+    "np.array([[0, 0, 9, 9]]) + np.zeros((5000, 4)), np.ones(5000)), path)",
+}
+FULL = """
+import resource, sys
+import numpy as np
+from PIL import Image
+from rcnn_svm.artefacts import Checkpoint, write_text
+from rcnn_svm.artefacts.files import atomic_stream
+from rcnn_svm.detection import Detections, Detector
+from rcnn_svm.errors import InputError
+from rcnn_svm.evaluation.formats import write_coco_results
+from rcnn_svm.reports.pictures import save_picture
+from rcnn_svm.reports.style import new_figure, save_figure
+path = sys.argv[1]
+noise = np.random.default_rng(0).integers(256, size=(5000, 50, 3), dtype=np.uint8)
+resource.setrlimit(resource.RLIMIT_FSIZE, (28_672, 28_672))
+try:
+    exec(sys.argv[2])
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_whatever_writes_on_a_full_disk_ends_with_one_sentence_and_leaves_nothing(tmp_path, writer):
+    """HDF5 and torch ended the process, Pillow left a picture that was cut."""
+    if writer == "torch":
+        pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "x"), WRITERS[writer]], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and not done.stderr, done.stderr
+    assert done.stdout.startswith("cannot write") and os.strerror(errno.EFBIG) in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_found_behind_other_errors(tmp_path):
+    with pytest.raises(InputError, match="No space left on device"), atomic_path(tmp_path / "x"):
+        try:
+            raise OSError(errno.ENOSPC, "x")
+        except OSError as error:
+            raise ValueError("the encoder failed") from error
+
+
+def test_an_error_handled_before_is_not_the_reason(tmp_path):
+    try:
+        raise OSError(errno.ENOSPC, "x")
+    except OSError:
+        with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "x"):
+            print(1 / 0)
+
+
+def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
+    """After a power cut there is the new file under its name, not the old one."""
+    synced = []
+
+    def fsync(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append("folder" if is_folder else "file")
+        # The folder holds the new file when it is synced, the file has no name yet.
+        assert (tmp_path / "x").exists() == is_folder
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "x", "new")
+    assert synced == ["file", "folder"]
+
+
+def test_two_writers_of_one_name_have_two_temporary_files(tmp_path):
+    """As two containers with one host name and one process number."""
+    with atomic_path(tmp_path / "x") as first, atomic_path(tmp_path / "x") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "x").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+HALF = """
+import os, sys
+from rcnn_svm.artefacts.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no file is taken for abandoned")
+def test_only_what_a_killed_process_of_ours_left_is_removed(tmp_path):
+    """Another container's process may have the number of one that is dead here."""
+    subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "x")])
+    (ours,) = tmp_path.iterdir()
+    processes = ours.name.split(".")[2]
+    theirs = ours.with_name(ours.name.replace(processes, f"{int(processes, 16) ^ 1:08x}"))
+    theirs.write_text("half")
+    write_text(tmp_path / "x", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", theirs.name}
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 250)
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
