@@ -12,6 +12,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.blocks import Block
+from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.plan import CachePlan, read_plan
 from rcnn_svm.cache.regions import RegionSet, keys_of
 from rcnn_svm.cache.shards import Shard, ShardArrays
@@ -122,7 +123,7 @@ class FeatureCache:
             boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
             gt: (N,) bool; in every image these rows come first.
             label: (N,) int, class index + 1 for ground-truth rows, else 0.
-            overlap: (N, K) float32.
+            overlap: (N, K) float32, largest IoU with any ground-truth box of each class, 1 for an object's own.
             classes: K names.
             image_ids: I names; the image numbers where not given.
             image_size: (I, 2) int, height and width; the extent of the boxes where not given.
@@ -131,7 +132,7 @@ class FeatureCache:
             name: name of the image set.
 
         Raises:
-            InputError: the arrays do not fit together.
+            InputError: the arrays do not fit together, or a region is not what it has to be (see `check_regions`).
         """
         features, boxes, image_start = np.asarray(features), np.asarray(boxes), np.asarray(image_start, np.int64)
         num_images, num_rows = len(image_start) - 1, len(features)
@@ -151,13 +152,19 @@ class FeatureCache:
             wanted = {"image_start": num_images + 1, "image_size": num_images}.get(key, num_rows)
             if len(array) != wanted:
                 raise InputError(f"{key} has {len(array)} rows, expected {wanted} like the other arrays")
-        if arrays.overlap.shape[1] != len(classes):
+        if arrays.overlap.ndim == 2 and arrays.overlap.shape[1] != len(classes):
             raise InputError(f"overlap has {arrays.overlap.shape[1]} columns for {len(classes)} classes")
+        image_ids = tuple(map(str, range(num_images))) if image_ids is None else tuple(image_ids)
+        if len(image_ids) != num_images:
+            raise InputError(f"there are {len(image_ids)} image_ids for {num_images} images")
+        sizes = {"num_images": num_images, "num_rows": num_rows, "num_classes": len(classes), "dtype": "float32"}
+        check_layout(arrays, dim=features.shape[1] if features.ndim == 2 else 0, where=name, **sizes)
+        check_regions(arrays, image_ids, len(classes), name)
         plan = CachePlan(
             folder=Path(),
             name=name,
             classes=tuple(classes),
-            image_ids=tuple(map(str, range(num_images))) if image_ids is None else tuple(image_ids),
+            image_ids=image_ids,
             rows=tuple(np.diff(image_start).tolist()),
             dim=features.shape[1],
             dtype="float32",
@@ -334,6 +341,24 @@ class FeatureCache:
         plan = replace(self._plan, dim=dim, dtype="float32", settings=settings)
         return FeatureCache(plan, lambda number: self._shard(number).derived(transform), base=self)
 
+    def check_finite(self, regions: Sequence[int] | np.ndarray, values: np.ndarray) -> None:
+        """Check features by a number that every row has anyway, such as its norm or score.
+
+        Args:
+            regions: (n,) int, regions counted over all images.
+            values: (n,) float, made of all features of a region each, so that one that is not finite shows.
+
+        Raises:
+            InputError: features are not finite; the first such region is named by image and row.
+        """
+        finite = np.isfinite(values)
+        if not finite.all():
+            image, row = self.keys(np.array([regions[int(finite.argmin())]]))[0].tolist()
+            raise InputError(
+                f"row {row} of image {self.image_ids[image]} of {self.name} has features that are not finite, or too "
+                "large for single precision; look for damaged weights and extract them again"
+            )
+
     def verify(self) -> list[str]:
         """Return one sentence for everything that is wrong with the stored data; none when all is well.
 
@@ -351,11 +376,6 @@ class FeatureCache:
             bad = int((~np.isfinite(arrays.features).all(axis=1)).sum())
             if bad:
                 problems.append(f"{where}: {bad} of {len(arrays.features)} feature rows are not finite")
-            if (arrays.gt != (arrays.label > 0)).any():
-                problems.append(f"{where}: labels and ground-truth flags disagree")
-            late = np.flatnonzero(~arrays.gt[:-1] & arrays.gt[1:]) + 1
-            if np.setdiff1d(late, arrays.image_start).size:
-                problems.append(f"{where}: a ground-truth row follows a proposal of the same image")
         return problems
 
 

@@ -45,7 +45,10 @@ def mean_feature_norm(cache: FeatureCache, seed: int, threads: int = 1) -> float
     with ThreadPoolExecutor(threads, "norms") as executor:
         for block in cache.blocks():
             places = zip(block.images, block.image_start[:-1], strict=True)
-            norms += executor.map(block.norms, [start + drawn[image] for image, start in places if image in drawn])
+            rows = [start + drawn[image] for image, start in places if image in drawn]
+            for found, of_image in zip(rows, executor.map(block.norms, rows), strict=True):
+                cache.check_finite(block.first_region + found, of_image)
+                norms.append(of_image)
     mean = float(np.concatenate(norms).mean()) if sum(map(len, norms)) else 0.0
     if not SMALLEST < mean < LARGEST:
         raise InputError(

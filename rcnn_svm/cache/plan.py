@@ -14,6 +14,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint, provenance, write_text
 from rcnn_svm.artefacts.identity import check_same
+from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
 from rcnn_svm.errors import InputError
@@ -86,7 +87,8 @@ class CachePlan:
         """Write the regions of all images of a shard, in image order, with features.
 
         Raises:
-            InputError: the disk is full; the shards written before are intact.
+            InputError: the disk is full, or a region is not what it has to be (see `check_regions`); the shards written
+                before are intact.
             ValueError: the regions are not those that were planned.
         """
         expected = [(self.image_ids[i], self.rows[i]) for i in self.images_of(shard)]
@@ -94,24 +96,38 @@ class CachePlan:
         if found != expected:
             raise ValueError(f"shard {shard} was planned with (image, rows) {expected}, got {found}")
         arrays = ShardArrays.from_regions(regions, self.dtype)
+        self._check(shard, arrays, self.name)
         write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
 
     def read_shard(self, shard: int) -> Shard:
         """Map a shard.
 
         Raises:
-            InputError: the shard is missing, damaged or not this one.
+            InputError: the shard is missing, damaged or not this one, or holds what no cache may hold.
         """
         found = read_shard(self.shard_path(shard), self._shard_identity(shard))
-        if np.diff(found.arrays.image_start).tolist() != [self.rows[i] for i in self.images_of(shard)]:
+        self._check(shard, found.arrays, str(self.shard_path(shard)))
+        return found
+
+    def _check(self, shard: int, arrays: ShardArrays, where: str) -> None:
+        """Check the arrays of a shard; `where` begins the message."""
+        images = self.images_of(shard)
+        rows = [self.rows[image] for image in images]
+        check_layout(
+            arrays,
+            num_images=len(images),
+            num_rows=sum(rows),
+            dim=self.dim,
+            num_classes=len(self.classes),
+            dtype=self.dtype,
+            where=where,
+        )
+        if arrays.image_start[0] != 0 or np.diff(arrays.image_start).tolist() != rows:
             raise InputError(
-                f"{self.shard_path(shard)} does not hold the regions that {MANIFEST} lists; "
+                f"{where} does not hold the regions that {MANIFEST} lists; "
                 "delete it and run the stage that writes it again"
             )
-        label = found.arrays.label
-        if len(label) and not 0 <= label.min() <= label.max() <= len(self.classes):
-            raise InputError(f"{self.shard_path(shard)} has labels of classes that do not exist; make it again")
-        return found
+        check_regions(arrays, self.image_ids[images.start : images.stop], len(self.classes), where)
 
     def _is_complete(self, shard: int) -> bool:
         if not self.shard_path(shard).exists():

@@ -191,8 +191,8 @@ class HardNegativeMiner(BaseEstimator):
                 around the miner has its own.
 
         Raises:
-            InputError: a parameter is out of range, a class is unknown or has no ground truth, or the
-                checkpoint is of another training.
+            InputError: a parameter is out of range, a class is unknown or has no ground truth, features are not finite,
+                or the checkpoint is of another training.
         """
         check_parameters(self)
         columns = class_columns(cache, self.classes)
@@ -265,7 +265,7 @@ class HardNegativeMiner(BaseEstimator):
         )
         num_pools, scale = min(self._num_threads, len(columns)), feature_scale(norm)
         max_rows = [setting.budget.max_rows(counts[pool::num_pools], cache.num_rows) for pool in range(num_pools)]
-        pools = [FeaturePool(cache.dim, scale, rows) for rows in max_rows]
+        pools = [FeaturePool(cache.dim, scale, rows, cache.check_finite) for rows in max_rows]
         return [
             ClassMiner(
                 index,

@@ -294,7 +294,7 @@ for shard in plan.pending():
     gt = np.arange(rows) < 1
     features = np.full((rows, dim), shard, np.float32)
     plan.write_shard(shard, [RegionSet(str(shard), (9, 9), np.zeros((rows, 4), np.float32), gt,
-        gt.astype(np.int32), ~gt & gt, np.zeros((rows, 1), np.float32), features)])
+        gt.astype(np.int32), ~gt & gt, gt[:, None].astype(np.float32), features)])
     print(shard, flush=True)
 """
 

@@ -16,9 +16,11 @@ def image_variables(index: int, count: int = 6) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(index)
     corner = rng.integers(1, 50, (count, 2))
     gt = np.arange(count) < 1
+    overlap = rng.random((count, 2), dtype=np.float32)
+    overlap[gt, 1] = 1
     return {
         "gt": gt.reshape(-1, 1),
-        "overlap": rng.random((count, 2), dtype=np.float32),
+        "overlap": overlap,
         "boxes": np.concatenate([corner, corner + rng.integers(0, 40, (count, 2))], axis=1).astype(np.float32),
         "feat": rng.standard_normal((count, 5), dtype=np.float32),
         "class": (gt * 2).astype(np.uint8).reshape(-1, 1),

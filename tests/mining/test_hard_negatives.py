@@ -432,10 +432,11 @@ def test_model_file_keeps_detector_record_and_provenance(tmp_path):
 
 
 def without_class(cache: FeatureCache, label: int) -> FeatureCache:
+    """Return a cache whose objects of a class are of the class before it."""
     arrays = arrays_of(cache)
     gone = arrays["label"] == label
-    arrays["label"] = np.where(gone, 0, arrays["label"])
-    arrays["gt"] = arrays["gt"] & ~gone
+    arrays["label"][gone] = label - 1
+    arrays["overlap"][gone, label - 2] = 1
     return FeatureCache.from_arrays(**arrays, image_start=cache.image_start, classes=cache.classes, name="toy")
 
 
@@ -474,3 +475,15 @@ def test_features_that_are_all_zero_are_told():
     zero = toy_cache([3, 5], features=np.zeros((8, 4)))
     with pytest.raises(InputError, match="mean norm of 0"):
         fit(zero, feat_norm_mean=None)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+@pytest.mark.parametrize(("image", "row"), [(0, 0), (0, 5), (7, 0), (7, 30)])
+def test_features_that_are_not_finite_are_refused_by_image_and_row(value, image, row, n_jobs):
+    """An object or a proposal, in the first image or a later one: the model was NaN, or finite and wrong."""
+    features = arrays_of(toy_cache([40] * 9))["features"].copy()
+    features[40 * image + row, 3] = value
+    cache = toy_cache([40] * 9, features=features)
+    with pytest.raises(InputError, match=f"row {row} of image {image} of toy has features that are not finite"):
+        HardNegativeMiner(feat_norm_mean=2.0, n_jobs=n_jobs, block_bytes=2000).fit(cache)

@@ -5,8 +5,11 @@ Which rows a class has, and that it has none twice, is in `class_cache.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from rcnn_svm.errors import InputError
 from rcnn_svm.svm.kernels import copy_scaled
 
 # The first size of a pool. Memory that was never written to costs nothing, copying it to grow does.
@@ -23,6 +26,8 @@ class FeaturePool:
         dim: D.
         scale: factor for the rows that are kept.
         max_rows: as many rows as can ever be needed at once.
+        check: called with the numbers (n,) and squared norms (n,) of the regions that enter, to refuse features that
+            are not finite; none are refused where None.
 
     Attributes:
         rows: (M, D) float32, the places; reallocated as the pool grows.
@@ -31,8 +36,15 @@ class FeaturePool:
         holders: (M,) int32, classes that hold the row.
     """
 
-    def __init__(self, dim: int, scale: np.float32, max_rows: int):
+    def __init__(
+        self,
+        dim: int,
+        scale: np.float32,
+        max_rows: int,
+        check: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    ):
         self.scale = np.float32(scale)
+        self.check = check
         self.max_rows = max_rows
         self.rows = np.empty((0, dim), np.float32)
         self.norms = np.empty(0, np.float64)
@@ -67,7 +79,15 @@ class FeaturePool:
             indices: (n,) int, distinct, within the open block.
             features: (count, D) float32, unscaled, the block's rows; or (n, D), those of `indices`, if `gathered`.
             gathered: whether `features` has the rows of `indices` only.
+
+        Raises:
+            InputError: features of another length or type, or `check` refuses them.
         """
+        # The compiled loop looks at no bounds.
+        if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != self.dim:
+            raise InputError(
+                f"features are {features.dtype} of shape {features.shape}, expected float32 of {self.dim} dimensions"
+            )
         slots = self._slot_of[indices]
         absent = np.flatnonzero(slots < 0)
         if len(absent):
@@ -75,6 +95,8 @@ class FeaturePool:
             missing = indices[absent]
             copy_scaled(features, absent if gathered else missing, self.scale, self.rows, self.norms, taken)
             self.regions[taken] = missing + self._block_start
+            if self.check is not None:
+                self.check(self.regions[taken], self.norms[taken])
             self._slot_of[missing] = taken
             slots[absent] = taken
         self.holders[slots] += 1

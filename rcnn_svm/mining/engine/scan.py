@@ -39,14 +39,15 @@ class ClassThread:
     Args:
         classes: the classes that the thread mines.
         pool: the pool of these classes.
+        cache: what is mined, by which messages name regions.
 
     Attributes:
         seconds: time by phase, beside that of the classes.
         num_added: hard negatives that `scan` added, to all classes.
     """
 
-    def __init__(self, classes: Sequence[ClassMiner], pool: FeaturePool):
-        self.classes, self.pool = classes, pool
+    def __init__(self, classes: Sequence[ClassMiner], pool: FeaturePool, cache: FeatureCache):
+        self.classes, self.pool, self.cache = classes, pool, cache
         self.seconds: dict[str, float] = defaultdict(float)
         self.num_added = 0
 
@@ -57,9 +58,15 @@ class ClassThread:
             miner.cache.load(block)
 
     def scan(self, block: ScanBlock) -> None:
-        """Mine a block, with the effects of one image after the other."""
+        """Mine a block, with the effects of one image after the other.
+
+        Raises:
+            InputError: features are not finite; a model of them would be none, or a wrong one.
+        """
         with phase(self.seconds, "score"):
             scores = self._score(block)
+            # A score is a sum over all features, of any class, so it shows one that is not finite.
+            self.cache.check_finite(range(block.first_region, block.first_region + len(block)), scores[:, 0])
         with phase(self.seconds, "select"):
             by_class = np.ascontiguousarray(scores.T)
             self.pool.open_block(block.first_region, len(block))
@@ -175,7 +182,7 @@ class MiningLoop:
         by_pool: dict[FeaturePool, list[ClassMiner]] = defaultdict(list)
         for miner in classes:
             by_pool[miner.cache.pool].append(miner)
-        self._parts = [ClassThread(part, pool) for pool, part in by_pool.items()]
+        self._parts = [ClassThread(part, pool, cache) for pool, part in by_pool.items()]
         # Blocks being worked on, and the one that is read meanwhile.
         count = BLOCKS_AHEAD + 1 if len(self._parts) > 1 else 1
         self._buffers = deque([np.empty((0, cache.dim), np.float32)] * count)
