@@ -1,21 +1,83 @@
-"""The one place that opens HDF5 files."""
+"""The one place that opens HDF5 files: what is in one that is read is in it, and as large as it says."""
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
+
+from rcnn_svm.errors import InputError
+
+# No deflate stream grows more than 1032 times; what a dataset says beyond that has not been written.
+_GROWTH = 1100
+_SMALL = 1 << 24  # bytes that nobody lacks, whatever a file says
 
 
 def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: Any) -> h5py.File:
     """Open an HDF5 file, without the locks that many network file systems do not have.
 
     Locks protect nothing here: a file is written under a temporary name and read once it is complete.
+    A file to read is checked before its data are: all that its links lead to.
 
     Args:
         path: the file, or a stream to write to.
         mode: `r` to read, `w` to write a new file.
         options: more of `h5py.File`.
+
+    Raises:
+        InputError: data would be read from another file (external storage, an external link, a virtual dataset), or
+            a dataset is larger than its bytes can be.
+        OSError: it is no HDF5 file, or damaged.
     """
-    return h5py.File(path, mode, locking=False, **options)
+    handle = h5py.File(path, mode, locking=False, **options)
+    if mode == "r":
+        try:
+            check_stored_here(handle)
+        except BaseException:
+            handle.close()
+            raise
+    return handle
+
+
+def check_stored_here(handle: h5py.File) -> None:
+    """Check an open file as `open_hdf5` does when it reads."""
+
+    links = []
+    handle.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
+    for name, kind in links:
+        if kind == h5py.h5l.TYPE_HARD:
+            found = h5py.h5o.open(handle.id, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                check_dataset(h5py.Dataset(found))
+        elif kind != h5py.h5l.TYPE_SOFT:  # a soft link leads to another name in this file
+            raise _elsewhere(handle, name.decode(errors="replace"), "an external link")
+
+
+def check_dataset(dataset: h5py.Dataset) -> None:
+    """Check one dataset, also one that a reference leads to and no link, as `open_hdf5` does when it reads."""
+    properties = dataset.id.get_create_plist()
+    if properties.get_external_count():
+        raise _elsewhere(dataset.file, dataset.name, "external storage")
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise _elsewhere(dataset.file, dataset.name, "a virtual dataset")
+    item = dataset.id.get_type().get_size()
+    values = max(dataset.id.get_space().get_simple_extent_npoints(), math.prod(dataset.chunks or (0,)))
+    if item * values <= _SMALL:
+        return
+    path = Path(dataset.file.filename)
+    stored = min(dataset.id.get_storage_size(), path.stat().st_size)
+    if item * values > _GROWTH * stored:
+        raise InputError(
+            f"{path} is refused: its array {dataset.name} would take {item * values:,} bytes, of which {stored:,} "
+            "are in the file; it is damaged, so make or fetch it again"
+        )
+
+
+def _elsewhere(handle: h5py.File, name: str, how: str) -> InputError:
+    return InputError(
+        f"{handle.filename} is refused: {name} is {how}, so bytes of other files would be read; save the arrays "
+        "themselves in the file"
+    )

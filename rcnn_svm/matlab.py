@@ -10,7 +10,7 @@ import numpy as np
 import scipy.io
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.hdf5 import open_hdf5
+from rcnn_svm.hdf5 import check_dataset, open_hdf5
 
 
 def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -21,7 +21,7 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
         names: variables to read.
 
     Raises:
-        InputError: the file is missing, damaged, or lacks a variable.
+        InputError: the file is missing, damaged, or lacks a variable, or is refused by `open_hdf5`.
     """
     path = Path(path)
     if not path.is_file():
@@ -32,6 +32,8 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
                 found = {name: hdf5_matrix(handle[name]) for name in names if name in handle}
         else:
             found = scipy.io.loadmat(path, variable_names=list(names))
+    except InputError:
+        raise
     # Damaged bytes make the readers raise nearly anything.
     except Exception as error:
         raise InputError(f"{path} is not a readable MATLAB file ({type(error).__name__}: {error})") from error
@@ -43,6 +45,12 @@ def read_mat_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndar
 
 def hdf5_matrix(dataset: h5py.Dataset) -> np.ndarray:
     """Return a matrix of a version 7.3 file in MATLAB's shape; an empty one is stored as its shape with a mark."""
+    check_dataset(dataset)
     if dataset.attrs.get("MATLAB_empty", 0):
-        return np.zeros(dataset[()].astype(int))
+        shape = dataset[()].astype(int)
+        if shape.all():
+            raise InputError(
+                f"{dataset.file.filename}: {dataset.name} is marked as empty but of shape {shape.tolist()}"
+            )
+        return np.zeros(shape)
     return dataset[()].T

@@ -396,26 +396,26 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool 
         checksum: as in `create_h5`.
 
     Raises:
-        InputError: the file is missing, truncated, damaged, not HDF5 or of another kind.
+        InputError: the file is missing, truncated, damaged, not HDF5, of another kind, or refused by `open_hdf5`.
     """
     path, expected = Path(path), " or ".join(kinds)
     require_file(path)
     with reading(path):
         # Before HDF5 sees the file: damaged structures make it hang or crash.
         checked = checksum and _check_content(path)
-    try:
-        handle = open_hdf5(path)
-    except OSError as error:
-        with open(path, "rb") as stream:
-            if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
-                # Perhaps hours of someone's work: not to be deleted on our advice.
-                raise InputError(
-                    f"{path} is no HDF5 file but something else, expected {expected}; correct the path"
-                ) from error
-        raise InputError(
-            f"{path} is not a readable HDF5 file (truncated or damaged); "
-            "delete it and run the stage that writes it again"
-        ) from error
+        try:
+            handle = open_hdf5(path)
+        except OSError as error:
+            with open(path, "rb") as stream:
+                if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
+                    # Perhaps hours of someone's work: not to be deleted on our advice.
+                    raise InputError(
+                        f"{path} is no HDF5 file but something else, expected {expected}; correct the path"
+                    ) from error
+            raise InputError(
+                f"{path} is not a readable HDF5 file (truncated or damaged); "
+                "delete it and run the stage that writes it again"
+            ) from error
     with handle, reading(path):
         found = handle.attrs.get("kind")
         if found not in kinds:

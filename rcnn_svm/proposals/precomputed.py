@@ -111,6 +111,8 @@ def _is_ours(path):
     try:
         with open_hdf5(path) as handle:
             return "kind" in handle.attrs
+    except InputError:
+        raise
     except READ_ERRORS as error:
         raise InputError(f"{path} is truncated or damaged ({error}); fetch or make it again") from error
 

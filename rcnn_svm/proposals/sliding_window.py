@@ -11,6 +11,9 @@ import numpy as np
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
+# In images more elongated than 20 to 1, which would have windows by the 100,000, they are as far apart as at 20 to 1.
+_ELONGATED = 20
+
 
 class SlidingWindow:
     """Proposer: windows of every scale and aspect ratio at evenly spaced positions, flush with all borders.
@@ -68,11 +71,14 @@ class SlidingWindow:
         """
         height, width = image.shape[:2]
         windows = []
+        # 1 but for strips a few pixels wide.
+        spread = [max(1.0, side / (_ELONGATED * min(height, width))) for side in (width, height)]
         for scale, aspect in itertools.product(self.scales, self.aspect_ratios):
             side = scale * min(height, width)
             w = _whole(side * aspect**0.5, width)
             h = _whole(side / aspect**0.5, height)
-            x1, y1 = np.meshgrid(_positions(width, w, self.stride), _positions(height, h, self.stride))
+            columns = _positions(width, w, self.stride * spread[0])
+            x1, y1 = np.meshgrid(columns, _positions(height, h, self.stride * spread[1]))
             windows.append(np.stack([x1, y1, x1 + w - 1, y1 + h - 1], axis=-1).reshape(-1, 4))
         return limit_boxes(rank_boxes(np.concatenate(windows)), self.max_boxes, self.merge_iou)
 

@@ -77,6 +77,8 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
         raise InputError(f"{path} does not exist") from None
     except KeyError:
         raise InputError(f"{path} was not written by rcnn-svm") from None
+    except InputError:
+        raise
     except READ_ERRORS as error:
         raise InputError(f"{path} is not a readable HDF5 file ({error})") from error
     with open_h5(path, kind, schema) as handle:

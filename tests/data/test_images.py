@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from rcnn_svm.data.images import load_image
+from rcnn_svm.data.images import image_size, load_image
 from rcnn_svm.errors import InputError
 
 
@@ -201,3 +204,43 @@ def test_decompression_bomb(tmp_path):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.jpg is refused because of its size"):
         load_image(tmp_path / "a.jpg")
+
+
+def test_an_eps_file_called_jpg_starts_no_program(tmp_path, monkeypatch):
+    """Pillow decodes EPS with the first `gs` on the PATH: a stranger's image would run a program."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    eps = tmp_path / "a.jpg"
+    eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    for read in (load_image, image_size):
+        with pytest.raises(InputError, match=r"a\.jpg is not an image in a format that can be read \(JPEG"):
+            read(eps)
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    for read in (load_image, image_size):
+        with pytest.raises(InputError, match=r"a\.jpg cannot be used: it is a directory, pipe or device"):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_header_of_more_pixels_than_fit_is_refused_before_it_is_decoded(tmp_path):
+    """13,000 x 13,000 is below the limit at which Pillow refuses, and took 2.3 GB."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", 13_000, 13_000, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"")
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(content)
+    for read in (load_image, image_size):
+        with (
+            pytest.warns(Image.DecompressionBombWarning),
+            pytest.raises(InputError, match=r"a\.png cannot be used: it has 13000 x 13000 pixels"),
+        ):
+            read(tmp_path / "a.png")
