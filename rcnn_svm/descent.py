@@ -194,7 +194,7 @@ class Descent:
         """
         kept = None if checkpoint is None else Checkpoint(checkpoint, identity)
         if kept is not None and kept.exists():
-            self._restore(*kept.load())
+            kept.resume(self._restore)
         if not self._leads:
             kept = None
         cuda = [self._device] if self._device.type == "cuda" else []
@@ -294,6 +294,11 @@ class Descent:
         kept.save(self._done, arrays)
 
     def _restore(self, done: int, arrays: dict[str, np.ndarray]) -> None:
+        shapes = {"history": tuple(self._history.shape), "probes": self.probes.shape}
+        shapes |= {f"weights/{name}": tuple(parameter.shape) for name, parameter in self._parameters.items()}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:  # torch would raise what a lack of memory raises, too
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {shape}")
         self._done = done
         self._history.copy_(torch.from_numpy(arrays["history"]))
         self.probes[...] = arrays["probes"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.descent import Columns, Descent, Schedule, held_interrupt, step_seed
 from rcnn_svm.errors import InputError
 
@@ -246,6 +247,17 @@ def test_a_loss_beyond_all_bounds_is_an_error_and_no_checkpoint(tmp_path):
     with pytest.raises(InputError, match="very first loss is not a finite number"):
         train(Net(), Schedule(iterations=1), lambda net, *_: losses_of(net, 0, [0]) * torch.nan)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("damage", ["nothing in it", "another shape"])
+def test_a_checkpoint_that_does_not_fit_the_network_is_one_sentence(tmp_path, damage):
+    """It was a KeyError or torch's RuntimeError."""
+    kept = Checkpoint(tmp_path / "c", {"of": "the test"})
+    train(Net(), Schedule(iterations=2), checkpoint=kept.path)
+    done, arrays = kept.load()
+    kept.save(done, {} if damage == "nothing in it" else {**arrays, "history": arrays["history"][:1]})
+    with pytest.raises(InputError, match=r"c is damaged \(.* while going on from it\); delete it to start anew"):
+        train(Net(), Schedule(iterations=2), checkpoint=kept.path)
 
 
 def test_the_checkpoint_of_another_training_is_refused(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import h5py
 import numpy as np
@@ -13,6 +13,7 @@ from rcnn_svm.artefacts.files import array_digest, create_h5, open_h5, read_sett
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.errors import InputError
 
+T = TypeVar("T")
 KIND = "training checkpoint"
 SCHEMA = 1
 
@@ -71,7 +72,24 @@ class Checkpoint:
             # Where the file has no checksum, as those of earlier versions.
             if handle.attrs.get("digest") not in (None, _digest(arrays)):
                 raise InputError(f"{self.path} is damaged (its arrays are not those written); delete it to start anew")
-            return int(handle.attrs["done"]), arrays
+            done = int(handle.attrs["done"])
+            if done < 0:
+                raise InputError(f"{self.path} is damaged (it was taken at step {done}); delete it to start anew")
+            return done, arrays
+
+    def resume(self, take_over: Callable[[int, dict[str, np.ndarray]], T]) -> T:
+        """Hand the point reached and the arrays to a training and return what it makes of them.
+
+        Raises:
+            InputError: as `load`, or the arrays are not those that the training needs.
+        """
+        done, arrays = self.load()
+        try:
+            return take_over(done, arrays)
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            raise InputError(
+                f"{self.path} is damaged ({type(error).__name__} while going on from it); delete it to start anew"
+            ) from error
 
 
 def checkpoint_beside(out: Path, identity: dict[str, Any], *, overwrite: bool = False) -> Path:

@@ -64,6 +64,22 @@ def say_done(path: Path) -> None:
     print(f"done already: {path}", flush=True)
 
 
+def say_written(path: Path, *parts: Path) -> None:
+    """Print that a stage wrote its result, once it is there.
+
+    Args:
+        path: the file or folder that the user knows.
+        parts: where it is a folder, files that must be in it.
+
+    Raises:
+        InputError: someone removed it while the stage ran.
+    """
+    for there in (path, *parts):
+        if not there.exists():
+            raise InputError(f"{there} was removed while it was made; run the same command again")
+    print(f"wrote {path}", flush=True)
+
+
 def first_difference(found: Any, wanted: Any, where: str = "") -> str:
     """Return where two JSON-able values differ first, with both values, shortened."""
     if isinstance(found, dict) and isinstance(wanted, dict):

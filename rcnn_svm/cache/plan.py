@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import fingerprint, provenance, write_text
+from rcnn_svm.artefacts.files import fingerprint, provenance, sync_folder, write_text
 from rcnn_svm.artefacts.identity import check_same
 from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.regions import RegionSet
@@ -205,6 +205,7 @@ class CachePlan:
                 path.unlink()
             os.replace(self.folder / MANIFEST, moved.folder / MANIFEST)
             self.folder.rmdir()
+            sync_folder(moved.folder)
         return moved
 
 

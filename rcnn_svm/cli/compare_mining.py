@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train and test what is not done, and write the report."""
     from rcnn_svm.artefacts.files import check_writable, write_text
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.experiments.compare_mining import report
     from rcnn_svm.experiments.compare_mining.comparison import METHODS, MiningComparison
@@ -62,4 +63,4 @@ def run(args: argparse.Namespace) -> None:
     histories = {name: comparison.histories(method) for method, name in METHODS.items()}
     report.save_comparison_figure({name: runs for name, runs in histories.items() if runs}, args.out / "loss.png")
     print(table.text())
-    print(f"wrote {args.out}")
+    say_written(args.out, *(args.out / f"comparison.{kind}" for kind in ("txt", "md", "csv")), args.out / "loss.png")

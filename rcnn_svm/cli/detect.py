@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from rcnn_svm.artefacts.files import check_writable, write_text
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -92,9 +93,9 @@ def run(args: argparse.Namespace) -> None:
         )
     # Of every class for itself: a flat sigmoid has its threshold far below the scores of all regions.
     floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, paper.DETECT_THRESH)
-    entries = []
+    entries, pictures = [], picture_names(args.images)
     try:
-        for path, name in zip(args.images, picture_names(args.images), strict=True):
+        for path, name in zip(args.images, pictures, strict=True):
             image = load_image(path)
             candidates = finder.detect(image, thresh=floor, nms_threshold=args.nms)
             if calibrated:
@@ -127,8 +128,8 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             write_text(args.json, json.dumps(entries, indent=1) + "\n")
     if args.json:
-        print(f"wrote {args.json}")
-    print(f"wrote {args.out}")
+        say_written(args.json)
+    say_written(args.out, *(args.out / name for name in pictures))
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:

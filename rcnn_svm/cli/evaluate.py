@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table and write the report."""
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.evaluation.voc import align, evaluate_detections
     from rcnn_svm.reports.voc_tables import voc_table
 
@@ -96,8 +97,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         print(voc_table(result).text(), end="\n\n", flush=True)
 
-    _write_report(out, result, detections, database, args)
-    print(f"wrote {out}")
+    say_written(out, *_write_report(out, result, detections, database, args))
 
 
 def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple[Detections, str, float | None]:
@@ -141,7 +141,8 @@ def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -
 
 def _write_report(
     out: Path, result: VocResult, detections: Detections, database: ImageDatabase, args: argparse.Namespace
-) -> None:
+) -> list[Path]:
+    """Write the report and return its files."""
     import numpy as np
 
     from rcnn_svm.artefacts.files import provenance, write_text
@@ -150,11 +151,12 @@ def _write_report(
     from rcnn_svm.reports.pictures import save_detection_pictures
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
+    names = ("ap.csv", "ap.md", "results.json", "precision_recall.png", "coco_results.json")
     write_text(out / "ap.csv", voc_csv(result))
     write_text(out / "ap.md", voc_table(result).markdown() + "\n")
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     save_precision_recall(result, out / "precision_recall.png")
-    write_comp4(detections, out / "comp4", split_name(args))
+    paths = [*(out / name for name in names), *write_comp4(detections, out / "comp4", split_name(args))]
     write_coco_results(detections, out / "coco_results.json", database.coco_ids)
     if args.pictures > 0:
         if args.thresh is None:
@@ -162,7 +164,7 @@ def _write_report(
             chosen = "at the best F1 of each class"
         else:
             thresh, chosen = args.thresh, f"with scores above {args.thresh:g}"
-        save_detection_pictures(
+        paths += save_detection_pictures(
             database,
             detections,
             out / "pictures",
@@ -170,3 +172,4 @@ def _write_report(
             count=args.pictures,
             note=f"solid: found, {chosen}; dashed: ground truth, (difficult)",
         )
+    return paths

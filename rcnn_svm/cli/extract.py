@@ -76,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    from rcnn_svm.artefacts.identity import say_done
+    from rcnn_svm.artefacts.identity import say_done, say_written
+    from rcnn_svm.cache.plan import MANIFEST
     from rcnn_svm.features.backbones import load_backbone
     from rcnn_svm.features.extract import FeatureExtractor, extract_database
     from rcnn_svm.features.runtime import make_runtime
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
         f"cache: {len(plan.image_ids)} images, {sum(plan.rows)} regions, {plan.dim} dimensions of {plan.dtype}, "
         f"{size / 1e6:.0f} MB"
     )
-    print(f"wrote {out}")
+    say_written(out, out / MANIFEST, *map(plan.shard_path, range(args.part[0], plan.num_shards, args.part[1])))
 
 
 def _find_proposals(name: str) -> Path:

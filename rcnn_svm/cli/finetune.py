@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     """Fine-tune and write the weights, or find it done."""
     from rcnn_svm.artefacts.checkpoint import remove_other
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done
+    from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.finetune.network import build_network
     from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record, save_finetuned
@@ -143,4 +143,4 @@ def run(args: argparse.Namespace) -> None:
     )
     crop = f"--crop-size {network.crop_size} --padding {network.padding}"
     print(f"for the extract stage: --backbone {args.backbone} --weights {weights} {crop}")
-    print(f"wrote {out}")
+    say_written(out, out / RECORD, weights, out / "loss.png")

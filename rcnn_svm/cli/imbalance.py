@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, print the tables and write the report."""
     from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, write_text
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_set import check_features, run_settings
@@ -81,4 +82,4 @@ def run(args: argparse.Namespace) -> None:
     title = f"{cache.name}: {sum(r['positives'] for r in records[:-1]):,} positives, "
     title += f"{sum(r['negatives'] for r in records[:-1]):,} negatives of {len(detector.classes)} classes"
     save_imbalance(measured, args.easy_loss, title, out / "imbalance.png")
-    print(f"wrote {out}")
+    say_written(out, *(out / f"imbalance.{kind}" for kind in ("csv", "json", "png")))

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import and write the cache."""
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cache.importers import import_girshick_cache
     from rcnn_svm.data.voc import VOC_CLASSES
@@ -43,4 +44,4 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     print(FeatureCache.open(out))
-    print(f"wrote {out}")
+    say_written(out)

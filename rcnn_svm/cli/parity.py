@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from rcnn_svm.artefacts.files import atomic_stream
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
 
     inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         print("  no expected.npz beside the inputs: nothing to compare with")
     if args.out:
-        print(f"wrote {args.out}")
+        say_written(args.out)
     return 0 if all(row.equal for row in rows) else 1
 
 

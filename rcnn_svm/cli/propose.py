@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.precomputed import import_proposals
     from rcnn_svm.proposals.propose import existing_proposals, propose_database
@@ -68,4 +69,4 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
         )
     print(format_recall(recall_report(database, proposals)))
-    print(f"wrote {out}")
+    say_written(out)

@@ -4,8 +4,8 @@ Rows: AlexNet with pool5, fc6 and fc7, as it is and fine-tuned, with bounding bo
 softmax; VGG16 fine-tuned, without and with -bb; the ablations of the paper's text (negative overlap, random
 negatives, a second epoch). Another --backbone has its last layer in their place.
 
-Prints each command before running it and writes table.md, table.csv and results.json after every row. A row that
-cannot be made (for lack of weights, say) is listed as not run, and the others go on. What was made with the
+Prints each command before running it and writes table.md, table.csv, times.csv and results.json after every row. A
+row that cannot be made (for lack of weights, say) is listed as not run, and the others go on. What was made with the
 same settings is done already, and an interrupted reproduction goes on where it stopped. What was made with other
 settings is refused.
 
@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the rows; return 1 if one that was asked for could not be made."""
     from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cli.main import run_arguments
     from rcnn_svm.experiments.reproduce.pipeline import Pipeline
     from rcnn_svm.experiments.reproduce.rows import choose_rows
@@ -105,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     for row in chosen:
         _make(pipeline, row, _result_path(args.out, row), setup.weights_of(row), failed)
         _write_tables(setup, known, failed)
-    print(f"\nwrote {args.out / 'table.md'}, table.csv and results.json")
+    print()
+    say_written(args.out, *(args.out / name for name in ("table.md", "table.csv", "times.csv", "results.json")))
     return 1 if failed else 0
 
 
@@ -195,7 +197,7 @@ def _write_tables(setup: Setup, known: list[Row], failed: dict[str, dict[str, An
     """Write every row there is a result of, now or before, and those that failed; print the means."""
     from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.experiments.reproduce.published import published_figures
-    from rcnn_svm.experiments.reproduce.table import summary_text, table_csv, table_markdown
+    from rcnn_svm.experiments.reproduce.table import summary_text, table_csv, table_markdown, times_csv
 
     paths = [_result_path(setup.out, row) for row in known]
     # Those of other networks, made with the same --out, follow.
@@ -211,6 +213,7 @@ def _write_tables(setup: Setup, known: list[Row], failed: dict[str, dict[str, An
     about = f"Trained on {train:,} images of trainval, tested on {test:,} of test."
     write_text(setup.out / "table.md", table_markdown(results, published, about))
     write_text(setup.out / "table.csv", table_csv(results, published))
+    write_text(setup.out / "times.csv", times_csv(results))
     content = {"about": about, "rows": results, "provenance": provenance()}
     write_text(setup.out / "results.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     print(f"\n{summary_text(results, published)}", flush=True)

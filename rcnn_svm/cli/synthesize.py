@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the image set."""
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
     if args.names:
@@ -31,4 +32,4 @@ def run(args: argparse.Namespace) -> None:
         return
     write_synthetic_voc(args.out, num_train=args.train, num_test=args.test, seed=args.seed, overwrite=args.overwrite)
     print(f"classes: {','.join(SYNTHETIC_CLASSES)}")
-    print(f"wrote {args.out}")
+    say_written(args.out)

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
             "train-head --end-to-end"
         )
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done
+    from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, run_settings
@@ -122,12 +122,12 @@ def run(args: argparse.Namespace) -> None:
             f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
             f"{len(detections)} boxes kept, before non-maximum suppression"
         )
-    print(f"wrote {out}")
+    say_written(out)
 
 
 def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done
+    from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.fast_rcnn.image_set import detect_in_images, run_settings
     from rcnn_svm.fast_rcnn.model import FastRCNN
@@ -149,7 +149,7 @@ def _test_images(args: argparse.Namespace) -> None:
         detections = detect_in_images(database, proposals, model, device=args.device, max_per_image=args.max_per_image)
         detections.save(out)
         print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
-    print(f"wrote {out}")
+    say_written(out)
 
 
 def _load_model(args: argparse.Namespace) -> RegionScorer:

@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done
+    from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.mining.examples import class_columns
@@ -197,7 +197,7 @@ def run(args: argparse.Namespace) -> None:
     if args.calibrate:
         calibrate_model(out, cache)
     print(mining_table(out))
-    print(f"wrote {out}")
+    say_written(out)
 
 
 def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | list[int]:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done
+    from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
     from rcnn_svm.reports.bbox import bbox_table
@@ -70,4 +70,4 @@ def run(args: argparse.Namespace) -> None:
         trainer.fit(cache, checkpoint=checkpoint).save(out)
     checkpoint.unlink(missing_ok=True)
     print(bbox_table(out))
-    print(f"wrote {out}")
+    say_written(out)

@@ -194,6 +194,7 @@ def _train_on_images(args: argparse.Namespace) -> None:
 
 
 def _report(out: Path, history: dict[str, np.ndarray]) -> None:
+    from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.reports.heads import save_head_figure
 
     save_head_figure(history, out.with_suffix(".loss.png"))
@@ -208,4 +209,4 @@ def _report(out: Path, history: dict[str, np.ndarray]) -> None:
             f"over all boxes of some images: loss {first[0]:.3f} at first, {last[0]:.3f} at last; "
             f"of box regression {first[1]:.3f} and {last[1]:.3f}"
         )
-    print(f"wrote {out}")
+    say_written(out, out.with_suffix(".loss.png"))

@@ -345,11 +345,14 @@ class _Training:
         """Take over a checkpoint, if there is one, and return the number of classes done."""
         if self.checkpoint is None or not self.checkpoint.exists():
             return 0
-        done, arrays = self.checkpoint.load()
-        for name in PER_CLASS:
-            getattr(regressor, name)[...] = arrays[name]
-        sums[...] = arrays["sums"]
-        return done
+
+        def take_over(done: int, arrays: dict[str, np.ndarray]) -> int:
+            for name in PER_CLASS:
+                getattr(regressor, name)[...] = arrays[name]
+            sums[...] = arrays["sums"]
+            return done
+
+        return self.checkpoint.resume(take_over)
 
     def _save(self, done: int, regressor: BoxRegressor, sums: np.ndarray) -> None:
         if self.checkpoint is not None:

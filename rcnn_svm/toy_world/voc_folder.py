@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rcnn_svm.artefacts.files import sync_folder
 from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.errors import InputError
 from rcnn_svm.toy_world.objects import CLASSES
@@ -69,6 +71,7 @@ def write_synthetic_voc(
             if overwrite and folder.exists():
                 os.rename(folder, Path(temporary) / "replaced")
             os.rename(Path(temporary) / folder.name, folder)
+            sync_folder(Path(root))
     except OSError as error:
         # Another process may have finished the same folder meanwhile.
         if not (folder.exists() and _read_settings(folder) == settings):
@@ -100,7 +103,9 @@ def _write_folder(folder: Path, settings: dict[str, Any]) -> None:
             rng = np.random.default_rng([settings["seed"], index, number])
             num_objects = 0 if rng.random() < _EMPTY_SHARE else int(rng.integers(1, 6))
             image, scenes[image_id] = render_scene(rng, num_objects)
-            Image.fromarray(image).save(folder / "JPEGImages" / f"{image_id}.jpg", quality=90)
+            encoded = io.BytesIO()  # Pillow does not see that a disk is full
+            Image.fromarray(image).save(encoded, "JPEG", quality=90)
+            (folder / "JPEGImages" / f"{image_id}.jpg").write_bytes(encoded.getvalue())
             _write_annotation(folder / "Annotations" / f"{image_id}.xml", image, scenes[image_id])
         first += count
         _write_lists(folder / "ImageSets" / "Main", split, scenes)

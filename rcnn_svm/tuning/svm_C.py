@@ -96,7 +96,7 @@ class SvmCSearch(BaseEstimator):
         check_parameters(trial)
         saving = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds, "identity": self.identity(cache)}
         saved = None if checkpoint is None else Checkpoint(checkpoint, saving["identity"])
-        table = saved.load()[1]["selection"] if saved and saved.exists() else ()
+        table = saved.resume(lambda _, arrays: arrays["selection"]) if saved and saved.exists() else ()
         if not len(table):
             held_out = selection_folds(cache.num_images, trial.k_folds, trial.seed) if folds is None else folds
             table = cross_validate_C(trial.fit(cache, folds=[], **saving), cache, held_out)

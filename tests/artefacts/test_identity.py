@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from rcnn_svm import cli
 from rcnn_svm.artefacts.checkpoint import Checkpoint, checkpoint_beside
-from rcnn_svm.artefacts.identity import already_done, first_difference
+from rcnn_svm.artefacts.identity import already_done, first_difference, say_written
 from rcnn_svm.errors import InputError
 
 SETTINGS = {"parameters": {"svm_C": 0.001, "epochs": 1}, "classes": ["cat", "dog"]}
@@ -81,3 +86,31 @@ def test_a_training_can_be_interrupted_after_a_save(path, monkeypatch):
     Checkpoint(path, SETTINGS).save(3, {})
     assert saved == [(path, 3)]
     assert Checkpoint(path, SETTINGS).load()[0] == 3
+
+
+def test_what_was_removed_is_not_said_to_be_written(tmp_path, capsys):
+    (tmp_path / "a").write_text("")
+    say_written(tmp_path, tmp_path / "a")
+    assert capsys.readouterr().out == f"wrote {tmp_path}\n"
+    (tmp_path / "a").unlink()
+    with pytest.raises(InputError, match="a was removed while it was made; run the same command again"):
+        say_written(tmp_path, tmp_path / "a")
+    assert not capsys.readouterr().out
+
+
+def test_no_command_says_that_it_wrote_without_looking():
+    commands = Path(cli.__file__).parent
+    assert [path.name for path in commands.glob("*.py") if re.search(r"print\(.*wrote", path.read_text("utf-8"))] == []
+
+
+def test_a_checkpoint_without_what_the_training_needs_is_one_sentence(tmp_path):
+    """Whole as a file, but not of this training's making: KeyError, IndexError and AttributeError before."""
+    kept = Checkpoint(tmp_path / "model.h5.checkpoint", SETTINGS)
+    kept.save(3, {"w": np.ones(2)})
+    assert kept.resume(lambda done, arrays: (done, arrays["w"].tolist())) == (3, [1, 1])
+    for broken in (lambda _, arrays: arrays["v"], lambda _, arrays: arrays["w"][5], lambda _, arrays: arrays["w"].v):
+        with pytest.raises(InputError, match=r"model\.h5\.checkpoint is damaged \(.*; delete it to start anew"):
+            kept.resume(broken)
+    kept.save(-1, {})
+    with pytest.raises(InputError, match="taken at step -1"):
+        kept.load()

@@ -25,18 +25,13 @@ def summary_text(results: Sequence[dict[str, Any]], published: dict[str, Publish
 
 
 def table_markdown(results: Sequence[dict[str, Any]], published: dict[str, Published], about: str) -> str:
-    """Return the whole report: means and times, AP by class, deviations; `about` says what was run on what."""
+    """Return the whole report: means, AP by class, deviations; `about` says what was run on what."""
     done = [result for result in results if "error" not in result]
     failed = [result for result in results if "error" in result]
     parts = ["# R-CNN on PASCAL VOC 2007", about]
     if done:
-        stages = [stage for stage in STAGES if any(stage in result["seconds"] for result in done)]
-        header = [*SUMMARY, *stages]
-        rows = [
-            [*_summary(result, published), *(_duration(result["seconds"].get(stage)) for stage in stages)]
-            for result in done
-        ]
-        parts += ["## Mean average precision and time", Table(header, rows).markdown(), _LEGEND]
+        rows = [_summary(result, published) for result in done]
+        parts += ["## Mean average precision", Table(SUMMARY, rows).markdown(), _LEGEND]
         parts += ["## Average precision by class", *_class_tables(done, published)]
         parts += ["## What explains a difference", *_deviations(done)]
     if failed:
@@ -46,30 +41,40 @@ def table_markdown(results: Sequence[dict[str, Any]], published: dict[str, Publi
 
 _LEGEND = (
     "mAP and published: mean AP in percent at 11 recall levels (VOC2007); mAP area: area under the curve (VOC2010 and "
-    "later). A stage that several rows share is counted in each of them."
+    "later)."
 )
 
 
 def table_csv(results: Sequence[dict[str, Any]], published: dict[str, Published]) -> str:
     """Return the figures as CSV: a line with ours, and one with the published ones where there are any; percent."""
     names = _class_names(results)
-    lines: list[list] = [
-        ["row", "title", "source", "mAP", "mAP_area", *names, *(f"{stage}_s" for stage in STAGES), "error"]
-    ]
+    lines: list[list] = [["row", "title", "source", "mAP", "mAP_area", *names, "error"]]
     for result in results:
         head = [result["row"], result["title"]]
         if "error" in result:
-            lines.append([*head, "ours", *[""] * (2 + len(names) + len(STAGES)), result["error"]])
+            lines.append([*head, "ours", *[""] * (2 + len(names)), result["error"]])
         else:
             figures = [result["map_voc07"], result["map_area"], *(result["classes"].get(name) for name in names)]
-            seconds = [result["seconds"].get(stage) for stage in STAGES]
             cells = ["" if value is None else f"{100 * value:.4f}" for value in figures]
-            times = ["" if value is None else f"{value:.1f}" for value in seconds]
-            lines.append([*head, "ours", *cells, *times, ""])
+            lines.append([*head, "ours", *cells, ""])
         if result["title"] in published:
             known = published[result["title"]]
             cells = [known.mean_ap, "", *(known.classes.get(name, "") for name in names)]
-            lines.append([*head, "published", *cells, *[""] * (len(STAGES) + 1)])
+            lines.append([*head, "published", *cells, ""])
+    return csv_text(lines)
+
+
+def times_csv(results: Sequence[dict[str, Any]]) -> str:
+    """Return the seconds that each stage of each row took as CSV, apart from what is the same in every run.
+
+    A stage that several rows share is counted in each of them.
+    """
+    lines: list[list] = [["row", "title", *(f"{stage}_s" for stage in STAGES)]]
+    for result in results:
+        if "error" not in result:
+            seconds = [result["seconds"].get(stage) for stage in STAGES]
+            times = ["" if value is None else f"{value:.1f}" for value in seconds]
+            lines.append([result["row"], result["title"], *times])
     return csv_text(lines)
 
 
@@ -109,12 +114,3 @@ def _deviations(done: list[dict[str, Any]]) -> list[str]:
 
 def _class_names(results: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for result in results for name in result.get("classes", ())))
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

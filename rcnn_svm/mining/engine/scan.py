@@ -191,18 +191,21 @@ class MiningLoop:
     def load(self) -> None:
         """Put every class where it was at the last checkpoint, and its examples into the pools."""
         if self.checkpoint and self.checkpoint.exists():
-            self._num_done, arrays = self.checkpoint.load()
-            for name, parts in self.history.parts.items():
-                parts.append(arrays[name])
-            self._num_resumed = self.history.num_added
-            for miner in self.classes:
-                prefix = f"class/{miner.index}/"
-                state = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-                if state:
-                    miner.restore(state)
+            self.checkpoint.resume(self._take_over)
         for block in self.cache.blocks():
             for part in self._parts:
                 part.load(block)
+
+    def _take_over(self, num_done: int, arrays: dict[str, np.ndarray]) -> None:
+        self._num_done = num_done
+        for name, parts in self.history.parts.items():
+            parts.append(arrays[name])
+        self._num_resumed = self.history.num_added
+        for miner in self.classes:
+            prefix = f"class/{miner.index}/"
+            state = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            if state:
+                miner.restore(state)
 
     def run(self, folds: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, np.float32]]]:
         """Mine, then train every class without each of some folds.
