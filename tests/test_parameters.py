@@ -30,6 +30,7 @@ CHECKED = [
 ]
 
 CHECKED_ELSEWHERE = {
+    ("BootstrapClassifier", "negative_label"): "`fit` knows the labels",
     ("FastRCNNTrainer", "device"): "`find_device` knows the devices of this machine",
     ("FastRCNNTrainer", "schedule"): "a `Schedule` checks itself",
     ("FineTuner", "device"): "`find_device` knows the devices of this machine",

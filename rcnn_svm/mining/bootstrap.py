@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_array, check_random_state, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.mining.example_stream import Batch, ExampleSet, ExampleStream
+from rcnn_svm.mining.example_stream import Batch, ExampleSet, ExampleStream, FitParameters
 from rcnn_svm.parameters import FLAG, INFINITY, NONE, Check, check_parameters, checks, one_of, plain, real, whole
 from rcnn_svm.progress import progress_bar
 
@@ -143,6 +147,7 @@ class Scan:
         margin: (n,) float64, of the examples in the set.
         loss: summed over the set.
         loss_all: summed over all data.
+        confusion: (K, K) int64, number of examples of all data by class and predicted class.
     """
 
     new: list[ExampleSet]
@@ -150,6 +155,30 @@ class Scan:
     margin: np.ndarray
     loss: float
     loss_all: float
+    confusion: np.ndarray
+
+    def collapse(self, classes: np.ndarray, is_mined: np.ndarray) -> str | None:
+        """Return a sentence where the classifier hardly predicts what is not mined; None where it does.
+
+        Nothing new is hard to such a classifier, as it has no false positives. The measure is ours: fewer than a tenth
+        of these examples are found; or fewer than half as many are predicted as there are, most of them wrongly. A
+        regularised classifier may well find less than half of them. Where all classes are mined: one is never said.
+        """
+        total = self.confusion.sum()
+        if is_mined.all():
+            never = classes[self.confusion.sum(axis=0) == 0]
+            return f"the classifier says {plain(never[0])!r} to none of {total} examples" if len(never) else None
+        predicted = self.confusion[:, ~is_mined].sum()
+        present, found = self.confusion[~is_mined].sum(), self.confusion[np.ix_(~is_mined, ~is_mined)].sum()
+        negative = repr(plain(classes[is_mined][0]))
+        if predicted == 0:
+            return f"the classifier says {negative} to all {total} examples"
+        if 10 * found < present or (2 * predicted < present and 2 * found < predicted):
+            return (
+                f"the classifier has collapsed: it says other than {negative} to {predicted} of {total} examples, "
+                f"{found} of them rightly, where {present} are"
+            )
+        return None
 
 
 class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -162,8 +191,10 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         estimator: a classifier with a decision function or probabilities. Every round trains a clone; one that has
             `partial_fit` and its own `warm_start=True` goes on from its parameters of the round before.
         mined: which examples are sampled at first and added when hard. `negatives`: those of the class whose label
-            sorts first (0 of 0 and 1, -1 of -1 and 1; of "face" and "other" it is "face"), so that false positives
-            are added; all others are in the set from the start. `all`: those of any class.
+            sorts first (0 of 0 and 1, -1 of -1 and 1; of "face" and "other" it is "face", and a warning says so where
+            it is rare) or of `negative_label`, so that false positives are added; all others are in the set from the
+            start. `all`: those of any class.
+        negative_label: the label of the negatives, which are mined with `mined="negatives"`.
         initial_size: size of the first sample, in every mined class: a number of examples, or a fraction of at most
             1.0.
         hard_margin: an example is hard when it is classified wrongly, or when the score of its class is ahead of the
@@ -190,7 +221,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         added_round_: (n,) int32, the round in which each of them came into the set.
         history_: a `BootstrapRound` for every round.
         n_rounds_: the number of rounds.
-        stopped_by_: `nothing new`, `stop_ratio`, `validation` or `max_rounds`.
+        stopped_by_: `nothing new`, `stop_ratio`, `validation` or `max_rounds`; `collapse` where nothing new is hard
+            because the classifier hardly predicts what is not mined, of which a warning says more.
 
     Examples:
         >>> import numpy as np
@@ -231,6 +263,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         estimator: BaseEstimator,
         *,
         mined: str = "negatives",
+        negative_label: Any = None,
         initial_size: int | float = 0.1,
         hard_margin: float = 0.0,
         evict_margin: float | None = None,
@@ -245,6 +278,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     ):
         self.estimator = estimator
         self.mined = mined
+        self.negative_label = negative_label
         self.initial_size = initial_size
         self.hard_margin = hard_margin
         self.evict_margin = evict_margin
@@ -265,6 +299,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X_val: np.ndarray | None = None,
         y_val: np.ndarray | None = None,
         initial: np.ndarray | None = None,
+        new_batches: Callable[[], Iterable[Batch]] | None = None,
+        **fit_params: Any,
     ) -> BootstrapClassifier:
         """Train on arrays.
 
@@ -274,9 +310,15 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             X_val, y_val: validation data, instead of `validation_fraction`.
             initial: (n,) int, rows to begin with instead of a sample, such as `indices_` of an interrupted fit. The
                 classes that are not mined are in the set in any case, validation data in none.
+            new_batches: returns batches of further examples, as for `fit_batches` but others in every call, such as new
+                images without a face: Sung and Poggio's way to mine. Every scan goes through one call's after X.
+                Their positions go on from N through all calls. Fitting ends when one call brings nothing hard.
+            fit_params: what `estimator.fit` takes besides, such as `sample_weight`, (N,), which weights the losses of
+                the history too; what has N entries is taken by example. With scikit-learn's metadata routing, what
+                the estimator requests.
 
         Raises:
-            InputError: a parameter is out of range, or a class has no example to begin with.
+            InputError: a parameter is out of range, a class has no example to begin with, or weights do not fit.
         """
         self._check_parameters()
         X, y = validate_data(self, X, y, **self._array_checks())
@@ -288,7 +330,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 rows = slice(first, first + BLOCK_ROWS)
                 yield X[rows], target[rows]
 
-        return self._fit(blocks, np.bincount(target, minlength=len(self.classes_)), X_val, y_val, initial)
+        counts = np.bincount(target, minlength=len(self.classes_))
+        return self._fit(blocks, counts, X_val, y_val, initial, new_batches, fit_params)
 
     def fit_batches(
         self,
@@ -298,6 +341,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X_val: np.ndarray | None = None,
         y_val: np.ndarray | None = None,
         initial: np.ndarray | None = None,
+        new_batches: Callable[[], Iterable[Batch]] | None = None,
+        **fit_params: Any,
     ) -> BootstrapClassifier:
         """Train on data of which only the set and one batch are in memory.
 
@@ -305,19 +350,21 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             batches: returns the batches, (n, D) examples and (n,) labels each, anew whenever it is called and always
                 in the same order. It is called twice to begin with, and once a round.
             classes: the labels; those that appear where not given.
-            X_val, y_val, initial: as in `fit`.
+            X_val, y_val, initial, new_batches, fit_params: as in `fit`, with positions in the stream for rows.
 
         Raises:
             InputError: as in `fit`; or batches that do not fit together, hold unknown labels, or change.
         """
         self._check_parameters()
-        if not callable(batches):
-            raise InputError(
-                f"batches is a {type(batches).__name__}, expected a function that returns them anew in every call"
-            )
+        _check_callable(batches, "batches")
         self.n_features_in_ = None  # as in the first batch
         counts = self._count(batches, classes)
-        return self._fit(lambda: self._encoded(batches), counts, X_val, y_val, initial)
+        return self._fit(lambda: self._encoded(batches), counts, X_val, y_val, initial, new_batches, fit_params)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return which metadata of `fit` the estimator gets."""
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
 
     @available_if(lambda self: hasattr(self.estimator, "decision_function"))
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -352,6 +399,27 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"evict_margin = {evicted!r} must not be below hard_margin = {hard!r}, or examples would come and go"
             )
+
+        if self.negative_label is not None and self.mined == "all":
+            raise InputError("negative_label is for mined = 'negatives'; with mined = 'all' leave it out")
+
+    def _is_mined(self, counts: np.ndarray) -> np.ndarray:
+        """Return (K,) bool, which classes are mined."""
+        labels = self.classes_.tolist()
+        if self.mined == "all":
+            return np.ones(len(labels), bool)
+        negative = labels[0] if self.negative_label is None else plain(self.negative_label)
+        is_mined = np.array([isinstance(negative, (str, bool, int, float)) and label == negative for label in labels])
+        if not is_mined.any():
+            raise InputError(f"negative_label = {negative!r} is none of the classes {', '.join(map(str, labels))}")
+        others, total = int(counts[~is_mined].sum()), int(counts.sum())
+        if self.negative_label is None and 2 * counts[0] < others:
+            warnings.warn(
+                f"the {counts[0]} examples of class {negative!r} are mined, as this label sorts first, and training "
+                f"begins with all others, {others} of {total}; give negative_label where another class is meant",
+                stacklevel=4,
+            )
+        return is_mined
 
     def _array_checks(self) -> dict:
         return {
@@ -412,6 +480,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X_val: np.ndarray | None,
         y_val: np.ndarray | None,
         initial: np.ndarray | None,
+        new_batches: Callable[[], Iterable[Batch]] | None,
+        fit_params: dict[str, Any],
     ) -> BootstrapClassifier:
         """Run the rounds over batches of examples and class indices.
 
@@ -426,9 +496,17 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         seeds = check_random_state(self.random_state)
         generator = np.random.default_rng(seeds.randint(np.iinfo(np.int32).max))
-        is_mined = np.ones(len(counts), bool) if self.mined == "all" else np.arange(len(counts)) == 0
+        is_mined = self._is_mined(counts)
         fraction = self.validation_fraction if X_val is None else None
-        stream = ExampleStream(batches, int(counts.sum()))
+        further = None
+        if new_batches is not None:
+            _check_callable(new_batches, "new_batches")
+
+            def further() -> Iterator[Batch]:
+                return self._encoded(new_batches)
+
+        stream = ExampleStream(batches, int(counts.sum()), further)
+        parameters = FitParameters.routed(self, fit_params, stream)
         examples, held_out = stream.begin(*self._draw(counts, is_mined, fraction, initial, generator))
         self._check_initial(examples)
         validation = self._validation(held_out, X_val, y_val)
@@ -437,13 +515,16 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         with progress_bar(self.max_rounds, "bootstrap", "round", disable=not self.verbose) as bar:
             for number in range(self.max_rounds):
                 start = time.perf_counter()
-                estimator = self._trained(estimator, examples, seeds)
+                estimator = self._trained(estimator, examples, seeds, parameters)
                 trained = time.perf_counter()
                 score = validation(estimator)
-                scan = self._scan(estimator, stream, examples, is_mined, number)
+                scan = self._scan(estimator, stream, examples, is_mined, number, parameters)
+                collapse = scan.collapse(self.classes_, is_mined)
                 if score > best[0]:
                     best = score, number
                 stopped_by = self._stopped_by(scan, number, None if np.isnan(score) else best[1])
+                if stopped_by == "nothing new" and collapse:
+                    stopped_by = "collapse"
                 stays = np.ones(len(examples), bool) if stopped_by else self._stays(scan.margin, examples, is_mined)
                 following = examples if stopped_by else ExampleSet.merged([examples.take(stays), *scan.new])
                 if not stopped_by and following.digest() in trained_on:
@@ -468,12 +549,21 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                     # A warm start goes on with the same object.
                     self.estimator_ = copy.deepcopy(estimator) if _goes_on(estimator) else estimator
                     self.indices_, self.added_round_ = examples.indices, examples.added_round
+                    kept_collapse = collapse
                 self.n_rounds_, self.stopped_by_ = number + 1, stopped_by
                 bar.update()
                 bar.set_postfix(examples=len(examples), hard=scan.num_hard)
                 if stopped_by:
                     break
                 examples = following
+        if kept_collapse or stopped_by == "collapse":
+            done = "; nothing new is hard to it, but it is not done" if stopped_by == "collapse" else ""
+            warnings.warn(
+                f"{kept_collapse or collapse}{done}; begin with more examples (initial_size), weight the classes "
+                "(class_weight), or mine all of them (mined='all')",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     def _draw(
@@ -543,7 +633,13 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
         return score
 
-    def _trained(self, last: BaseEstimator | None, examples: ExampleSet, seeds: np.random.RandomState) -> BaseEstimator:
+    def _trained(
+        self,
+        last: BaseEstimator | None,
+        examples: ExampleSet,
+        seeds: np.random.RandomState,
+        parameters: FitParameters,
+    ) -> BaseEstimator:
         if last is not None and _goes_on(last):
             estimator = last
         else:
@@ -554,24 +650,34 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 if value is None and (name == "random_state" or name.endswith("__random_state"))
             ]
             estimator.set_params(**{name: int(seeds.randint(np.iinfo(np.int32).max)) for name in unseeded})
-        return estimator.fit(examples.X, self.classes_[examples.target])
+        return estimator.fit(examples.X, self.classes_[examples.target], **parameters.of(examples.indices))
 
     def _scan(
-        self, estimator: BaseEstimator, stream: ExampleStream, examples: ExampleSet, is_mined: np.ndarray, number: int
+        self,
+        estimator: BaseEstimator,
+        stream: ExampleStream,
+        examples: ExampleSet,
+        is_mined: np.ndarray,
+        number: int,
+        parameters: FitParameters,
     ) -> Scan:
         """Go through all data once."""
+        num_classes = len(self.classes_)
+        confusion = np.zeros(num_classes**2, np.int64)
         margin = np.empty(len(examples))
         loss = loss_all = 0.0
         num_hard, new, new_margin = 0, [], np.empty(0)
-        for index, X, target in stream:
+        for index, X, target in stream.scanned(examples):
             scores, probabilistic = class_scores(estimator, X)
             batch_margin = margins(scores, target)
-            batch_loss = example_losses(scores, target, probabilistic)
+            batch_loss = example_losses(scores, target, probabilistic) * parameters.weights(index)
+            predicted = predictions(scores)
+            confusion += np.bincount(target * num_classes + predicted, minlength=num_classes**2)
             in_batch, rows = examples.found_in(index, X, target)
             margin[in_batch] = batch_margin[rows]
             loss += float(batch_loss[rows].sum())
             loss_all += float(batch_loss.sum())
-            hard = is_mined[target] & ((predictions(scores) != target) | (batch_margin < self.hard_margin))
+            hard = is_mined[target] & ((predicted != target) | (batch_margin < self.hard_margin))
             hard[rows] = False
             hits = np.flatnonzero(hard)
             if not len(hits):
@@ -582,7 +688,7 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             if self.max_added is not None and len(new_margin) > self.max_added:
                 hardest = np.sort(np.argsort(new_margin, kind="stable")[: self.max_added])
                 new, new_margin = [ExampleSet.merged(new).take(hardest)], new_margin[hardest]
-        return Scan(new, num_hard, margin, loss, loss_all)
+        return Scan(new, num_hard, margin, loss, loss_all, confusion.reshape(num_classes, num_classes))
 
     def _stopped_by(self, scan: Scan, number: int, best: int | None) -> str | None:
         if not scan.num_hard:
@@ -602,6 +708,13 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             rows = np.flatnonzero(examples.target == c)
             stays[rows[margin[rows].argmin()]] = True
         return stays
+
+
+def _check_callable(batches: Any, name: str) -> None:
+    if not callable(batches):
+        raise InputError(
+            f"{name} is a {type(batches).__name__}, expected a function that returns them anew in every call"
+        )
 
 
 def _goes_on(estimator: BaseEstimator) -> bool:

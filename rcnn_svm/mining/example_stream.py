@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import process_routing
 
 from rcnn_svm.errors import InputError
 
@@ -84,11 +88,19 @@ class ExampleStream:
     Args:
         batches: yields the batches anew at every call, as in `fit_batches`, with class indices for labels.
         total: number of examples in all batches.
+        further: yields batches of other examples at every call, such as images not seen before; none where None.
     """
 
-    def __init__(self, batches: Callable[[], Iterable[Batch]], total: int):
+    def __init__(
+        self,
+        batches: Callable[[], Iterable[Batch]],
+        total: int,
+        further: Callable[[], Iterable[Batch]] | None = None,
+    ):
         self.batches = batches
         self.total = total
+        self.further = further
+        self._next = total  # position of the next further example
         self.held_out = np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -99,6 +111,19 @@ class ExampleStream:
                 yield index, X, target
             elif len(rows):
                 yield index[rows], X[rows], target[rows]
+
+    def scanned(self, examples: ExampleSet) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield what a round scans: all batches, those of a set that came from further batches, and a call of these."""
+        yield from self
+        if self.further is None:
+            return
+        kept = examples.indices >= self.total
+        if kept.any():
+            yield examples.indices[kept], examples.X[kept], examples.target[kept]
+        for X, target in self.further():
+            if len(target):
+                yield np.arange(self._next, self._next + len(target)), X, target
+            self._next += len(target)
 
     def begin(
         self, begin: list[np.ndarray], held_out: list[np.ndarray], given: np.ndarray
@@ -142,6 +167,65 @@ class ExampleStream:
                 f"a pass over the batches brought {first} examples, the first one {self.total}; batches() must begin "
                 "anew and yield the same in every call"
             )
+
+
+class FitParameters:
+    """What the fit of an estimator takes besides examples and labels.
+
+    Args:
+        values: by name; what has an entry for every example is taken by position.
+        total: number of examples.
+        sample_weight: (total,) float64, that of `values`; 1 for each where None.
+    """
+
+    def __init__(self, values: dict[str, Any], total: int, sample_weight: np.ndarray | None):
+        self.values = values
+        self.total = total
+        self.sample_weight = sample_weight
+
+    @classmethod
+    def routed(cls, owner: BaseEstimator, given: dict[str, Any], stream: ExampleStream) -> FitParameters:
+        """Return those that the estimator of `owner` gets of what its fit was given.
+
+        Raises:
+            InputError: weights that do not fit the examples, or that further examples would lack.
+        """
+        if get_config()["enable_metadata_routing"]:
+            values = dict(process_routing(owner, "fit", **given).estimator.fit) if given else {}
+        else:
+            values = dict(given)
+        weights = None
+        for name, value in values.items():
+            if name == "sample_weight" or name.endswith("__sample_weight"):
+                weights = values[name] = None if value is None else cls._checked(name, value, stream)
+        return cls({name: value for name, value in values.items() if value is not None}, stream.total, weights)
+
+    @staticmethod
+    def _checked(name: str, value: Any, stream: ExampleStream) -> np.ndarray:
+        try:
+            weights = np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} is a {type(value).__name__}, expected a number for each example") from error
+        if weights.shape != (stream.total,):
+            raise InputError(f"{name} has shape {weights.shape}, expected ({stream.total},), one for each example")
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise InputError(f"{name} holds {weights[~(weights >= 0) | np.isinf(weights)][0]}, expected 0 or more")
+        if stream.further is not None:
+            raise InputError(f"{name} cannot weight the examples of new_batches; leave one of them out")
+        return weights
+
+    def of(self, index: np.ndarray) -> dict[str, Any]:
+        """Return them for the examples at some positions."""
+
+        def taken(value: Any) -> Any:
+            by_example = hasattr(value, "__len__") and not isinstance(value, (str, dict)) and len(value) == self.total
+            return np.asarray(value)[index] if by_example else value
+
+        return {name: taken(value) for name, value in self.values.items()}
+
+    def weights(self, index: np.ndarray) -> np.ndarray | float:
+        """Return the weights of the examples at some positions."""
+        return 1.0 if self.sample_weight is None else self.sample_weight[index]
 
 
 def _equal(X: np.ndarray | sparse.csr_matrix, Y: np.ndarray | sparse.csr_matrix) -> bool:

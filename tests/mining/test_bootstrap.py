@@ -9,9 +9,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_blobs, make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import NearestCentroid
 from sklearn.neural_network import MLPClassifier
@@ -424,6 +427,151 @@ def test_examples_at_the_margin_do_not_leave_and_return_for_ever(count, seed, mi
     assert classifier.n_rounds_ < 50
     left_out = np.setdiff1d(np.arange(count), classifier.indices_)
     assert (np.where(y == 1, 1, -1) * classifier.decision_function(X) >= 1)[left_out].all()
+
+
+def faces(num_faces=215, num_others=2000):
+    rng = np.random.default_rng(0)
+    y = np.array(["face"] * num_faces + ["nonface"] * num_others)
+    return rng.standard_normal((len(y), 3)) + 4.0 * (y == "face")[:, None], y
+
+
+def test_what_is_mined_can_be_said_and_is_said_where_the_first_label_is_rare():
+    X, y = faces()
+    with pytest.warns(UserWarning, match="215 examples of class 'face' are mined.*2000 of 2215; give negative_label"):
+        first = BootstrapClassifier(svm(), max_rounds=1, random_state=0).fit(X, y)
+    assert (y[first.indices_] == "nonface").sum() == 2000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named = BootstrapClassifier(svm(), negative_label="nonface", max_rounds=1, random_state=0).fit(X, y)
+        renamed = BootstrapClassifier(svm(), max_rounds=1, random_state=0).fit(X, np.where(y == "face", 1, 0))
+        numbered = BootstrapClassifier(svm(), negative_label=np.int64(7), max_rounds=1, random_state=0)
+        numbered.fit(X, np.where(y == "face", 2, 7))
+    assert (y[named.indices_] == "face").sum() == 215
+    assert (y[named.indices_] == "nonface").sum() == (y[renamed.indices_] == "nonface").sum() == 200
+    assert (y[numbered.indices_] == "nonface").sum() == 200
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        truth = BootstrapClassifier(svm(), negative_label=True, max_rounds=1, random_state=0).fit(X, y == "nonface")
+    np.testing.assert_array_equal(truth.indices_, numbered.indices_)
+    for wrong in (
+        {"negative_label": "no face"},
+        {"negative_label": np.zeros(2)},
+        {"negative_label": "face", "mined": "all"},
+    ):
+        with pytest.raises(InputError, match="negative_label"):
+            BootstrapClassifier(svm(), **wrong).fit(X, y)
+
+
+class Says(Given):
+    """Gives all examples a score."""
+
+    def decision_function(self, X):
+        return np.full(len(X), -0.5)
+
+
+def test_a_classifier_that_says_negative_to_all_is_not_done():
+    X, y = few_faces(count=300)
+    with pytest.warns(
+        ConvergenceWarning,
+        match="says 0 to all 300 examples; nothing new is hard to it, but it is not done; .*initial_size",
+    ):
+        classifier = BootstrapClassifier(Says(), random_state=0).fit(X, y)
+    assert classifier.stopped_by_ == "collapse" and classifier.n_rounds_ == 1
+    with pytest.warns(ConvergenceWarning, match="says 1 to none of 300 examples"):
+        BootstrapClassifier(Says(), mined="all", random_state=0, max_rounds=1).fit(X, y)
+
+
+@pytest.mark.parametrize("distance", [0.3, 1.0])
+def test_a_collapse_on_overlapping_classes_is_said(distance):
+    """The first model takes a third of all for positives; with them as negatives, it finds no positive any more."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(3000) < 0.1).astype(int)
+    X = rng.standard_normal((3000, 5))
+    X[:, 0] += distance * y
+    with pytest.warns(ConvergenceWarning, match="to (all|[0-9]+ of) 3000 examples.*nothing new is hard"):
+        classifier = BootstrapClassifier(
+            LogisticRegression(), initial_size=int(y.sum()), max_rounds=50, random_state=0
+        ).fit(X, y)
+    assert classifier.stopped_by_ == "collapse" and classifier.history_[-1].hard == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        X[:, 0] += 5 * y
+        BootstrapClassifier(LogisticRegression(), random_state=0).fit(X, y)
+
+
+def test_every_pass_can_bring_new_examples():
+    """As Sung and Poggio mine: images without a face, one after the other; what is hard in one stays in the set."""
+    X, y = np.array([[2.0], [3.0], [-4.0], [-5.0]]), np.array([1, 1, 0, 0])
+    images = [[[-3.0], [0.5]], [[0.7], [-6.0], [0.9]], [[-7.0]], [[8.0]]]
+    calls = iter(images)
+
+    def new_batches():
+        image = np.array(next(calls))
+        yield image[:1], np.zeros(1, int)
+        yield image[1:], np.zeros(len(image) - 1, int)
+
+    def fit(method, *data):
+        nonlocal calls
+        calls = iter(images)
+        return method(*data, new_batches=new_batches)
+
+    for number in range(2):
+        classifier = BootstrapClassifier(Given(), initial_size=2)
+        if number:
+            fit(classifier.fit_batches, in_batches(X, y, 3))
+        else:
+            fit(classifier.fit, X, y)
+        # Positions go on: 4 and 5 are the first image's, 6 to 8 the second's.
+        assert classifier.indices_.tolist() == [0, 1, 2, 3, 5, 6, 8]
+        assert [one.added for one in classifier.history_] == [1, 2, 0]
+        assert classifier.added_round_.tolist() == [0, 0, 0, 0, 1, 2, 2]
+        assert classifier.stopped_by_ == "nothing new"  # the last image is never looked at
+        assert classifier.history_[-1].loss == pytest.approx(1.5 + 1.7 + 1.9)
+    with pytest.raises(InputError, match="label 7 is none of the classes"):
+        BootstrapClassifier(Given()).fit(X, y, new_batches=lambda: [(X, y + 7)])
+    with pytest.raises(InputError, match="new_batches is a list"):
+        BootstrapClassifier(Given()).fit(X, y, new_batches=[(X, y)])
+
+
+def test_weights_of_examples_reach_the_estimator_and_the_losses():
+    X, y = few_faces(count=400)
+    weight = np.random.default_rng(0).integers(1, 4, len(y))
+    options = {"initial_size": 1.0, "max_rounds": 1, "random_state": 0}
+    expected = svm().fit(X, y, sample_weight=weight)
+    weighted = BootstrapClassifier(svm(), **options).fit(X, y, sample_weight=weight)
+    batched = BootstrapClassifier(svm(), **options).fit_batches(in_batches(X, y), sample_weight=weight.tolist())
+    piped = BootstrapClassifier(make_pipeline(svm()), **options).fit(X, y, linearsvc__sample_weight=weight)
+    hinge = np.maximum(0, 1 - np.where(y == 1, 1, -1) * expected.decision_function(X))
+    for classifier in (weighted, batched, piped):
+        np.testing.assert_allclose(classifier.decision_function(X), expected.decision_function(X), rtol=1e-6)
+        assert classifier.history_[-1].loss_all == pytest.approx(hinge @ weight)
+    few = BootstrapClassifier(svm(), initial_size=20, max_rounds=4, random_state=0).fit(X, y, sample_weight=weight)
+    again = svm().fit(X[few.indices_], y[few.indices_], sample_weight=weight[few.indices_])
+    np.testing.assert_array_equal(few.estimator_.coef_, again.coef_)
+    for wrong, said in (
+        (weight[1:], r"shape \(399,\), expected \(400,\)"),
+        (-weight, "expected 0 or more"),
+        ("heavy", "a number for each"),
+    ):
+        with pytest.raises(InputError, match=said):
+            BootstrapClassifier(svm()).fit(X, y, sample_weight=wrong)
+    with pytest.raises(InputError, match="cannot weight the examples of new_batches"):
+        BootstrapClassifier(svm()).fit(X, y, sample_weight=weight, new_batches=lambda: [])
+
+
+def test_metadata_are_routed():
+    X, y = few_faces(count=400)
+    weight = np.random.default_rng(0).integers(1, 4, len(y))
+    with config_context(enable_metadata_routing=True):
+        asks = BootstrapClassifier(svm().set_fit_request(sample_weight=True), initial_size=1.0, max_rounds=1)
+        refuses = BootstrapClassifier(svm().set_fit_request(sample_weight=False), initial_size=1.0, max_rounds=1)
+        expected = svm().fit(X, y, sample_weight=weight).coef_
+        asks.fit(X, y, sample_weight=weight)
+        np.testing.assert_allclose(asks.estimator_.coef_, expected, rtol=1e-6)
+        search = GridSearchCV(asks, {"hard_margin": [0.0]}, cv=2).fit(X, y, sample_weight=weight)
+        np.testing.assert_allclose(search.best_estimator_.estimator_.coef_, expected, rtol=1e-6)
+        with pytest.raises(TypeError, match="sample_weight"):
+            refuses.fit(X, y, sample_weight=weight)
 
 
 def test_progress_is_shown_when_asked_for(capfd):
