@@ -19,7 +19,7 @@ from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
-    from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.data import ImageDatabase, Notes
 
 # Names that a user chooses from. The code that they choose takes seconds to load, and a --help does not wait for it;
 # a test compares these names with those of the code.
@@ -42,7 +42,10 @@ def add_data_arguments(
         required: one of the sources must be given.
         voc_split: the split of a devkit that is taken without --split.
     """
-    group = parser.add_argument_group("image set")
+    group = parser.add_argument_group(
+        "image set",
+        "Other formats, such as YOLO's, CVAT's, LabelMe's and CreateML's own: export them as COCO or Pascal VOC.",
+    )
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument("--voc", metavar="ROOT", type=Path, help="VOCdevkit folder, the one that holds VOC2007")
     source.add_argument("--coco", metavar="FILE", type=Path, help="annotations in COCO's JSON format, with --images")
@@ -74,7 +77,8 @@ def add_data_arguments(
     group.add_argument(
         "--classes",
         metavar="A,B,...",
-        help="class names, comma-separated (default: the 20 VOC classes; of other sources all that have objects)",
+        help="class names, comma-separated, one that holds a comma in double quotes (default: the 20 VOC classes; of "
+        "other sources all that have objects)",
     )
     group.add_argument(
         "--strict",
@@ -303,8 +307,7 @@ def _read_annotations(database: ImageDatabase, *, strict: bool) -> None:
     from rcnn_svm.data import require_annotations
 
     require_annotations(database, strict=strict)
-    for line in database.notes.lines():
-        _note(line)
+    say(database.notes)
 
 
 def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
@@ -324,6 +327,12 @@ def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> 
             _note(f"class {name!r} has no objects in {database.name}: none of {read} names it")
 
 
+def say(notes: Notes) -> None:
+    """Print what was mended or left out, each line once."""
+    for line in notes.lines():
+        _note(line)
+
+
 @functools.cache
 def _note(sentence: str) -> None:
     """Print a sentence once, however many stages of a run have reason to."""
@@ -334,7 +343,9 @@ def class_names(args: argparse.Namespace) -> list[str] | None:
     """Return the names given with --classes, or None."""
     if args.classes is None:
         return None
-    names = [name.strip() for name in args.classes.split(",") if name.strip()]
+    from rcnn_svm.data.class_names import read_class_list
+
+    names = read_class_list(args.classes)
     if not names or len(set(names)) != len(names):
         raise InputError(f"--classes {args.classes!r} must list different class names, separated by commas")
     return names

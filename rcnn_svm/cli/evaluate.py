@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_data_arguments, add_overwrite_argument, load_database, split_name
+from rcnn_svm.cli.arguments import add_data_arguments, add_overwrite_argument, load_database, say, split_name
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -102,13 +102,18 @@ def run(args: argparse.Namespace) -> None:
 
 def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple[Detections, str, float | None]:
     """Return the detections, a name for their report, and the threshold of the suppression to apply."""
+    from rcnn_svm.data import Notes
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.evaluation.formats import read_comp4
 
     if args.detections:
         threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
         return Detections.load(args.detections), args.detections.stem, threshold
-    return read_comp4(args.comp4, database.classes, database.image_ids), f"{database.name}.comp4", args.nms
+    notes = Notes()
+    found = read_comp4(args.comp4, database.classes, database.image_ids, notes)
+    notes.check(strict=args.strict)
+    say(notes)
+    return found, f"{database.name}.comp4", args.nms
 
 
 def _check_report(out: Path, wanted: dict[str, Any]) -> None:

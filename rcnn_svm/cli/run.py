@@ -213,6 +213,8 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
 
 def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
     """Return the images to train on and those to test on."""
+    from rcnn_svm.data.class_names import write_class_list
+
     own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
     separate = any(own_test.values())
     if args.test_images and not separate:
@@ -224,7 +226,7 @@ def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
     source = args
     if separate:
         # The classes are those of the training, whether or not all of them occur among the test images.
-        images = {"images": args.test_images or args.images, "classes": ",".join(train.classes)}
+        images = {"images": args.test_images or args.images, "classes": write_class_list(train.classes)}
         source = argparse.Namespace(**{**vars(args), **own_test, **images})
     test = load_split(source, test_split, args.test_ids)
     labels = (train.name, test.name) if train.name != test.name else (f"{train.name}_train", f"{test.name}_test")

@@ -12,6 +12,7 @@ import numpy as np
 from rcnn_svm.data.class_names import choose_classes
 from rcnn_svm.data.database import Annotation, CocoIds, ImageDatabase
 from rcnn_svm.data.image_folder import image_ids_of, set_name
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
 # Pixels that a box may reach outside its image: exporters round, and some count from 1.
@@ -45,6 +46,43 @@ class BoxTable:
     difficult: np.ndarray
     describe: Callable[[int], str]
     coco_ids: CocoIds | None = None
+
+
+def mend_boxes(
+    boxes: np.ndarray, image_size: tuple[int, int], describe: Callable[[int], str], notes: Notes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the boxes of an image, each with its corners in order and inside the image, as far as they can be.
+
+    Corners in another order are exchanged. What reaches outside the image is cut off; up to 1 pixel is rounding and
+    not counted. A box that is wholly outside, or not of numbers, is left out.
+
+    Args:
+        boxes: (M, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
+        image_size: (height, width), pixels.
+        describe: maps a box's index to where it comes from, with its value.
+        notes: counts what is mended and left out.
+
+    Returns:
+        boxes: (L, 4) float32, those that are kept.
+        kept: (M,) bool.
+    """
+    height, width = image_size
+    limit = np.array([width, height, width, height], np.float64) - 1
+    numbers = np.isfinite(boxes).all(axis=1)
+    ordered = np.hstack([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])])
+    with np.errstate(invalid="ignore"):
+        inside = numbers & (ordered[:, :2] <= limit[2:]).all(axis=1) & (ordered[:, 2:] >= 0).all(axis=1)
+        reversed_ = inside & (boxes != ordered).any(axis=1)
+        beyond = inside & ((ordered < -TOLERANCE).any(axis=1) | (ordered > limit + TOLERANCE).any(axis=1))
+    for found, kind in (
+        (~numbers, "objects left out, because their boxes are not four numbers"),
+        (numbers & ~inside, "objects left out, because their boxes are wholly outside their images"),
+        (reversed_, "boxes whose corners are exchanged, because they end before they begin"),
+        (beyond, "boxes cut to their images, because they reach outside"),
+    ):
+        for row in np.flatnonzero(found).tolist():
+            notes.add(kind, f"{describe(row)} in an image of {width} x {height} pixels")
+    return np.clip(ordered[inside], 0, limit).astype(np.float32), inside
 
 
 def fit_boxes(boxes: np.ndarray, image_size: tuple[int, int], describe: Callable[[int], str]) -> np.ndarray:

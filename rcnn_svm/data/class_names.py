@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.errors import InputError
 
 # Control characters (line feed, tab, NUL), and halves of characters, which JSON can spell and no file can hold.
 _UNWRITABLE = ("Cc", "Cs")
-# They separate names in --classes, and folders in the names of the files that results are written to.
-_FORBIDDEN = (",", "/", "\\")
+# What separates folders, and the sign that replaces it.
+_NOT_IN_FILE_NAMES = "%/\\"
+# Bytes of a class name in a file name, of which file systems allow 255 with all that stands around it.
+_LONGEST = 180
 
 
 def choose_classes(
@@ -28,7 +32,7 @@ def choose_classes(
 
     Raises:
         InputError: no name occurs and none is chosen, a class is chosen twice, no object has one of those chosen
-            although there are objects, or a name holds a character that separates names or cannot be written.
+            although there are objects, or a name holds a character that cannot be written.
     """
     if classes is None:
         classes = [name for name in order if names[name]]
@@ -42,10 +46,29 @@ def choose_classes(
     if twice:
         raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
     for name in classes:
-        forbidden = next((character for character in _FORBIDDEN if character in name), unwritable_character(name))
-        if forbidden:
-            raise InputError(f"{source}: class name {name!r} holds {forbidden!r}; rename the class")
+        unwritable = unwritable_character(name)
+        if unwritable:
+            raise InputError(f"{source}: class name {name!r} holds {unwritable!r}; rename the class")
     return tuple(classes)
+
+
+def read_class_list(text: str) -> list[str]:
+    """Return the names of a list that is separated by commas; a name that holds one is in double quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+
+
+def write_class_list(names: Iterable[str]) -> str:
+    """Return the names as `read_class_list` reads them."""
+    return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
+
+
+def class_in_file_name(name: str) -> str:
+    """Return a class name as it stands in the names of files: it can lead to no other folder and is not too long."""
+    written = "".join(f"%{ord(sign):02X}" if sign in _NOT_IN_FILE_NAMES else sign for sign in name)
+    if len(written.encode()) > _LONGEST:
+        start = written.encode()[: _LONGEST - 17].decode(errors="ignore")
+        written = f"{start}-{fingerprint(name)}"
+    return written
 
 
 def unwritable_character(name: str) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from rcnn_svm.data.box_table import BoxTable, open_table
 from rcnn_svm.data.database import CocoIds, ImageDatabase
 from rcnn_svm.data.image_folder import check_folder, image_ids_of
+from rcnn_svm.data.other_formats import foreign_format
 from rcnn_svm.errors import InputError
 
 _PARTS = ("images", "annotations", "categories")
@@ -85,6 +86,9 @@ def _read(path: Path) -> dict[str, list[dict]]:
         raise InputError(f"COCO file {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except (OSError, RecursionError) as error:
         raise InputError(f"COCO file {path} cannot be read: {error}; restore the file") from error
+    foreign = foreign_format(path, content)
+    if foreign and not (isinstance(content, dict) and set(_PARTS) <= set(content)):
+        raise InputError(f"{path} is no COCO file: {foreign}")
     if isinstance(content, list):
         raise InputError(f"{path} holds a list, as COCO results do; expected annotations ({', '.join(_PARTS)})")
     for part in _PARTS:

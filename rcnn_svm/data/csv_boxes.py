@@ -15,6 +15,7 @@ from rcnn_svm.data.box_table import BoxTable, open_table
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.data.image_folder import check_folder
 from rcnn_svm.data.images import image_size
+from rcnn_svm.data.other_formats import foreign_format
 from rcnn_svm.errors import InputError
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -51,6 +52,9 @@ def load_csv(
             read) a box is empty or outside its image.
     """
     path, folder = Path(path), check_folder(images, "image folder")
+    foreign = foreign_format(path)
+    if foreign:
+        raise InputError(f"{path} is no CSV file: {foreign}")
     table = _read(path)
     database = open_table(table, folder, lambda index: image_size(folder / table.file_names[index]), classes)
     return database if ids is None else database.subset(ids)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
-from rcnn_svm.data.images import load_image
+from rcnn_svm.data.images import is_turned, load_image
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
@@ -120,6 +120,13 @@ class ImageDatabase:
         stated = self.annotation(index).image_size
         if image.shape[:2] != stated:
             height, width = image.shape[:2]
+            if stated == (width, height) and is_turned(self.image_path(index)):
+                raise InputError(
+                    f"{self.image_path(index)} is {width} x {height} pixels upright, but its annotation says "
+                    f"{stated[1]} x {stated[0]}, as its pixels are stored: its EXIF orientation turns it, and the "
+                    "labelling tool did not; remove the orientation from the file (as `exiftool -Orientation= FILE` "
+                    "does), or label the upright image"
+                )
             raise InputError(
                 f"{self.image_path(index)} is {width} x {height} pixels but its annotation says "
                 f"{stated[1]} x {stated[0]}; its boxes cannot be trusted, so correct the annotation or the image"

@@ -30,6 +30,36 @@ def check_folder(folder: str | os.PathLike, what: str) -> Path:
     return Path(folder)
 
 
+def named_files(folder: Path, suffixes: Iterable[str], *, below: bool = False) -> dict[str, list[Path]]:
+    """Return the files of a folder by their names without suffix.
+
+    Hidden files are left out: macOS puts a `._NAME` beside every NAME of an archive.
+
+    Args:
+        folder: the folder; where there is none, there are no files.
+        suffixes: what the names end with, in lower case; upper case counts too.
+        below: look in its sub-folders too; names begin with theirs then.
+    """
+    found: dict[str, list[Path]] = {}
+    paths = (folder.rglob("*") if below else folder.glob("*")) if folder.is_dir() else ()
+    for path in sorted(paths):
+        inside = path.relative_to(folder)
+        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in inside.parts):
+            found.setdefault(str(PurePosixPath(inside.with_suffix(""))), []).append(path)
+    return found
+
+
+def only_file(files: list[Path], image_id: str, what: str) -> Path:
+    """Return the one file that can be meant.
+
+    Raises:
+        InputError: two could be.
+    """
+    if len(files) > 1:
+        raise InputError(f"{files[0]} and {files[1].name} could both be {what} {image_id}; rename one of them")
+    return files[0]
+
+
 def set_name(path: str | os.PathLike) -> str:
     """Return the name of an image set that comes from `path`, fit for file names."""
     return re.sub(r"[^\w.-]+", "-", Path(path).resolve().stem)
@@ -82,4 +112,5 @@ def unused_images(database: ImageDatabase, folder: str | os.PathLike) -> list[st
     used = {database.image_path(index) for index in range(len(database))}
     files = (path for parent in {Path(folder), *(path.parent for path in used)} for path in parent.glob("*.*"))
     left = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path not in used]
+    left = [path for path in left if not path.name.startswith(".")]
     return sorted(str(path.relative_to(folder)) for path in left)

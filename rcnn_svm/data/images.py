@@ -60,6 +60,16 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in _TURNED else (height, width)
 
 
+def is_turned(path: str | os.PathLike) -> bool:
+    """Return whether an image's EXIF orientation exchanges its width and height.
+
+    Raises:
+        InputError: the file is missing, unreadable or no image.
+    """
+    with _opened(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Yield an image file opened by Pillow; what opening or decoding it raises becomes one sentence."""

@@ -6,13 +6,15 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, named_files, only_file
 from rcnn_svm.data.images import image_size
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.data.voc_xml import object_names, read_voc_xml
 from rcnn_svm.errors import InputError
 
@@ -50,7 +52,8 @@ def load_voc(
 ) -> ImageDatabase:
     """Open one image set of a PASCAL VOC devkit.
 
-    Annotation files are read when first needed, so an error in one of them appears then.
+    Annotation files are read when first needed, so an error in one of them appears then, and the database's `notes`
+    count then what was mended or left out. Images may have any usual suffix.
 
     Args:
         root: a `VOCdevkit` folder, which contains `VOC<year>`, or that folder itself.
@@ -68,19 +71,30 @@ def load_voc(
 
     Raises:
         InputError: a folder, split or id that does not exist, a class that nothing names, or (when read) an
-            annotation that is missing, malformed, contradictory or names an unknown class.
+            annotation that is missing, malformed or names an unknown class.
 
     Source: `imdb_from_voc.m` and `roidb_from_voc.m` of R-CNN.
     """
     folder = _find_voc_folder(Path(root), year)
     name = f"voc_{year}_{split}"
     image_ids = _read_split(folder, split)
+    notes = Notes()
 
-    def annotation_path(image_id: str) -> Path:
-        return folder / "Annotations" / f"{image_id}.xml"
+    def finder(inside: str, usual: str, suffixes: Sequence[str], what: str) -> Callable[[str], Path]:
+        @functools.cache
+        def all_files() -> dict[str, list[Path]]:
+            return named_files(folder / inside, suffixes, below=True)
 
-    def image_path(image_id: str) -> Path:
-        return folder / "JPEGImages" / f"{image_id}.jpg"
+        def find(image_id: str) -> Path:
+            path = folder / inside / f"{image_id}{usual}"
+            # A folder is listed only where a file has not its usual suffix.
+            found = [] if path.is_file() else all_files().get(image_id)
+            return only_file(found, image_id, what) if found else path
+
+        return find
+
+    annotation_path = finder("Annotations", ".xml", (".xml",), "the annotation of")
+    image_path = finder("JPEGImages", ".jpg", IMAGE_SUFFIXES, "the image")
 
     if classes is not None:
         _check_classes(classes, folder)
@@ -100,13 +114,15 @@ def load_voc(
             class_index,
             ignore_others=classes is not None,
             unknown="is not one of the 20 VOC classes; name the classes of your own data with --classes",
+            image_size=lambda: image_size(image_path(image_id)),
+            notes=notes,
         )
 
     def count_names(image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
         counts = (object_names(annotation_path(image_id)) for image_id in image_ids)
         return f"{len(image_ids)} annotation files", sum(counts, Counter())
 
-    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation, count_names)
+    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation, count_names, notes=notes)
     return database if ids is None else database.subset(ids)
 
 
@@ -119,8 +135,14 @@ def _find_voc_folder(root: Path, year: str) -> Path:
     if (root / f"VOC{year}").is_dir():
         return root / f"VOC{year}"
     own_year = re.fullmatch(r"VOC(\d{4})", root.resolve().name)
-    if (root / "ImageSets").is_dir() and (own_year is None or own_year[1] == str(year)):
+    is_devkit = any((root / part).is_dir() for part in ("ImageSets", "Annotations"))
+    if is_devkit and (own_year is None or own_year[1] == str(year)):
         return root
+    own = sorted(path.parent for path in root.glob("*/ImageSets") if not re.fullmatch(r"VOC\d{4}", path.parent.name))
+    if own and own_year is None:
+        raise InputError(
+            f"{root} holds no VOC{year} folder, but {own[0].name} in it has a devkit's folders; give {own[0]} itself"
+        )
     found = [own_year[0]] if own_year else sorted(p.name for p in root.glob("VOC[0-9][0-9][0-9][0-9]"))
     raise InputError(
         f"{root} holds no VOC{year} folder (found: {', '.join(found) or 'no VOC folder at all'}); "
@@ -133,6 +155,8 @@ def _read_split(folder: Path, split: str) -> list[str]:
     sets = folder / "ImageSets" / "Main"
     path = sets / f"{split}.txt"
     if not path.is_file():
+        if not any(sets.glob("*.txt")):
+            raise InputError(_without_sets(folder))
         # The per-class lists (`car_train.txt`) are no splits of images.
         splits = sorted(p.stem for p in sets.glob("*.txt") if "_" not in p.stem)
         raise InputError(
@@ -141,11 +165,21 @@ def _read_split(folder: Path, split: str) -> list[str]:
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     image_ids = []
     for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) > 1:
-            raise InputError(f"{path}, line {number}: found {line.strip()!r}, expected one image id per line")
-        image_ids += words
+        image_id = line.strip()
+        if not image_id:
+            continue
+        # A line is an id, which may hold spaces; `NAME -1` is of a list of one class, where no image has that name.
+        if re.search(r"\s-?[01]$", image_id) and not (folder / "Annotations" / f"{image_id}.xml").is_file():
+            raise InputError(f"{path}, line {number}: found {image_id!r}, expected one image id per line")
+        image_ids.append(image_id)
     return image_ids
+
+
+def _without_sets(folder: Path) -> str:
+    return (
+        f"{folder} has no lists of images in ImageSets/Main, so it has no splits; read its files without: "
+        f"--xml {folder / 'Annotations'} --images {folder / 'JPEGImages'}"
+    )
 
 
 def _check_classes(classes: Sequence[str], folder: Path) -> None:
@@ -156,7 +190,7 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
     listed = {p.stem.rpartition("_")[0] for p in (folder / "ImageSets" / "Main").glob("*_*.txt")}
     unknown = [c for c in classes if c not in VOC_CLASSES and c not in listed]
     names: Counter[str] = Counter()
-    paths = sorted((folder / "Annotations").glob("*.xml"))
+    paths = [path for found in named_files(folder / "Annotations", (".xml",)).values() for path in found]
     for path in paths:
         # Usually the first few files name all classes there are.
         unknown = [c for c in unknown if c not in names]

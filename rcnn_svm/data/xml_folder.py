@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rcnn_svm.data.box_table import TOLERANCE
 from rcnn_svm.data.class_names import choose_classes, unwritable_character
 from rcnn_svm.data.database import Annotation, ImageDatabase
-from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
-from rcnn_svm.data.voc_xml import object_names, read_voc_xml
+from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, named_files, only_file, set_name
+from rcnn_svm.data.images import image_size
+from rcnn_svm.data.mended import Notes
+from rcnn_svm.data.other_formats import foreign_format
+from rcnn_svm.data.voc_xml import AnnotationHead, read_head, read_voc_xml
 from rcnn_svm.errors import InputError
 
 
@@ -24,8 +27,9 @@ def load_xml_folder(
 ) -> ImageDatabase:
     """Open a folder of VOC XML files, without the other folders of a devkit.
 
-    The image of `NAME.xml` is the one called NAME, whatever its suffix. Pixels count from 1 in these files, as in
-    VOC; boxes that reach outside the image by up to 1 pixel are cut to it.
+    The image of `NAME.xml` is the one called NAME, whatever its suffix; NAME may end with that suffix too. If there is
+    none, it is the one that the file names, or the only one called NAME in a sub-folder. Pixels count from 1 in these
+    files, as in VOC. Hidden files are not read. Where the folder has no XML files, those in its sub-folders are read.
 
     Args:
         folder: holds the XML files; every one is read for its class names.
@@ -35,23 +39,38 @@ def load_xml_folder(
             that occur, sorted.
 
     Returns:
-        The database, named as the folder (plus a digest of `ids` where given), its images sorted by id.
+        The database, named as the folder (plus a digest of `ids` where given), its images sorted by id. Its `notes`
+        count the XML files that are no annotations, and what is mended or left out when annotations are read.
 
     Raises:
-        InputError: a folder or an image is missing, two images could be meant, a file's name cannot be written, an
-            XML file is malformed, or (when read) contradictory.
+        InputError: a folder or an image is missing, two files could be meant, a file's name cannot be written, an
+            XML file is malformed, or no file is an annotation, such as those of other formats.
     """
+    if Path(folder).is_file() and foreign_format(Path(folder)):
+        raise InputError(f"{folder} is no folder of VOC's XML files: {foreign_format(Path(folder))}")
     folder = check_folder(folder, "annotation folder")
     images = check_folder(folder if images is None else images, "image folder")
-    annotations = {path.stem: path for path in sorted(folder.glob("*.xml"))}
-    if not annotations:
-        raise InputError(f"{folder} holds no *.xml files; give the folder of the annotations")
-    for path in annotations.values():
-        unwritable = unwritable_character(path.name)
+    notes = Notes()
+    files = named_files(folder, (".xml",)) or named_files(folder, (".xml",), below=True)
+    annotations, heads = {}, {}
+    for image_id, found in files.items():
+        path = only_file(found, image_id, "the annotation of")
+        unwritable = unwritable_character(image_id)
         if unwritable:
             raise InputError(f"{folder} holds the file {path.name!r}, whose name holds {unwritable!r}; rename it")
-    image_path = _find_images(annotations, images)
-    names = {image_id: object_names(path) for image_id, path in annotations.items()}
+        head = read_head(path)
+        if head is None:
+            notes.add("XML files left out, because they are no annotations", str(path))
+            continue
+        annotations[image_id], heads[image_id] = path, head
+    if not annotations:
+        advice = foreign_format(folder)
+        raise InputError(
+            f"{folder} holds no {'annotations among its ' if files else ''}*.xml files; "
+            f"{f'for a file in it: {advice}' if advice else 'give the folder of the annotations'}"
+        )
+    image_path = _find_images(annotations, heads, images)
+    names = {image_id: head.names for image_id, head in heads.items()}
     total: Counter[str] = Counter()
     for counts in names.values():
         total += counts
@@ -64,7 +83,8 @@ def load_xml_folder(
             class_index,
             ignore_others=classes is not None,
             unknown="was not there when the folder was opened; start again",
-            tolerance=TOLERANCE,
+            image_size=lambda: image_size(image_path[image_id]),
+            notes=notes,
         )
 
     def count_names(image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
@@ -74,25 +94,40 @@ def load_xml_folder(
         return f"{len(image_ids)} annotation files", counts
 
     database = ImageDatabase(
-        set_name(folder), chosen, tuple(annotations), image_path.__getitem__, read_annotation, count_names
+        set_name(folder), chosen, tuple(annotations), image_path.__getitem__, read_annotation, count_names, notes=notes
     )
     return database if ids is None else database.subset(ids)
 
 
-def _find_images(annotations: dict[str, Path], images: Path) -> dict[str, Path]:
+def _find_images(annotations: dict[str, Path], heads: dict[str, AnnotationHead], images: Path) -> dict[str, Path]:
     """Return the image file of every annotation file."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(images.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+    beside = named_files(images, IMAGE_SUFFIXES)
+
+    @functools.cache
+    def below() -> dict[str, list[Path]]:
+        return named_files(images, IMAGE_SUFFIXES, below=True)
+
+    @functools.cache
+    def by_name() -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in (path for paths in below().values() for path in paths):
+            found.setdefault(path.name, []).append(path)
             found.setdefault(path.stem, []).append(path)
-    for image_id, annotation in annotations.items():
-        candidates = found.get(image_id, [])
-        if not candidates:
-            raise InputError(
-                f"there is no image {image_id}.* in {images} for {annotation}; add it, or give the folder with --images"
-            )
-        if len(candidates) > 1:
-            raise InputError(
-                f"{candidates[0]} and {candidates[1].name} could both be the image of {annotation}; rename one of them"
-            )
-    return {image_id: found[image_id][0] for image_id in annotations}
+        return found
+
+    def find(image_id: str) -> list[Path]:
+        stated, name = heads[image_id].file_name, annotations[image_id].stem
+        if found := beside.get(image_id):
+            # `a.jpg` and `a.png`: the file says which.
+            return [path for path in found if len(found) > 1 and path.name == stated] or found
+        return below().get(image_id) or by_name().get(name) or by_name().get(stated) or []
+
+    found = {image_id: find(image_id) for image_id in annotations}
+    missing = [image_id for image_id, files in found.items() if not files]
+    if missing:
+        more = f" (images of {len(missing)} of the {len(annotations)} annotation files are missing)"
+        raise InputError(
+            f"there is no image {missing[0]}.* in {images} for {annotations[missing[0]]}; "
+            f"add it, or give the folder with --images{more if len(missing) > 1 else ''}"
+        )
+    return {i: only_file(files, str(annotations[i]), "the image of") for i, files in found.items()}

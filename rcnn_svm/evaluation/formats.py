@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.artefacts.files import atomic_stream, write_text
+from rcnn_svm.data.class_names import class_in_file_name
 from rcnn_svm.data.database import CocoIds
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 
@@ -23,6 +25,8 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
 
     A line is `image score x1 y1 x2 y2`, with 1-based inclusive pixels and six decimals in the score, as the
     VOC development kit reads it (`comp4`: detection with outside training data).
+
+    In the file's name `/`, `\\` and `%` of a class are written as in addresses (`%2F`), and a very long name is cut.
 
     Args:
         detections: the detections, after non-maximum suppression.
@@ -44,30 +48,42 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
                 images, detections.score[rows].tolist(), (detections.box[rows] + 1).tolist(), strict=True
             )
         )
-        paths.append(Path(folder) / f"comp4_det_{split}_{name}.txt")
+        paths.append(Path(folder) / f"comp4_det_{split}_{class_in_file_name(name)}.txt")
         write_text(paths[-1], "".join(lines))
     return paths
 
 
-def read_comp4(source: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str]) -> Detections:
+def read_comp4(
+    source: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str], notes: Notes | None = None
+) -> Detections:
     """Read VOC results files, ours or anyone's.
+
+    Many tools write no file for a class of which they found nothing, and detections of all test images where only
+    some are labelled.
 
     Args:
         source: a folder that holds one `comp*_det_*_<class>.txt` per class, or a path with `%s` in the place
             of the class name.
         classes: the classes to read.
         image_ids: the images that may be named.
+        notes: counts missing files, which are then classes without detections, and detections of other images,
+            which are left out; without it both are refused.
 
     Returns:
         The detections, in the order of the files' lines.
 
     Raises:
-        InputError: a file is missing or a line of it is not a detection, naming both.
+        InputError: a line is not a detection; a file or an image is unknown, if there are no `notes`; or all of the
+            files or all of the images are.
     """
     index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     images, cls, numbers = [], [], []
+    missing, others = [], []
     for index, name in enumerate(classes):
         path = _comp4_path(source, name)
+        if not path.exists():
+            missing.append(_no_results(source, name))
+            continue
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -77,17 +93,29 @@ def read_comp4(source: str | os.PathLike, classes: Sequence[str], image_ids: Seq
             if not fields:
                 continue
             try:
-                images.append(index_of[fields[0]])
-                numbers.append(_score_and_box(fields[1:]))
-            except KeyError:
-                raise InputError(
-                    f"{path}, line {number}: image {fields[0]} is not among the {len(image_ids)} images to evaluate"
-                ) from None
+                values = _score_and_box(fields[1:])
             except ValueError as error:
                 raise InputError(
                     f"{path}, line {number}: {error}; expected `image score x1 y1 x2 y2`, found {line[:80]!r}"
                 ) from None
+            if fields[0] not in index_of:
+                where = f"{path}, line {number}: image {fields[0]} is not among the {len(image_ids)} images to evaluate"
+                others.append(where)
+                continue
+            images.append(index_of[fields[0]])
+            numbers.append(values)
             cls.append(index)
+    if missing and (notes is None or len(missing) == len(classes)):
+        raise InputError(missing[0])
+    if others and (notes is None or not images):
+        every = "" if notes is None else f"; nor is that of any other of the {len(others)} detections"
+        raise InputError(others[0] + every)
+    for kind, found in (
+        ("classes taken to have no detections, because they have no results file", missing),
+        ("detections left out, because their images are not evaluated", others),
+    ):
+        for where in found:
+            notes.add(kind, where)
     table = np.array(numbers, np.float64).reshape(-1, 5)
     return Detections(
         image_ids=tuple(image_ids),
@@ -102,19 +130,25 @@ def read_comp4(source: str | os.PathLike, classes: Sequence[str], image_ids: Seq
 
 def _comp4_path(source: str | os.PathLike, name: str) -> Path:
     if "%s" in str(source):
-        return Path(str(source).replace("%s", name))
+        return Path(str(source).replace("%s", class_in_file_name(name)))
     if not Path(source).is_dir():
         raise InputError(
             f"{source} is neither a folder with VOC results files nor a path with %s in the place of the class name"
         )
-    found = sorted(Path(source).glob(f"comp*_det_*_{glob.escape(name)}.txt"))
-    if len(found) != 1:
-        what = f"several results files ({found[0].name}, {found[1].name})" if found else "no results file"
+    written = class_in_file_name(name)
+    found = sorted(Path(source).glob(f"comp*_det_*_{glob.escape(written)}.txt"))
+    if len(found) > 1:
         raise InputError(
-            f"{source} holds {what} for class {name!r}; "
+            f"{source} holds several results files ({found[0].name}, {found[1].name}) for class {name!r}; "
             f"give the one to read as a path with %s in the place of the class name"
         )
-    return found[0]
+    return found[0] if found else Path(source) / f"comp4_det_test_{written}.txt"
+
+
+def _no_results(source: str | os.PathLike, name: str) -> str:
+    if "%s" in str(source):
+        return f"cannot read the results of class {name!r} from {_comp4_path(source, name)}: there is no such file"
+    return f"{source} holds no results file for class {name!r}"
 
 
 def _score_and_box(fields: Sequence[str]) -> list[float]:

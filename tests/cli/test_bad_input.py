@@ -102,7 +102,7 @@ def test_malformed_annotation(pipeline, voc, tmp_path, capsys):
 
 def test_box_outside_the_image(pipeline, voc, tmp_path, capsys):
     path = edit_annotation(voc, first_with_object(voc), r"<xmax>\d+</xmax>", "<xmax>5000</xmax>")
-    refused(capsys, extract(pipeline, voc, tmp_path / "f"), path.name, "5000", "outside")
+    refused(capsys, [*extract(pipeline, voc, tmp_path / "f"), "--strict"], path.name, "5000", "outside")
 
 
 def test_size_that_is_not_the_images(pipeline, voc, tmp_path, capsys):

@@ -314,7 +314,10 @@ def test_a_bad_box_names_its_file_and_row(own_data, tmp_path, capsys):
     broken = shutil.copytree(own_data.xml, tmp_path / "xml")
     path = next(p for p in sorted(broken.iterdir()) if "<object>" in p.read_text())
     path.write_text(re.sub(r"<xmax>\d+</xmax>", "<xmax>5000</xmax>", path.read_text(), count=1))
-    refused(capsys, ["propose", "--xml", broken, *out], rf"{path.name}, object 1 .*xmax=5000")
+    refused(capsys, ["propose", "--xml", broken, "--strict", *out], rf"{path.name}, object 1 .*xmax=5000")
+    (tmp_path / "p.h5").unlink(missing_ok=True)
+    assert command("propose", "--xml", broken, *out) == 0
+    assert re.search(rf"note: boxes cut .*: 1, .*{path.name}, object 1 .*xmax=5000", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("source", ["coco", "csv", "xml"])

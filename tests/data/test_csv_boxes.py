@@ -74,7 +74,6 @@ def test_boxes_outside_or_empty(tmp_path, box):
             HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n",
             r"a\.png and a\.jpg, which differ in their suffix only",
         ),
-        (HEADER + 'a.png,1,2,3,4,"a,b",0\n', "class name 'a,b' holds ','"),
         (HEADER + 'a.png,1,2,3,4,"a\tb",0\n', r"class name 'a\\tb' holds '\\t'"),
         (HEADER + "a\0.png,1,2,3,4,dog,0\n", r"names the image 'a\\x00\.png', which holds '\\x00'"),
         (HEADER + "a.png,1,2,3,4,dog,0,0\n", "line 2: '0' is beyond the 7 columns of line 1"),

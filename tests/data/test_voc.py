@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from rcnn_svm.data.checks import require_annotations
 from rcnn_svm.data.images import load_image
 from rcnn_svm.data.voc import VOC_CLASSES, load_voc
 from rcnn_svm.errors import InputError
@@ -200,14 +202,123 @@ def test_unknown_object_class_names_the_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "box",
-    [(0, 1, 5, 5), (1, 0, 5, 5), (1, 1, 51, 5), (1, 1, 5, 41), (9, 1, 8, 5), (1, 9, 5, 8), ("nan", 1, 5, 5)],
+    ("box", "expected", "kind"),
+    [
+        ((0, 1, 5, 5), [0, 0, 4, 4], None),  # rounding: a pixel is no news
+        ((1, 1, 5, 41), [0, 0, 4, 39], None),
+        ((-4, 1, 5, 5), [0, 0, 4, 4], "boxes cut to their images"),
+        ((1, 1, 55, 5), [0, 0, 49, 4], "boxes cut to their images"),
+        ((9, 1, 8, 5), [7, 0, 8, 4], "boxes whose corners are exchanged"),
+        ((1, 9, 5, 8), [0, 7, 4, 8], "boxes whose corners are exchanged"),
+        ((60, 1, 70, 5), None, "objects left out, because their boxes are wholly outside"),
+        (("nan", 1, 5, 5), None, "objects left out, because their boxes are not four numbers"),
+        (("left", 1, 5, 5), None, "objects left out, because their boxes are not four numbers"),
+    ],
 )
-def test_box_outside_the_image_or_empty(tmp_path, box):
+def test_one_unusable_box_does_not_stop_the_set(tmp_path, box, expected, kind):
+    """The user gets the image's other objects, and one line that counts what was mended or left out."""
     root = write_devkit(tmp_path, {"a": annotation_xml(object_xml(), object_xml("cat", box))})
+    database = load_voc(root)
+    annotation = database.annotation(0)
+    assert annotation.boxes.tolist() == [[0, 0, 9, 9], *([] if expected is None else [expected])]
+    assert len(annotation.classes) == len(annotation.difficult) == len(annotation.truncated) == len(annotation.boxes)
     values = "xmin={} ymin={} xmax={} ymax={}".format(*box)
-    with pytest.raises(InputError, match=rf"a\.xml, object 2 \(cat\): box {values} .* 50 x 40 pixels"):
-        load_voc(root).annotation(0)
+    lines = database.notes.lines()
+    assert len(lines) == (kind is not None)
+    for line in lines:
+        assert line.startswith(kind) and f"a.xml, object 2 (cat): box {values} in an image of 50 x 40 pixels" in line
+        with pytest.raises(InputError, match="object 2"):
+            require_annotations(database, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("xml", "boxes", "line"),
+    [
+        (annotation_xml(object_xml(), width="wide"), 1, r"sizes read from the images.*: 1, .*a\.xml with wide x 40"),
+        (annotation_xml(object_xml(), width=0, height=0), 1, r"sizes read from the images.*a\.xml with 0 x 0"),
+        ("<annotation></annotation>", 0, r"sizes read from the images"),
+        (annotation_xml("<object><name>dog</name></object>"), 0, r"not four numbers: 1, .*xmin=missing"),
+        (annotation_xml("<object></object>", object_xml()), 1, r"have no <name>: 1, the first is .*a\.xml, object 1"),
+        (
+            annotation_xml(object_xml(flags="<difficult>Unspecified</difficult>"), object_xml()),
+            2,
+            r"<difficult> read as 0.*: 1, .*a\.xml, object 1 \(dog\): 'Unspecified'",
+        ),
+    ],
+)
+def test_what_is_missing_or_spelled_otherwise_is_counted(tmp_path, xml, boxes, line):
+    database = load_voc(write_devkit(tmp_path, {"a": xml}))
+    annotation = database.annotation(0)
+    assert annotation.image_size == (40, 50) and len(annotation.boxes) == boxes
+    assert not annotation.difficult.any()
+    (found,) = database.notes.lines()
+    assert re.search(line, found)
+
+
+def test_numbers_and_flags_as_other_tools_write_them(tmp_path):
+    flags = "<difficult>True</difficult><truncated>no</truncated>"
+    database = load_voc(write_devkit(tmp_path, {"a": annotation_xml(object_xml(flags=flags), width="50.0")}))
+    annotation = database.annotation(0)
+    assert annotation.image_size == (40, 50)
+    assert annotation.difficult.tolist() == [True] and annotation.truncated.tolist() == [False]
+    assert not database.notes.lines()
+
+
+def test_a_rotated_box_is_read_as_the_upright_box_around_it(tmp_path):
+    """A quarter turn exchanges 20 x 10 pixels around (25, 20): columns 20 to 30, rows 10 to 30, counted from 1."""
+    rotated = "<cx>25</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle>"
+    xml = annotation_xml(f"<object><name>dog</name><robndbox>{rotated}</robndbox></object>", object_xml("cat"))
+    database = load_voc(write_devkit(tmp_path, {"a": xml}))
+    np.testing.assert_allclose(database.annotation(0).boxes, [[19, 9, 29, 29], [0, 0, 9, 9]], atol=1e-5)
+    assert database.notes.lines()[0].startswith("rotated boxes read as the upright boxes around them: 1, ")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg"])
+def test_images_of_any_suffix_and_annotations_in_upper_case(tmp_path, suffix):
+    root = write_devkit(tmp_path, {"a": annotation_xml(object_xml())})
+    folder = root / "VOC2007"
+    (folder / "JPEGImages/a.jpg").unlink()
+    Image.new("RGB", (50, 40)).save(folder / f"JPEGImages/a{suffix}")
+    (folder / "JPEGImages/._a.png").write_text("macOS")
+    (folder / "Annotations/a.xml").rename(folder / "Annotations/a.XML")
+    database = load_voc(root, classes=["dog"])
+    assert database.image_path(0).name == f"a{suffix}"
+    assert database.load_image(0).shape == (40, 50, 3) and len(database.annotation(0).boxes) == 1
+
+
+def test_two_images_of_one_id_are_refused_unless_one_is_the_devkit_s(tmp_path):
+    root = write_devkit(tmp_path, {"a": annotation_xml()})
+    images = root / "VOC2007/JPEGImages"
+    for suffix in (".png", ".bmp"):
+        Image.new("RGB", (50, 40)).save(images / f"a{suffix}")
+    assert load_voc(root).image_path(0).name == "a.jpg"
+    (images / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"a\.bmp and a\.png could both be the image a; rename one of them"):
+        load_voc(root).image_path(0)
+
+
+def test_a_line_of_a_split_is_an_id_with_its_spaces(tmp_path):
+    ids = ("Screenshot (570)", "walk  1", "b")
+    root = write_devkit(tmp_path, {image_id: annotation_xml(object_xml()) for image_id in ids})
+    database = load_voc(root)
+    assert database.image_ids == ids
+    assert all(len(database.annotation(index).boxes) == 1 for index in range(3))
+
+
+def test_a_devkit_under_another_name_or_without_lists_says_what_to_give(tmp_path):
+    root = write_devkit(tmp_path, {"a": annotation_xml(object_xml())})
+    (root / "VOC2007").rename(root / "mine")
+    with pytest.raises(InputError, match=r"but mine in it has a devkit's folders; give .*mine itself"):
+        load_voc(root)
+    (root / "mine").rename(root / "VOC2007")
+    (root / "VOC2007/ImageSets/Main/trainval.txt").unlink()
+    advice = rf"no lists of images.*--xml {root}/VOC2007/Annotations --images {root}/VOC2007/JPEGImages"
+    with pytest.raises(InputError, match=advice):
+        load_voc(root)
+    shutil.rmtree(root / "VOC2007/ImageSets")
+    for folder in (root, root / "VOC2007"):
+        with pytest.raises(InputError, match=advice):
+            load_voc(folder)
 
 
 @pytest.mark.parametrize(
@@ -215,13 +326,7 @@ def test_box_outside_the_image_or_empty(tmp_path, box):
     [
         ("<annotation>\n<size>\n</annotation>", r"a\.xml, line 3: malformed XML"),
         ("", r"a\.xml, line 1: malformed XML"),
-        (annotation_xml(width="wide"), r"<size/width> is 'wide', expected a whole number"),
-        (annotation_xml(width=0), r"image size is 0 x 40"),
-        (annotation_xml(object_xml(box=("left", 1, 2, 3))), r"object 1 \(dog\): <bndbox/xmin> is 'left'"),
-        (annotation_xml("<object><name>dog</name></object>"), r"<bndbox/xmin> is missing or empty in <object>"),
-        (annotation_xml("<object></object>"), r"<name> is missing or empty in <object>"),
-        ("<annotation></annotation>", r"<size/width> is missing or empty"),
-        (annotation_xml(object_xml(flags="<difficult>no</difficult>")), r"<difficult> is 'no', expected 0 or 1"),
+        ("<project><name>mine</name></project>", r"a\.xml is no annotation in VOC's XML: .* <project>"),
     ],
 )
 def test_bad_annotation(tmp_path, xml, message):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from rcnn_svm.data.class_names import read_class_list
+from rcnn_svm.data.image_folder import unused_images
 from rcnn_svm.data.xml_folder import load_xml_folder
 from rcnn_svm.errors import InputError
 
@@ -33,13 +35,79 @@ def test_images_beside_the_files_whatever_their_suffix(tmp_path):
     assert len(database.annotation(0).boxes) == 0
 
 
-def test_boxes_outside_by_rounding_are_cut_and_others_refused(tmp_path):
+def test_boxes_outside_are_cut_and_counted_where_it_is_more_than_rounding(tmp_path):
     write(tmp_path, "a", ("dog", (0, 0, 51, 41)))
     write(tmp_path, "b", ("dog", (1, 1, 52, 40)))
     database = load_xml_folder(tmp_path)
     np.testing.assert_array_equal(database.annotation(0).boxes, [[0, 0, 49, 39]])
-    with pytest.raises(InputError, match=r"b\.xml, object 1 \(dog\): box xmin=1 ymin=1 xmax=52 .* outside"):
-        database.annotation(1)
+    assert not database.notes.lines()
+    np.testing.assert_array_equal(database.annotation(1).boxes, [[0, 0, 49, 39]])
+    (line,) = database.notes.lines()
+    assert "reach outside: 1" in line and "b.xml, object 1 (dog): box xmin=1 ymin=1 xmax=52" in line
+
+
+def test_hidden_files_of_archives_and_files_that_are_no_annotations(tmp_path):
+    write(tmp_path, "a", ("dog", (1, 1, 5, 5)))
+    for name in ("._a.xml", "._a.jpg"):
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07macOS")
+    (tmp_path / "project.xml").write_text("<project><name>mine</name></project>")
+    database = load_xml_folder(tmp_path)
+    assert database.image_ids == ("a",) and not unused_images(database, tmp_path)
+    path = tmp_path / "project.xml"
+    assert database.notes.lines() == [f"XML files left out, because they are no annotations: 1, the first is {path}"]
+
+
+def test_suffixes_in_upper_case_and_twice(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path, name, ("dog", (1, 1, 5, 5)))
+    (tmp_path / "a.xml").rename(tmp_path / "a.XML")
+    (tmp_path / "b.xml").rename(tmp_path / "b.jpg.xml")
+    database = load_xml_folder(tmp_path)
+    assert database.image_ids == ("a", "b.jpg", "c")
+    assert [database.image_path(index).name for index in range(3)] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_annotations_in_sub_folders_with_images_beside_them_or_all_in_one_place(tmp_path):
+    for folder, name in (("street", "a"), ("yard", "b")):
+        (tmp_path / "labels" / folder).mkdir(parents=True)
+        write(tmp_path / "labels" / folder, name, ("dog", (1, 1, 5, 5)))
+    database = load_xml_folder(tmp_path / "labels")
+    assert database.image_ids == ("street/a", "yard/b")
+    assert database.image_path(1) == tmp_path / "labels/yard/b.jpg"
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (tmp_path / "labels").rglob("*.jpg"):
+        path.rename(images / path.name)
+    database = load_xml_folder(tmp_path / "labels", images)
+    assert [database.image_path(index) for index in range(2)] == [images / "a.jpg", images / "b.jpg"]
+
+
+def test_the_file_name_in_an_annotation_chooses_the_image(tmp_path):
+    write(tmp_path, "a", ("dog", (1, 1, 5, 5)))
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    write(tmp_path, "b", ("dog", (1, 1, 5, 5)))
+    (tmp_path / "b.jpg").rename(tmp_path / "photo.jpg")
+    for name, stated in (("a", "C:\\\\photos\\\\a.png"), ("b", "photo.jpg")):
+        text = (tmp_path / f"{name}.xml").read_text()
+        (tmp_path / f"{name}.xml").write_text(text.replace(SIZE, f"<filename>{stated}</filename>{SIZE}"))
+    database = load_xml_folder(tmp_path)
+    assert [database.image_path(index).name for index in range(2)] == ["a.png", "photo.jpg"]
+
+
+def test_an_image_labelled_as_stored_names_its_exif_orientation(tmp_path):
+    write(tmp_path, "a", ("dog", (1, 1, 5, 5)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(InputError, match=r"is 40 x 50 pixels upright, but its annotation says 50 x 40.*EXIF"):
+        load_xml_folder(tmp_path).load_image(0)
+
+
+def test_a_class_name_may_hold_what_separates_names_and_folders(tmp_path):
+    write(tmp_path, "a", ("disc, red", (1, 1, 5, 5)), ("disc/blue", (1, 1, 6, 6)))
+    database = load_xml_folder(tmp_path)
+    assert database.classes == ("disc, red", "disc/blue")
+    assert load_xml_folder(tmp_path, classes=read_class_list('"disc, red"')).classes == ("disc, red",)
 
 
 def test_missing_and_ambiguous_images(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.data.database import CocoIds
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.formats import coco_image_ids, read_comp4, write_coco_results, write_comp4
@@ -92,6 +93,36 @@ def test_missing_and_ambiguous_files_are_named(tmp_path):
         read_comp4(tmp_path / "nowhere", ("cat",), IDS)
     with pytest.raises(InputError, match="cannot read the results of class 'cat'"):
         read_comp4(tmp_path / "x_%s.txt", ("cat",), IDS)
+
+
+def test_a_class_without_file_has_no_detections_and_other_images_are_left_out(tmp_path):
+    """Tools write no file for a class of which they found nothing, and detect in images that nobody labelled."""
+    (tmp_path / "comp4_det_test_cat.txt").write_text("000005 0.5 1 1 10 20\nzz 0.5 1 1 10 20\nzy 0.5 1 1 10 20\n")
+    notes = Notes()
+    found = read_comp4(tmp_path, CLASSES, IDS, notes)
+    assert (found.image.tolist(), found.cls.tolist(), found.box.tolist()) == ([0], [0], [[0, 0, 9, 19]])
+    missing, others = notes.lines()
+    assert missing.startswith("classes taken to have no detections") and "no results file for class 'dog'" in missing
+    assert "images are not evaluated: 2" in others and "cat.txt, line 2: image zz" in others
+
+
+def test_results_of_nothing_that_is_evaluated_are_refused(tmp_path):
+    """A wrong folder, or ids of another spelling, would be an AP of 0 without a word."""
+    with pytest.raises(InputError, match="no results file for class 'cat'"):
+        read_comp4(tmp_path, CLASSES, IDS, Notes())
+    (tmp_path / "comp4_det_test_cat.txt").write_text("5 0.5 1 1 10 20\n12 0.5 1 1 10 20\n")
+    with pytest.raises(InputError, match="image 5 is not among the 2 images to evaluate; nor is that of any other"):
+        read_comp4(tmp_path, CLASSES, IDS, Notes())
+
+
+def test_a_class_name_leads_to_no_other_folder_and_is_not_too_long(tmp_path):
+    classes = ("../../dog", "a%2Fb", "a/b", "x" * 250, "x" * 251)
+    detections = Detections(IDS, classes, np.arange(5) % 2, np.arange(5), np.tile([0, 9, 99, 499], (5, 1)), np.ones(5))
+    paths = write_comp4(detections, tmp_path / "results", "test")
+    assert sorted(paths) == sorted((tmp_path / "results").iterdir()) and len(set(paths)) == 5
+    assert paths[2].name == "comp4_det_test_a%2Fb.txt"
+    for source in (tmp_path / "results", tmp_path / "results/comp4_det_test_%s.txt"):
+        np.testing.assert_array_equal(read_comp4(source, classes, IDS).cls, np.arange(5))
 
 
 def test_coco_results(tmp_path):
