@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -13,6 +14,17 @@ from itertools import groupby
 from types import ModuleType
 
 from rcnn_svm import __version__
+from rcnn_svm.cli.surroundings import (
+    DEBUG,
+    SIGNAL_BASE,
+    SYSTEM_ERRORS,
+    flush_output,
+    forget_output,
+    in_words,
+    say,
+    surroundings,
+    was_interrupted,
+)
 from rcnn_svm.errors import InputError
 
 # The commands under their headings, in the order of `rcnn-svm --help`, which reads them from here alone: a command's
@@ -48,7 +60,7 @@ COMMANDS = {command: line for commands in HEADINGS.values() for command, line in
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a check failed or the output was cut off, "
-    "2 wrong usage or input (one sentence says what), 130 interrupted."
+    "2 wrong usage, input or surroundings (one sentence says what), 130 interrupted (129 by SIGHUP, 143 by SIGTERM)."
 )
 
 
@@ -88,22 +100,29 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
         argv: arguments of the command; those of this process where None.
         prog: name of the program in the help; the name of the script where None.
     """
-    args = command_parser(command, prog).parse_args(argv)
-    try:
-        return _module(command).run(args) or 0
-    except InputError as error:
-        print(f"rcnn-svm {command}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"rcnn-svm {command}: interrupted; what was completed is kept, run the same command to go on",
-            file=sys.stderr,
-        )
-        return 130
-    except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    with surroundings() as signals:
+        try:
+            # Libraries are loaded from here on, which Ctrl-C may interrupt too.
+            code = _module(command).run(command_parser(command, prog).parse_args(argv)) or 0
+            flush_output()
+            return code
+        except InputError as error:
+            say(f"rcnn-svm {command}: error: {error}")
+            return 2
+        except BrokenPipeError:
+            forget_output()  # whoever read it has gone
+            return 1
+        except (KeyboardInterrupt, Exception) as error:
+            if was_interrupted(error):
+                say(f"rcnn-svm {command}: interrupted; what was completed is kept, run the same command to go on")
+                code = SIGNAL_BASE + (signals or [signal.SIGINT])[0]
+            elif isinstance(error, SYSTEM_ERRORS) and DEBUG not in os.environ:
+                say(f"rcnn-svm {command}: error: {in_words(error)}")
+                code = 2
+            else:
+                raise
+            forget_output()
+            return code
 
 
 def run_arguments(command: str, argv: Sequence[str]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rcnn_svm import paper
@@ -99,6 +101,19 @@ class Source:
     std: tuple[float, float, float]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch calculate in one thread.
+
+    Reading and converting a network is little work in many small steps. Where other programs use the processor, torch's
+    threads wait for each other at every one: two processes on two cores took minutes instead of a second.
+    """
+    torch.get_num_threads()  # torch sets the number when it is first asked, and undid the limit if that was below
+    with threadpool_limits(1, user_api="openmp"):
+        yield
+
+
+@one_thread()
 def load_backbone(
     name: str,
     layer: str | None = None,
@@ -159,6 +174,7 @@ def load_backbone(
     )
 
 
+@one_thread()
 def load_trunk(
     name: str, weights: str | Path | None = None, *, crop_size: int | None = None, padding: int | None = None
 ) -> Trunk:

@@ -11,17 +11,21 @@ at every layer, and the next crops would have to be warped by a thread that the 
 from __future__ import annotations
 
 import io
+import os
 import queue
 import warnings
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from joblib import cpu_count
 
+# Before its import ends, ONNX Runtime would make an id of this machine and send what it counts to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import Backbone
+from rcnn_svm.features.backbones import Backbone, one_thread
 
 KINDS = ("auto", "torch", "onnxruntime", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
@@ -215,6 +219,7 @@ def cpu_batch_size(backbone: Backbone) -> int:
     return min(64, max(1, 2**17 // backbone.crop_size**2))
 
 
+@one_thread()
 def to_onnx(backbone: Backbone) -> bytes:
     """Return the backbone as an ONNX model with a free batch size: `crops` in, `features` out.
 

@@ -1,8 +1,11 @@
 """Every runtime gives torch eager's numbers."""
 
+import os
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from joblib import cpu_count
 from torch import nn
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.features import backbones
 from rcnn_svm.features.backbones import Backbone, load_backbone
 from rcnn_svm.features.runtime import make_runtime
 
@@ -88,3 +92,39 @@ def test_onnxruntime_stays_on_the_cpu(monkeypatch):
     assert make_runtime(backbone, "onnxruntime").device.type == "cpu"
     with pytest.raises(InputError, match="--runtime torch"):
         make_runtime(backbone, "onnxruntime", "cuda")
+
+
+def test_onnx_runtime_tells_nobody_of_this_machine(tmp_path):
+    # Its telemetry would begin at its import: a module in its place looks at what it would see.
+    (tmp_path / "onnxruntime.py").write_text("import os\nprint(os.environ.get('ORT_DISABLE_TELEMETRY'))\n")
+    root = str(Path(__file__).parents[2])
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    variables.pop("ORT_DISABLE_TELEMETRY", None)
+    argv = [sys.executable, "-c", "import rcnn_svm.features.runtime"]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, env=variables).stdout == "1\n"
+
+
+def test_a_network_is_loaded_and_converted_in_one_thread(monkeypatch):
+    # Two commands begun at once on two cores took minutes to load a network, as torch's threads waited for each other.
+    seen = []
+
+    class Layer(nn.Module):
+        def forward(self, crops):
+            seen.append(torch.get_num_threads())
+            return crops.mean((2, 3))
+
+    def build(size):
+        return nn.Sequential(Layer(), nn.Linear(3, 2), nn.Linear(2, 1000))
+
+    monkeypatch.setitem(
+        backbones.SOURCES, "two", lambda: backbones.Source(build, dict, crop_size=2, mean=(0.0,) * 3, std=(1.0,) * 3)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        make_runtime(load_backbone("two", weights="random"), "onnxruntime", "cpu", threads=1)
+        backbones.load_trunk("two", weights="random")
+        assert seen and set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
