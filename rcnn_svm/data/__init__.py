@@ -17,7 +17,7 @@ IMAGE_SUFFIXES        the names that image files end with
 check_folder          refuses a folder that is not there
 set_name              the name of an image set, from its path
 Notes                 counts what a reader mends or leaves out
-fit_boxes             cuts boxes to their image where rounding took them outside, and refuses others
+mend_boxes            puts corners in order, cuts boxes to their image, and says which are outside
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from rcnn_svm.data.box_table import fit_boxes
+    from rcnn_svm.data.box_table import mend_boxes
     from rcnn_svm.data.checks import require_annotations, require_ground_truth, require_two_images
     from rcnn_svm.data.coco import load_coco
     from rcnn_svm.data.csv_boxes import load_csv
@@ -48,13 +48,13 @@ __all__ = [
     "ImageDatabase",
     "Notes",
     "check_folder",
-    "fit_boxes",
     "image_size",
     "load_coco",
     "load_csv",
     "load_image",
     "load_voc",
     "load_xml_folder",
+    "mend_boxes",
     "require_annotations",
     "require_ground_truth",
     "require_two_images",

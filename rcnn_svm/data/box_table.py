@@ -33,6 +33,8 @@ class BoxTable:
         boxes: (N, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
         difficult: (N,) bool.
         describe: maps an object's index to where it is in the file and its box as the file has it.
+        notes: counts what was mended or left out.
+        shares: the boxes are in shares of their image's width and height, areas from 0 to 1.
         coco_ids: the file's numbers of images and classes, if it is COCO's.
     """
 
@@ -45,6 +47,8 @@ class BoxTable:
     boxes: np.ndarray
     difficult: np.ndarray
     describe: Callable[[int], str]
+    notes: Notes
+    shares: bool = False
     coco_ids: CocoIds | None = None
 
 
@@ -71,44 +75,19 @@ def mend_boxes(
     numbers = np.isfinite(boxes).all(axis=1)
     ordered = np.hstack([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])])
     with np.errstate(invalid="ignore"):
-        inside = numbers & (ordered[:, :2] <= limit[2:]).all(axis=1) & (ordered[:, 2:] >= 0).all(axis=1)
-        reversed_ = inside & (boxes != ordered).any(axis=1)
-        beyond = inside & ((ordered < -TOLERANCE).any(axis=1) | (ordered > limit + TOLERANCE).any(axis=1))
+        rounded = ((ordered >= -TOLERANCE) & (ordered <= limit + TOLERANCE)).all(axis=1)
+        touching = (ordered[:, :2] <= limit[2:]).all(axis=1) & (ordered[:, 2:] >= 0).all(axis=1)
+        kept = numbers & (rounded | touching)
+        exchanged = kept & (boxes != ordered).any(axis=1)
     for found, kind in (
         (~numbers, "objects left out, because their boxes are not four numbers"),
-        (numbers & ~inside, "objects left out, because their boxes are wholly outside their images"),
-        (reversed_, "boxes whose corners are exchanged, because they end before they begin"),
-        (beyond, "boxes cut to their images, because they reach outside"),
+        (numbers & ~kept, "objects left out, because their boxes are wholly outside their images"),
+        (exchanged, "boxes whose corners are exchanged, because they end before they begin"),
+        (kept & ~rounded, "boxes cut to their images, because they reach outside"),
     ):
         for row in np.flatnonzero(found).tolist():
             notes.add(kind, f"{describe(row)} in an image of {width} x {height} pixels")
-    return np.clip(ordered[inside], 0, limit).astype(np.float32), inside
-
-
-def fit_boxes(boxes: np.ndarray, image_size: tuple[int, int], describe: Callable[[int], str]) -> np.ndarray:
-    """Return the boxes of an image, cut to it where rounding took them outside by up to 1 pixel.
-
-    Args:
-        boxes: (M, 4) float64, x1 y1 x2 y2, 0-based inclusive pixels.
-        image_size: (height, width), pixels.
-        describe: maps a box's index to where it comes from.
-
-    Returns:
-        (M, 4) float32.
-
-    Raises:
-        InputError: a box ends before it begins, or reaches farther outside.
-    """
-    height, width = image_size
-    limit = np.array([width, height, width, height]) - 1
-    wrong = (boxes < -TOLERANCE).any(axis=1) | (boxes > limit + TOLERANCE).any(axis=1)
-    wrong |= (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    if wrong.any():
-        raise InputError(
-            f"{describe(int(wrong.argmax()))} is empty or reaches outside the image of {width} x {height} pixels; "
-            "correct it"
-        )
-    return np.clip(boxes, 0, limit).astype(np.float32)
+    return np.clip(ordered[kept], 0, limit).astype(np.float32), kept
 
 
 def open_table(
@@ -132,6 +111,7 @@ def open_table(
     totals = np.bincount(table.label, minlength=len(table.names)).tolist()
     names = Counter({name: count for name, count in zip(table.names, totals, strict=True) if count})
     classes = choose_classes(names, table.names, classes, table.path)
+    _note_case(names, table)
     class_index = np.array([classes.index(name) if name in classes else -1 for name in table.names], np.int64)
     by_image = np.argsort(table.image, kind="stable")
     first = np.searchsorted(table.image[by_image], np.arange(len(image_ids) + 1))
@@ -147,9 +127,12 @@ def open_table(
         rows = rows_of(image_id)
         rows = rows[class_index[table.label[rows]] >= 0]
         size = image_size(index_of[image_id])
+        boxes = _pixels(table.boxes[rows], size) if table.shares else table.boxes[rows]
+        boxes, kept = mend_boxes(boxes, size, lambda index: table.describe(int(rows[index])), table.notes)
+        rows = rows[kept]
         return Annotation(
             image_size=size,
-            boxes=fit_boxes(table.boxes[rows], size, lambda index: table.describe(int(rows[index]))),
+            boxes=boxes,
             classes=class_index[table.label[rows]],
             difficult=table.difficult[rows],
             truncated=np.zeros(len(rows), bool),
@@ -160,5 +143,25 @@ def open_table(
         return f"{len(labels)} {table.entries} of {table.path}", Counter(table.names[label] for label in labels)
 
     return ImageDatabase(
-        set_name(table.path), classes, image_ids, image_path, read_annotation, count_names, table.coco_ids
+        set_name(table.path), classes, image_ids, image_path, read_annotation, count_names, table.coco_ids, table.notes
     )
+
+
+def _pixels(shares: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Return boxes in shares of the image's sides as 0-based inclusive pixels, at least one."""
+    height, width = image_size
+    boxes = shares * [width, height, width, height]
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    return np.hstack([low, np.maximum(high - 1, low)])
+
+
+def _note_case(names: Counter[str], table: BoxTable) -> None:
+    """Note classes which a slip of the shift key may have made two of one."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            table.notes.add(
+                "classes that differ in upper and lower case only, kept apart",
+                f"{other!r} and {name!r} in {table.path}",
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 
 from rcnn_svm.data.box_table import BoxTable, open_table
 from rcnn_svm.data.database import CocoIds, ImageDatabase
-from rcnn_svm.data.image_folder import check_folder, image_ids_of
+from rcnn_svm.data.image_folder import ImageFinder, check_folder, image_ids_of
+from rcnn_svm.data.images import image_size
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.data.other_formats import foreign_format
 from rcnn_svm.errors import InputError
 
@@ -33,7 +36,9 @@ def load_coco(
 
     COCO's bbox [x, y, w, h] is an area, measured from the image's upper left corner; its pixels are those from x
     to x + w - 1, so that VOC boxes exported with w = xmax - xmin + 1 come back as they were. A box narrower than a
-    pixel is taken for one pixel. Boxes that reach outside the image by up to 1 pixel are cut to it.
+    pixel is taken for one pixel. Boxes are cut to their image. What is mended or left out is counted in the database's
+    `notes`: boxes that are empty or drawn backwards, images without a size, objects of unknown images or categories,
+    categories of one name, and paths of another machine.
 
     Args:
         path: the JSON file; `segmentation`, `area` and the like are not used.
@@ -48,15 +53,19 @@ def load_coco(
         neither way, while training takes them for objects as it does VOC's difficult ones.
 
     Raises:
-        InputError: a file or folder is missing, the file is not in this format, or (when read) a box is empty or
-            outside its image.
+        InputError: a file or folder is missing, the file is not in this format, or a value cannot be used; all such
+            values are said at once.
 
     Source: the data format of cocodataset.org.
     """
     path, folder = Path(path), check_folder(images, "image folder")
     content = _read(path)
-    table, sizes = _table(content, path)
-    database = open_table(table, folder, sizes.__getitem__, classes)
+    table, sizes = _table(content, path, folder, Notes())
+
+    def size_of(index: int) -> tuple[int, int]:
+        return sizes[index] or image_size(folder / table.file_names[index])
+
+    database = open_table(table, folder, size_of, classes)
     return database if ids is None else database.subset(ids)
 
 
@@ -93,46 +102,48 @@ def _read(path: Path) -> dict[str, list[dict]]:
         raise InputError(f"{path} holds a list, as COCO results do; expected annotations ({', '.join(_PARTS)})")
     for part in _PARTS:
         entries = content.get(part) if isinstance(content, dict) else None
+        if isinstance(entries, dict):
+            # Some files have objects keyed by id instead of lists.
+            entries = content[part] = list(entries.values())
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise InputError(f"{path} has no list of {part}; expected COCO's object detection format")
     return content
 
 
-def _table(content: dict[str, list[dict]], path: Path) -> tuple[BoxTable, list[tuple[int, int]]]:
-    """Return the objects, and the (height, width) of every image."""
-    categories = sorted(
-        (_integer(entry, "id", f"{path}, category {k}"), _text(entry, "name", f"{path}, category {k}"))
-        for k, entry in enumerate(content["categories"], 1)
-    )
-    names = [name for _, name in categories]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path} has two categories called {twice!r}; rename one or join them")
-    label_of = {category: label for label, (category, _) in enumerate(categories)}
-    if len(label_of) != len(categories):
-        shared = [name for category, name in categories if sum(category == other for other, _ in categories) > 1]
-        raise InputError(f"{path}: categories {' and '.join(map(repr, shared))} share an id; give each one of its own")
-    image_of: dict[int, int] = {}
-    file_names, sizes = [], []
-    for number, entry in enumerate(content["images"], 1):
-        where = f"{path}, image {number}"
-        file_names.append(_text(entry, "file_name", where))
-        where += f" ({file_names[-1]})"
-        key, height, width = (_integer(entry, field, where) for field in ("id", "height", "width"))
-        if image_of.setdefault(key, len(sizes)) != len(sizes):
-            raise InputError(f"{where}: another image has the id {key} too; give each image one of its own")
-        if not (1 <= height < LARGEST and 1 <= width < LARGEST):
-            raise InputError(f"{where}: the size is {width} x {height}, expected pixels from 1 to {LARGEST:g}")
-        sizes.append((height, width))
+def _table(
+    content: dict[str, list[dict]], path: Path, folder: Path, notes: Notes
+) -> tuple[BoxTable, list[tuple[int, int] | None]]:
+    """Return the objects, and the (height, width) of every image, None where the file does not have it."""
+    label_of, names, category_ids = _categories(content["categories"], path, notes)
+    image_of, file_names, sizes, image_ids = _images(content["images"], path, folder, notes)
+    notes.check()
 
     keys, image, label, areas, difficult = [], [], [], [], []
     for number, entry in enumerate(content["annotations"], 1):
-        keys.append(entry.get("id", number))
-        where = f"{path}, annotation {keys[-1]}"
-        image.append(_reference(entry, "image_id", image_of, where))
-        label.append(_reference(entry, "category_id", label_of, where))
-        areas.append(_area(entry.get("bbox"), where))
-        difficult.append(bool(entry.get("iscrowd")) or bool(entry.get("ignore")))
+        key = entry.get("id", number)
+        where = f"{path}, annotation {key}"
+        image_key, category = (_key(entry, field, where, notes) for field in ("image_id", "category_id"))
+        if image_key is None or category is None:
+            continue
+        bbox = entry.get("bbox")
+        area = _area(bbox, where, notes)
+        if image_key not in image_of:
+            notes.add(
+                f"annotations left out, because their image is not among the {len(image_of)} of the file",
+                f"{where}: image_id {entry['image_id']!r}",
+            )
+        elif category not in label_of:
+            notes.add(
+                f"annotations left out, because their category is not among the {len(label_of)} of the file",
+                f"{where}: category_id {entry['category_id']!r}",
+            )
+        elif area is not None:
+            keys.append(key)
+            image.append(image_of[image_key])
+            label.append(label_of[category])
+            areas.append(area)
+            difficult.append(bool(entry.get("iscrowd")) or bool(entry.get("ignore")))
+    notes.check()
 
     areas = np.array(areas, np.float64).reshape(-1, 4)
     label = np.array(label, np.int64)
@@ -151,42 +162,136 @@ def _table(content: dict[str, list[dict]], path: Path) -> tuple[BoxTable, list[t
         boxes=coco_to_boxes(areas),
         difficult=np.array(difficult, bool),
         describe=describe,
+        notes=notes,
         coco_ids=CocoIds(
-            images=dict(zip(image_ids_of(file_names, path), image_of, strict=True)),
-            categories={name: category for category, name in categories},
+            images=dict(zip(image_ids_of(file_names, path), image_ids, strict=True)),
+            categories=dict(zip(names, category_ids, strict=True)),
         ),
     )
     return table, sizes
 
 
-def _area(bbox: Any, where: str) -> list[float]:
-    """Return a bbox after a check of its form."""
-    if (
-        not isinstance(bbox, list)
-        or len(bbox) != 4
-        or not all(isinstance(value, int | float) and abs(value) < LARGEST for value in bbox)
-    ):
-        raise InputError(f"{where}: bbox is {bbox!r}, expected four numbers [x, y, width, height]")
-    return bbox
+def _categories(entries: list[dict], path: Path, notes: Notes) -> tuple[dict[int | str, int], list[str], list]:
+    """Return the label of every category, and the name and the id, as the file has it, of every label."""
+    found = []
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}, category {number}"
+        key, name = _key(entry, "id", where, notes), _text(entry, "name", where, notes)
+        if key is not None and name is not None:
+            found.append((key, name, entry["id"]))
+    # Numbers in their order, then other ids in theirs.
+    found.sort(key=lambda category: (isinstance(category[0], str), category[:2]))
+    label_of: dict[int | str, int] = {}
+    label_by_name: dict[str, int] = {}
+    names, ids = [], []
+    for key, name, original in found:
+        if key in label_of:
+            shared = [other for known, other, _ in found if known == key]
+            notes.refuse(f"{path}: categories {' and '.join(map(repr, shared))} share an id; give each one of its own")
+            continue
+        if name in label_by_name:
+            notes.add("categories of one name, joined", f"{name!r} with the id {original!r} in {path}")
+        else:
+            label_by_name[name] = len(names)
+            names.append(name)
+            ids.append(_written(original))
+        label_of[key] = label_by_name[name]
+    return label_of, names, ids
 
 
-def _integer(entry: dict, field: str, where: str) -> int:
+def _images(
+    entries: list[dict], path: Path, folder: Path, notes: Notes
+) -> tuple[dict[int | str, int], list[str], list[tuple[int, int] | None], list[int | str]]:
+    """Return the index of every image, and the file, the size and the id, as the file has it, of every index."""
+    find = ImageFinder(folder, path, notes)
+    image_of: dict[int | str, int] = {}
+    file_names, sizes, ids = [], [], []
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}, image {number}"
+        name = _text(entry, "file_name", where, notes)
+        if name is None:
+            continue
+        where += f" ({name})"
+        key = _key(entry, "id", where, notes)
+        if key is None:
+            continue
+        if key in image_of:
+            notes.refuse(f"{where}: another image has the id {key} too; give each image one of its own")
+            continue
+        image_of[key] = len(ids)
+        ids.append(_written(entry["id"]))
+        file_names.append(find(name))
+        height, width = (_whole(entry.get(field)) for field in ("height", "width"))
+        if height is None or width is None or not (1 <= height < LARGEST and 1 <= width < LARGEST):
+            told = " x ".join(str(entry.get(field))[:20] for field in ("width", "height"))
+            notes.add("images without a usable size, taken from the image file", f"{where}: {told}")
+            sizes.append(None)
+        else:
+            sizes.append((height, width))
+    return image_of, file_names, sizes, ids
+
+
+def _area(bbox: Any, where: str, notes: Notes) -> list[float] | None:
+    """Return a bbox with positive sides, or None where there is none or it cannot be used."""
+    if bbox is None or bbox == []:
+        notes.add("annotations left out, because they have no bbox", f"{where}: bbox {bbox}")
+        return None
+    numbers = [_number(value) for value in bbox] if isinstance(bbox, list) else []
+    if len(numbers) != 4 or None in numbers:
+        notes.refuse(f"{where}: bbox is {bbox!r}, expected four numbers [x, y, width, height]")
+        return None
+    x, y, width, height = numbers
+    if width == 0 or height == 0:
+        notes.add("annotations left out, because their bbox is empty", f"{where}: bbox {bbox}")
+        return None
+    if width < 0 or height < 0:
+        notes.add("bboxes with a negative side, corners exchanged", f"{where}: bbox {bbox}")
+    return [min(x, x + width), min(y, y + height), abs(width), abs(height)]
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, as such or as text, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        # A whole number of any length compares with a float; only a text has to become one first.
+        value = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return value if abs(value) < LARGEST else None
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number, however it is spelled (1, 1.0, "1"), or None."""
+    # Ids may be larger than any pixel, and longer than a float is exact.
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,20}\s*", value, re.ASCII):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = float(value) if isinstance(value, float) else _number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _key(entry: dict, field: str, where: str, notes: Notes) -> int | str | None:
+    """Return an id in one spelling: a number, or any other text; None where there is none."""
     value = entry.get(field)
-    if not isinstance(value, int):
-        raise InputError(f"{where}: {field} is {value!r}, expected a whole number")
-    return value
+    whole = _whole(value)
+    if whole is not None:
+        return whole
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    notes.refuse(f"{where}: {field} is {value!r}, expected a whole number or a text")
+    return None
 
 
-def _text(entry: dict, field: str, where: str) -> str:
+def _written(original: int | float | str) -> int | str:
+    """Return an id as results have to have it: as in the file, but for 1.0, which is 1."""
+    return int(original) if isinstance(original, float) else original
+
+
+def _text(entry: dict, field: str, where: str, notes: Notes) -> str | None:
     value = entry.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: {field} is {value!r}, expected a text")
+        notes.refuse(f"{where}: {field} is {value!r}, expected a text")
+        return None
     return value.strip()
-
-
-def _reference(entry: dict, field: str, known: dict[int, int], where: str) -> int:
-    """Return the index of the image or category that an annotation belongs to."""
-    key = _integer(entry, field, where)
-    if key not in known:
-        raise InputError(f"{where}: {field} {key} is not among the {len(known)} ids of the file; correct the file")
-    return known[key]

@@ -37,15 +37,15 @@ class Annotation:
 
 @dataclass(frozen=True)
 class CocoIds:
-    """The numbers that a COCO file has for its images and classes; results must have the same.
+    """The ids that a COCO file has for its images and classes, mostly numbers; results must have the same.
 
     Attributes:
         images: COCO's image id by image id, all images of the file.
         categories: COCO's category id by class name, all categories of the file.
     """
 
-    images: Mapping[str, int]
-    categories: Mapping[str, int]
+    images: Mapping[str, int | str]
+    categories: Mapping[str, int | str]
 
 
 class ImageDatabase:

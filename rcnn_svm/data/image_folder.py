@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from rcnn_svm.data.class_names import unwritable_character
 from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -97,6 +99,92 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
             )
         named[image_id] = file_name
     return list(named)
+
+
+class ImageFinder:
+    """Finds the files of an image folder that annotations name, as the machine that labelled wrote their paths.
+
+    Args:
+        folder: the image folder.
+        source: what names the images, for the messages.
+        notes: counts the names that are of another place.
+    """
+
+    def __init__(self, folder: Path, source: str | os.PathLike, notes: Notes):
+        self._folder = folder
+        self._source = source
+        self._notes = notes
+        self._named: dict[str, PurePosixPath] = {}
+
+    def __call__(self, name: str) -> str:
+        """Return a file's name relative to the folder.
+
+        A backslash separates folders. An absolute path may lead into the folder. Of a path from elsewhere, the
+        folders at its beginning are left out until what is left is in the folder; a name alone may be in a folder
+        below, and may lack its suffix. What is not found is returned as it is, if it is relative.
+
+        Raises:
+            InputError: two names mean the same file, or several files have the name.
+        """
+        if self._is_file(name):
+            return self._remember(name, PurePosixPath(name))
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() and path.is_relative_to(self._folder.absolute()):
+            path = path.relative_to(self._folder.absolute())
+        if self._is_file(str(path)):
+            return self._remember(str(path), path)
+        for start in range(1, len(path.parts)):
+            rest = str(PurePosixPath(*path.parts[start:]))
+            if self._is_file(rest):
+                self._note(name, rest)
+                return self._remember(rest, path)
+        if len(path.parts) == 1:
+            found = self._by_name.get(path.name.casefold(), [])
+            if len(found) > 1:
+                raise InputError(
+                    f"{self._source} names the image {name!r}, and {self._folder} holds {found[0]} and {found[1]}; "
+                    "write the name relative to the folder"
+                )
+            if found:
+                self._note(name, found[0])
+                return self._remember(found[0], path)
+        return name if ".." in path.parts or path.is_absolute() else str(path)
+
+    def _is_file(self, name: str) -> bool:
+        path = PurePosixPath(name)
+        # A name that no file can have, such as one with NUL, is refused with its own sentence later.
+        if not path.name or path.is_absolute() or ".." in path.parts or unwritable_character(name):
+            return False
+        return (self._folder / path).is_file()
+
+    def _note(self, name: str, found: str) -> None:
+        self._notes.add(
+            "paths of another place, found by name in the image folder",
+            f"{name!r} in {self._source}, read from {found}",
+        )
+
+    def _remember(self, found: str, path: PurePosixPath) -> str:
+        """Return the file, after a check that no other path led to it: one image must not stand for two."""
+        other = self._named.setdefault(found, path)
+        if other != path:
+            raise InputError(
+                f"{self._source} names the images {str(other)!r} and {str(path)!r}, of which {self._folder} holds "
+                f"only {found}; give the folder that holds both"
+            )
+        return found
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """The images in the folder and below it, by name and by name without suffix, in lower case."""
+        found: dict[str, list[str]] = {}
+        for root, _, names in os.walk(self._folder):
+            for name in names:
+                stem, suffix = os.path.splitext(name.casefold())
+                if suffix in IMAGE_SUFFIXES and not name.startswith("."):
+                    relative = str((Path(root) / name).relative_to(self._folder))
+                    found.setdefault(name.casefold(), []).append(relative)
+                    found.setdefault(stem, []).append(relative)
+        return found
 
 
 def unused_images(database: ImageDatabase, folder: str | os.PathLike) -> list[str]:

@@ -213,7 +213,7 @@ def _coco_numbers(detections: Detections, coco_ids: CocoIds | None) -> tuple[lis
             "give the file that was tested"
         )
     known = coco_ids.categories
-    above = itertools.count(max(known.values(), default=0) + 1)
+    above = itertools.count(max((number for number in known.values() if isinstance(number, int)), default=0) + 1)
     categories = [known[name] if name in known else next(above) for name in detections.classes]
     return [coco_ids.images[image_id] for image_id in detections.image_ids], categories
 

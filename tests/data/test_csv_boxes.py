@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from rcnn_svm.data.checks import require_annotations
 from rcnn_svm.data.csv_boxes import load_csv
 from rcnn_svm.errors import InputError
 
@@ -48,20 +49,88 @@ def test_boxes_outside_by_rounding_are_cut(tmp_path):
 
 
 @pytest.mark.parametrize("box", ["-1.5,0,5,5", "0,0,51,5", "0,0,5,41", "6,0,5,5", "0,6,5,5"])
-def test_boxes_outside_or_empty(tmp_path, box):
+def test_boxes_outside_or_empty_are_refused_on_request(tmp_path, box):
     database = load(tmp_path, f"{HEADER}b.jpg,1,1,2,2,cat,0\na.png,{box},dog,0\n")
     told = " ".join(f"{side}={value}" for side, value in zip(("x1", "y1", "x2", "y2"), box.split(","), strict=True))
     with pytest.raises(InputError, match=rf"boxes\.csv, line 3 \(dog\): box {told} .* 50 x 40 pixels"):
-        database.annotation(1)
+        require_annotations(database, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "box", "line"),
+    [
+        ("a.png,6,9,5,5,dog", [5, 5, 6, 9], "boxes whose corners are exchanged"),
+        ("a.png,-3,0,52,5,dog", [0, 0, 49, 5], "boxes cut to their images"),
+        ("a.png,60,0,72,5,dog", None, "objects left out, because their boxes are wholly outside their images"),
+        ("a.png,0,0,0,0,background", None, "rows left out, because their box is 0,0,0,0 and their class is no object"),
+        ("a.png,,,,,background", None, "rows left out, because they have a class and no box"),
+        ("a.png,nan,nan,nan,nan,nan", None, None),
+        ("a.png,NaN,None,,null,", None, None),
+        ("a.png,0,0,0,0,dog", [0, 0, 0, 0], None),
+    ],
+)
+def test_one_row_of_another_shape_does_not_stop_the_set(tmp_path, row, box, line):
+    database = load(tmp_path, f"{HEADER}b.jpg,1,1,2,2,cat,0\n{row}\n")
+    assert database.image_ids == ("b", "a") and "background" not in database.classes
+    assert database.annotation(1).boxes.tolist() == ([box] if box else [])
+    assert bool(database.notes.lines()) == bool(line)
+    assert all(told.startswith(line) and "line 3" in told for told in database.notes.lines())
+
+
+SAME = [
+    ("our own", "image,x1,y1,x2,y2,class\na.png,2,3,11,22,dog\n"),
+    ("TensorFlow", "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,50,40,dog,2,3,11,22\n"),
+    ("BCCD", "filename,cell_type,xmin,xmax,ymin,ymax\na.png,dog,2,11,3,22\n"),
+    ("AquaTrash", "image_name,x_min,y_min,x_max,y_max,class_name\na.png,2,3,11,22,dog\n"),
+    ("capitals", "Image,X1,Y1,X2,Y2,Class\na.png,2,3,11,22,dog\n"),
+    ("RetinaNet", "a.png,2,3,11,22,dog\n"),
+    ("makesense.ai", "dog,2,3,10,20,a.png,50,40\n"),
+    (
+        "makesense.ai with a header",
+        "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\ndog,2,3,10,20,a.png,50,40\n",
+    ),
+    (
+        "VGG Image Annotator",
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+        'a.png,1,{},1,0,"{""name"":""rect"",""x"":2,""y"":3,""width"":10,""height"":20}","{""label"":""dog""}"\n',
+    ),
+    ("Open Images", "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\na,own,dog,1,0.04,0.24,0.075,0.575\n"),
+    ("semicolons", "image;x1;y1;x2;y2;class\na.png;2;3;11;22;dog\n"),
+    ("decimal commas", "image;x1;y1;x2;y2;class\na.png;2,0;3,0;11,0;22,0;dog\n"),
+    ("Excel", "sep=;\nimage;x1;y1;x2;y2;class\na.png;2;3;11;22;dog\n"),
+    ("tabs", "image\tx1\ty1\tx2\ty2\tclass\na.png\t2\t3\t11\t22\tdog\n"),
+]
+
+
+@pytest.mark.parametrize("text", [text for _, text in SAME], ids=[tool for tool, _ in SAME])
+def test_the_same_box_from_files_of_other_tools(tmp_path, text):
+    database = load(tmp_path, text)
+    assert (database.image_ids, database.classes) == (("a",), ("dog",))
+    np.testing.assert_allclose(database.annotation(0).boxes, [[2, 3, 11, 22]], atol=1e-5)
+    assert bool(database.notes.lines()) == ("ImageID" in text)
+
+
+def test_an_image_without_objects_in_the_first_row_without_header(tmp_path):
+    assert load(tmp_path, "b.jpg,,,,,\na.png,2,3,11,22,dog\n").image_ids == ("b", "a")
+
+
+def test_bad_rows_are_said_at_once(tmp_path):
+    """A user with five bad rows hears of five, not of one in each of five runs."""
+    rows = "".join(f"a.png,1,2,3,{end},dog,0\n" for end in ("?", "4", "", "x", "y", "z"))
+    with pytest.raises(
+        InputError, match=r"5 things are wrong:\n.*line 2: y2 is '\?'(.|\n)*line 4(.|\n)*line 7: y2 is 'z'"
+    ):
+        load(tmp_path, HEADER + rows)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "line 1: there is no column 'image' among no columns at all"),
-        ("a.png,1,2,3,4,dog\n", "line 1: there is no column 'image' among a.png, 1"),
-        ("image;x1;y1;x2;y2;class\n", "there is no column 'image' among image;x1"),
-        ("image,xmin,ymin,xmax,ymax,class\n", "there is no column 'x1' .* expected image,x1,y1,x2,y2,class"),
+        ("a.png,1,2,3,4,dog,?,?\n", "line 1: there is no column 'image' among a.png, 1"),
+        ("picture;x1;y1;x2;y2;class\n", "there is no column 'image' among picture, x1"),
+        ("image,from,ymin,xmax,ymax,class\n", "there is no column 'x1' .* expected image,x1,y1,x2,y2,class"),
+        ("image,x1,y1,x2,y2,class,class\n", "line 1: there are 2 columns 'class'; rename or remove one"),
         (HEADER + "a.png,1,2,3,4,,0\n", "line 2: class is empty"),
         (HEADER + "a.png,1,,3,4,dog,0\n", "line 2: y1 is empty"),
         (HEADER + ",1,2,3,4,dog,0\n", "line 2: image is empty"),
@@ -69,7 +138,7 @@ def test_boxes_outside_or_empty(tmp_path, box):
         (HEADER + "a.png,1,2,3,wide,dog,0\n", "line 2: y2 is 'wide', expected a number"),
         (HEADER + "a.png,1,2,nan,4,dog,0\n", "line 2: x2 is 'nan', expected a number"),
         (HEADER + "a.png,1,2,3,4,dog,yes\n", "line 2: difficult is 'yes', expected 0 or 1"),
-        (HEADER + "../a.png,1,2,3,4,dog,0\n", r"names the image '\.\./a\.png', expected a name inside"),
+        (HEADER + "../c.png,1,2,3,4,dog,0\n", r"names the image '\.\./c\.png', expected a name inside"),
         (
             HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n",
             r"a\.png and a\.jpg, which differ in their suffix only",
