@@ -112,7 +112,8 @@ def open_table(
     names = Counter({name: count for name, count in zip(table.names, totals, strict=True) if count})
     classes = choose_classes(names, table.names, classes, table.path)
     _note_case(names, table)
-    class_index = np.array([classes.index(name) if name in classes else -1 for name in table.names], np.int64)
+    index_of_class = {name: index for index, name in enumerate(classes)}
+    class_index = np.array([index_of_class.get(name, -1) for name in table.names], np.int64)
     by_image = np.argsort(table.image, kind="stable")
     first = np.searchsorted(table.image[by_image], np.arange(len(image_ids) + 1))
 

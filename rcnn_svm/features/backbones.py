@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -473,14 +473,35 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         InputError: the file is missing, damaged or holds anything else.
     """
     try:
+        _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"weights file {path} does not exist") from error
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    # A file that was downloaded by half raises nearly anything: struct.error, IndexError, ...
+    except Exception as error:
         raise InputError(f"{path} is not a PyTorch state dict file (damaged, or holds more than tensors)") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path} is not a state dict, which maps names to tensors; save `model.state_dict()` alone")
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise InputError(f"{path}: {name} is sparse, quantised or without values; save the network's float weights")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(f"{path}: {name} has more values than are stored of it; save `model.state_dict()` alone")
     return state
+
+
+def _check_stored(path: Path) -> None:
+    """Check that a file of PyTorch's format since 1.6, a ZIP archive, is uncompressed, as PyTorch writes it."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            large = sum(entry.file_size for entry in archive.infolist())
+        if large > path.stat().st_size:
+            raise InputError(
+                f"{path} would take {large:,} bytes, more than the {path.stat().st_size:,} of the file; it was "
+                "compressed by another program, so unpack it or fetch it again"
+            )
 
 
 @torch.inference_mode()

@@ -242,3 +242,17 @@ def test_an_image_set_without_any_object_has_the_classes_asked_for(tmp_path):
     database = load(tmp_path, classes=["dog", "cat"])
     assert database.classes == ("dog", "cat")
     assert len(database.annotation(0).boxes) == 0
+
+
+def test_100_000_categories_take_seconds(tmp_path):
+    """They took over two minutes; a test that compares every name with every other does not end in time here."""
+    names = [f"class {number}" for number in range(100_000)]
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 50, "width": 50}],
+        "annotations": [{"id": k, "image_id": 1, "category_id": k, "bbox": [1, 1, 9, 9]} for k in range(100_000)],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(names)],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    database = load_coco(tmp_path / "c.json", tmp_path)
+    assert database.classes == tuple(names)
+    assert database.annotation(0).classes.tolist() == list(range(100_000))

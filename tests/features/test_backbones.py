@@ -1,5 +1,7 @@
 """Backbones: the layer that is asked for, the weights that are given, errors that explain."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features import backbones
-from rcnn_svm.features.backbones import load_backbone, weights_digest
+from rcnn_svm.features.backbones import load_backbone, read_state_dict, weights_digest
 
 SMALL = "shufflenet_v2_x0_5"
 
@@ -186,3 +188,37 @@ def test_timm_is_optional():
             load_backbone("timm:resnet18")
     else:
         assert load_backbone("timm:resnet18", weights="random").dim == 512
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_file_downloaded_by_half_is_one_sentence(tmp_path, new_format):
+    """In the older format, as torchvision's VGG16 has it, what is missing raised struct.error or IndexError."""
+    path = tmp_path / "half.pth"
+    state = {"a": torch.arange(1000.0), "b": torch.ones(3)}
+    torch.save(state, path, _use_new_zipfile_serialization=new_format)
+    assert list(read_state_dict(path)) == ["a", "b"]
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 1, 11):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"half\.pth is not a (PyTorch )?state dict"):
+            read_state_dict(path)
+
+
+def test_a_file_takes_no_more_memory_than_its_bytes(tmp_path):
+    """1.1 MB of compressed zeros took 1.2 GB."""
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as plain, zipfile.ZipFile(tmp_path / "b.pth", "w", 8) as compressed:
+        for entry in plain.infolist():
+            compressed.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(InputError, match=r"b\.pth would take 4,\d+,\d+ bytes, more than the"):
+        read_state_dict(tmp_path / "b.pth")
+    torch.save({"a": torch.zeros(1).expand(10**9)}, tmp_path / "c.pth")
+    with pytest.raises(InputError, match=r"c\.pth: a has more values than are stored of it"):
+        read_state_dict(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize("value", [torch.eye(3).to_sparse(), torch.zeros(3, device="meta")])
+def test_weights_without_plain_values_are_refused(tmp_path, value):
+    torch.save({"a": value}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth"):
+        read_state_dict(tmp_path / "a.pth")
