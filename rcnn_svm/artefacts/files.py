@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import re
 import secrets
 import sys
 import tempfile
@@ -35,6 +36,10 @@ CHECKSUM = "content"
 CHECKSUM_MARK = b"SHA-256 of all other bytes of this rcnn-svm file: "
 CHECKSUM_DIGITS = 64
 CHUNK = 1 << 20
+# What separates folders, the sign that replaces it, and what cannot be written.
+_NOT_IN_FILE_NAMES = re.compile(r"[%/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Bytes of an id in a file name, of which file systems allow 255 with all that stands around it.
+_LONGEST_NAME = 180
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py, numpy and what reads their answers raise on damaged bytes.
 READ_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
@@ -50,6 +55,20 @@ def file_digest(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's bytes, 64 hex digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_name(name: str) -> str:
+    """Return an image id or a class name as it stands in names of files: it leads to no other folder, is not too long.
+
+    Separators of folders, `%`, control characters and a name of dots alone are written as in addresses (`%2F`), so
+    that different names stay different; what is too long ends in 16 hex digits of the whole.
+    """
+    dots = name in (".", "..")
+    written = "".join(f"%{ord(sign):02X}" if dots or _NOT_IN_FILE_NAMES.match(sign) else sign for sign in name) or "%"
+    encoded = written.encode(errors="surrogatepass")
+    if len(encoded) > _LONGEST_NAME:
+        return f"{encoded[: _LONGEST_NAME - 17].decode(errors='ignore')}-{fingerprint(name)}"
+    return written
 
 
 def array_digest(*arrays: np.ndarray) -> str:

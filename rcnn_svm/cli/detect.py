@@ -134,8 +134,11 @@ def run(args: argparse.Namespace) -> None:
 
 def picture_names(images: Sequence[Path]) -> list[str]:
     """Return a file name for the picture of each image, numbered where images of two folders share a name."""
+    from rcnn_svm.artefacts.files import file_name
+
     names: list[str] = []
     for path in images:
-        candidates = itertools.chain([path.stem], (f"{path.stem}-{number}" for number in itertools.count(2)))
-        names.append(next(f"{stem}.jpg" for stem in candidates if f"{stem}.jpg" not in names))
+        stem = file_name(path.stem)
+        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        names.append(next(f"{name}.jpg" for name in candidates if f"{name}.jpg" not in names))
     return names

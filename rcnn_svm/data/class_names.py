@@ -8,15 +8,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.errors import InputError
 
 # Control characters (line feed, tab, NUL), and halves of characters, which JSON can spell and no file can hold.
 _UNWRITABLE = ("Cc", "Cs")
-# What separates folders, and the sign that replaces it.
-_NOT_IN_FILE_NAMES = "%/\\"
-# Bytes of a class name in a file name, of which file systems allow 255 with all that stands around it.
-_LONGEST = 180
 
 
 def choose_classes(
@@ -60,15 +55,6 @@ def read_class_list(text: str) -> list[str]:
 def write_class_list(names: Iterable[str]) -> str:
     """Return the names as `read_class_list` reads them."""
     return ",".join('"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name for name in names)
-
-
-def class_in_file_name(name: str) -> str:
-    """Return a class name as it stands in the names of files: it can lead to no other folder and is not too long."""
-    written = "".join(f"%{ord(sign):02X}" if sign in _NOT_IN_FILE_NAMES else sign for sign in name)
-    if len(written.encode()) > _LONGEST:
-        start = written.encode()[: _LONGEST - 17].decode(errors="ignore")
-        written = f"{start}-{fingerprint(name)}"
-    return written
 
 
 def unwritable_character(name: str) -> str | None:

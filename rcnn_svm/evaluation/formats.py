@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import atomic_stream, write_text
-from rcnn_svm.data.class_names import class_in_file_name
+from rcnn_svm.artefacts.files import atomic_stream, file_name, write_text
 from rcnn_svm.data.database import CocoIds
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.detection.detections import Detections
@@ -26,7 +25,7 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
     A line is `image score x1 y1 x2 y2`, with 1-based inclusive pixels and six decimals in the score, as the
     VOC development kit reads it (`comp4`: detection with outside training data).
 
-    In the file's name `/`, `\\` and `%` of a class are written as in addresses (`%2F`), and a very long name is cut.
+    In the file's name split and class are written by `file_name`: `/`, `\\` and `%` as in addresses (`%2F`).
 
     Args:
         detections: the detections, after non-maximum suppression.
@@ -48,7 +47,7 @@ def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -
                 images, detections.score[rows].tolist(), (detections.box[rows] + 1).tolist(), strict=True
             )
         )
-        paths.append(Path(folder) / f"comp4_det_{split}_{class_in_file_name(name)}.txt")
+        paths.append(Path(folder) / f"comp4_det_{file_name(split)}_{file_name(name)}.txt")
         write_text(paths[-1], "".join(lines))
     return paths
 
@@ -130,12 +129,12 @@ def read_comp4(
 
 def _comp4_path(source: str | os.PathLike, name: str) -> Path:
     if "%s" in str(source):
-        return Path(str(source).replace("%s", class_in_file_name(name)))
+        return Path(str(source).replace("%s", file_name(name)))
     if not Path(source).is_dir():
         raise InputError(
             f"{source} is neither a folder with VOC results files nor a path with %s in the place of the class name"
         )
-    written = class_in_file_name(name)
+    written = file_name(name)
     found = sorted(Path(source).glob(f"comp*_det_*_{glob.escape(written)}.txt"))
     if len(found) > 1:
         raise InputError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from rcnn_svm.artefacts.files import atomic_stream
+from rcnn_svm.artefacts.files import atomic_stream, file_name
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.evaluation.voc import align
@@ -198,7 +198,7 @@ def save_detection_pictures(
     Args:
         database: the images and their ground truth.
         detections: what was found, after non-maximum suppression; images are matched by id.
-        out_dir: folder of `<image id>.jpg` and `contact_sheet.jpg`; made if needed.
+        out_dir: folder of `<image id>.jpg` (by `file_name`) and `contact_sheet.jpg`; made if needed.
         score_thresh: only detections with a score strictly above it are drawn; one number, or one for each
             class of the database.
         count: number of images.
@@ -217,7 +217,7 @@ def save_detection_pictures(
             )
         )
         captions.append(database.image_ids[index])
-        paths.append(Path(out_dir) / f"{captions[-1]}.jpg")
+        paths.append(Path(out_dir) / f"{file_name(captions[-1])}.jpg")
         save_picture(pictures[-1], paths[-1])
     paths.append(Path(out_dir) / "contact_sheet.jpg")
     save_picture(contact_sheet(pictures, captions, note), paths[-1])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,11 +42,20 @@ class Table:
         """Return the table in Markdown, the notes as a list."""
         header, *rows = self._everything()
         table = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-        lines = [f"| {' | '.join(cells)} |" for cells in table]
-        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {note}" for note in self.notes)])
+        lines = [f"| {' | '.join(map(_markdown_cell, cells))} |" for cells in table]
+        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {_no_tags(note)}" for note in self.notes)])
 
     def _everything(self) -> list[Sequence[str]]:
         return [self.header, *self.rows, *([self.footer] if self.footer else [])]
+
+
+def _no_tags(text: str) -> str:
+    """Return text in which nothing begins a tag of HTML, which Markdown would pass on to a browser."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def _markdown_cell(text: str) -> str:
+    return _no_tags(text).replace("|", r"\|")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -64,11 +74,29 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV; a cell is empty where there is no value: None or NaN."""
+    """Return rows as CSV; a cell is empty where there is no value: None or NaN.
+
+    Text that a spreadsheet would run as a formula, such as a class called `=1+1`, gets an apostrophe before it.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows(["" if _missing(value) else value for value in row] for row in rows)
+    writer.writerows([_csv_cell(value) for value in row] for row in rows)
     return stream.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if _missing(value):
+        return ""
+    formula = isinstance(value, str) and len(value) > 1 and value[0] in "=+-@\t\r" and not _is_number(value)
+    return f"'{value}" if formula else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def records_csv(records: Sequence[Mapping[str, Any]]) -> str:

@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rcnn_svm.artefacts.files import atomic_path, create_h5, fingerprint, open_h5, read_settings, write_text
+from rcnn_svm.artefacts.files import atomic_path, create_h5, file_name, fingerprint, open_h5, read_settings, write_text
 from rcnn_svm.errors import InputError
 
 
@@ -103,3 +105,21 @@ def test_wrong_files_are_named(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="truncated or damaged"), open_h5(path, "toy", 1):
         pass
+
+
+def test_an_id_is_the_name_of_a_file_in_its_folder():
+    for plain in ("000005", "photo (1)", "鳥.new", "a b", ".hidden"):
+        assert file_name(plain) == plain
+    assert file_name("sub/cat") == "sub%2Fcat" and file_name("..") == "%2E%2E"
+
+
+@given(st.text() | st.sampled_from(["..", ".", "", "../../etc/x", "/etc/x", "..\\x", "a/b", "a\\b", "x" * 250]))
+def test_no_id_names_another_folder(name):
+    found = file_name(name)
+    assert not {"/", "\\", "\0"} & set(found) and found not in ("", ".", "..")
+    assert len(f"comp4_det_test_{found}.txt".encode()) <= 200
+
+
+def test_different_ids_have_different_names():
+    names = ["a/b", "a-b", "a\\b", "a//b", "..", ".", "", "../", *("x" * n for n in range(95, 120))]
+    assert len({file_name(name) for name in names}) == len(names)

@@ -7,8 +7,9 @@ import json
 import pytest
 from PIL import Image
 
+from rcnn_svm.artefacts.files import file_name
 from rcnn_svm.data import load_coco, load_csv
-from rcnn_svm.data.class_names import class_in_file_name, read_class_list, write_class_list
+from rcnn_svm.data.class_names import read_class_list, write_class_list
 
 
 @pytest.mark.parametrize(
@@ -28,9 +29,9 @@ def test_a_list_of_names_may_quote_them(text, names):
 
 def test_a_usual_name_is_itself_in_a_file_name():
     for name in ("dog", "Käfer 🐞", "disc, red", ".hidden", "x" * 180):
-        assert class_in_file_name(name) == name
-    assert class_in_file_name("../a\\b") == "..%2Fa%5Cb"
-    assert len(class_in_file_name("圆" * 200).encode()) <= 180
+        assert file_name(name) == name
+    assert file_name("../a\\b") == "..%2Fa%5Cb"
+    assert len(file_name("圆" * 200).encode()) <= 180
 
 
 @pytest.mark.parametrize("name", ["a,b", "dog/cat"])

@@ -174,3 +174,21 @@ def test_coco_image_ids_keep_numbers_where_they_can():
     assert coco_image_ids(["000005", "12"]) == [5, 12]
     assert coco_image_ids(["2008_000001", "2008_000002"]) == [0, 1]
     assert coco_image_ids(["5", "05"]) == [0, 1]
+
+
+def test_class_names_and_splits_lead_to_no_other_folder(tmp_path):
+    """`../x` wrote beside the folder of the report, and a name of 250 characters stopped it."""
+    names = ("../../x", "a/b", "..", "y" * 250)
+    detections = Detections(
+        image_ids=("000005",),
+        classes=names,
+        image=np.zeros(4, np.int32),
+        cls=np.arange(4, dtype=np.int32),
+        box=np.tile(np.float32([0, 0, 9, 9]), (4, 1)),
+        score=np.float32([4, 3, 2, 1]),
+        settings={},
+    )
+    paths = write_comp4(detections, tmp_path / "out/comp4", "../../test")
+    assert [path.parent for path in tmp_path.rglob("*.txt")] == [tmp_path / "out/comp4"] * 4
+    assert len(set(paths)) == 4
+    assert read_comp4(tmp_path / "out/comp4", names, ("000005",)).cls.tolist() == [0, 1, 2, 3]

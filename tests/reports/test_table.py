@@ -36,3 +36,20 @@ def test_what_is_missing_shows_as_missing():
     assert csv_text([["a", NAN, None, 1 / 3]]) == f"a,,,{1 / 3!r}\n"
     content = json.loads(json_text({"x": [NAN, (1, None)], "y": 0.5}), parse_constant=pytest.fail)
     assert content == {"x": [None, [1, None]], "y": 0.5}
+
+
+def test_a_spreadsheet_runs_no_class_name():
+    text = csv_text([["=HYPERLINK(1)", "+a", "-b", "@c", "\td", "-", "-0.5", "+1e3", -0.5, "cat"]])
+    assert text == "'=HYPERLINK(1),'+a,'-b,'@c,'\td,-,-0.5,+1e3,-0.5,cat\n"
+
+
+def test_class_names_are_text_in_markdown():
+    rows = [["a|b", "1"], ["<script>x</script>", "2"], ["IoU < 0.3", "3"]]
+    table = Table(("class", "n"), rows, notes=("<b> and |.",))
+    assert table.markdown().splitlines()[2:] == [
+        r"| a\|b | 1 |",
+        "| &lt;script>x&lt;/script> | 2 |",
+        "| IoU < 0.3 | 3 |",
+        "",
+        "- &lt;b> and |.",
+    ]
