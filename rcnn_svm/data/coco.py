@@ -186,8 +186,9 @@ def _categories(entries: list[dict], path: Path, notes: Notes) -> tuple[dict[int
     names, ids = [], []
     for key, name, original in found:
         if key in label_of:
-            shared = [other for known, other, _ in found if known == key]
-            notes.refuse(f"{path}: categories {' and '.join(map(repr, shared))} share an id; give each one of its own")
+            notes.refuse(
+                f"{path}: categories {names[label_of[key]]!r} and {name!r} share an id; give each one of its own"
+            )
             continue
         if name in label_by_name:
             notes.add("categories of one name, joined", f"{name!r} with the id {original!r} in {path}")

@@ -256,3 +256,8 @@ def test_100_000_categories_take_seconds(tmp_path):
     database = load_coco(tmp_path / "c.json", tmp_path)
     assert database.classes == tuple(names)
     assert database.annotation(0).classes.tolist() == list(range(100_000))
+    for category in content["categories"]:
+        category["id"] = 1
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="categories 'class 0' and 'class 1' share an id"):
+        load_coco(tmp_path / "c.json", tmp_path)
