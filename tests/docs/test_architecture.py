@@ -17,6 +17,7 @@ from PIL import Image
 from rcnn_svm import FeatureCache, FeatureExtractor, InputError, load_csv, make_runtime
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cli.main import COMMANDS, main
+from rcnn_svm.data import require_annotations
 from rcnn_svm.features import backbones, load_backbone
 from rcnn_svm.mining import RoIs
 from tests.toys import stored, toy_cache
@@ -156,7 +157,6 @@ def test_a_data_format(own_data, tmp_path, monkeypatch):
     [
         ("0 0.5 0.5 1", "has a line that is not class, x, y, width, height"),
         ("5 0.5 0.5 1 1", "has class 5, expected 0 to 4"),
-        ("0 0.9 0.5 1 1", "line 1 is empty or reaches outside the image of 20 x 10 pixels"),
     ],
 )
 def test_a_data_format_refuses_what_it_cannot_read(tmp_path, monkeypatch, line, sentence):
@@ -167,3 +167,16 @@ def test_a_data_format_refuses_what_it_cannot_read(tmp_path, monkeypatch, line, 
     (code,) = blocks("Add a data format")
     with pytest.raises(InputError, match=sentence):
         run(code)["photos"].annotation(0)
+
+
+def test_a_data_format_cuts_boxes_to_their_images_and_refuses_them_on_request(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "a.txt").write_text("0 0.9 0.5 1 1")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("Add a data format")
+    photos = run(code)["photos"]
+    np.testing.assert_allclose(photos.annotation(0).boxes, [[8, 0, 19, 9]], atol=1e-5)
+    assert photos.notes.lines()[0].startswith("boxes cut to their images, because they reach outside: 1, the first is")
+    with pytest.raises(InputError, match=r"line 1 in an image of 20 x 10 pixels \(boxes cut to their images"):
+        require_annotations(photos, strict=True)
