@@ -14,6 +14,8 @@ from rcnn_svm.errors import InputError
 # No deflate stream grows more than 1032 times; what a dataset says beyond that has not been written.
 _GROWTH = 1100
 _SMALL = 1 << 24  # bytes that nobody lacks, whatever a file says
+# Bytes of names and attributes, which are read whole, beside as many again as the arrays have.
+_DESCRIPTIONS = 1 << 28
 
 
 def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: Any) -> h5py.File:
@@ -29,7 +31,7 @@ def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: An
 
     Raises:
         InputError: data would be read from another file (external storage, an external link, a virtual dataset), or
-            a dataset is larger than its bytes can be.
+            a dataset is larger than its bytes can be, or attributes take more than 256 MiB.
         OSError: it is no HDF5 file, or damaged.
     """
     handle = h5py.File(path, mode, locking=False, **options)
@@ -44,16 +46,22 @@ def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: An
 
 def check_stored_here(handle: h5py.File) -> None:
     """Check an open file as `open_hdf5` does when it reads."""
-
-    links = []
+    links, arrays = [], 0
     handle.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
     for name, kind in links:
         if kind == h5py.h5l.TYPE_HARD:
             found = h5py.h5o.open(handle.id, name)
             if isinstance(found, h5py.h5d.DatasetID):
                 check_dataset(h5py.Dataset(found))
+                arrays += found.get_storage_size()
         elif kind != h5py.h5l.TYPE_SOFT:  # a soft link leads to another name in this file
             raise _elsewhere(handle, name.decode(errors="replace"), "an external link")
+    others = Path(handle.filename).stat().st_size - 2 * arrays
+    if others > _DESCRIPTIONS:
+        raise InputError(
+            f"{handle.filename} is refused: {others + arrays:,} bytes of it are no arrays but attributes or gaps; "
+            "save the arrays anew or fetch it again"
+        )
 
 
 def check_dataset(dataset: h5py.Dataset) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -104,3 +106,14 @@ def test_other_faults_keep_their_sentences(tmp_path):
         pass
     with pytest.raises(InputError, match="holds toy, expected proposals"), open_h5(tmp_path / "x.h5", "proposals", 1):
         pass
+
+
+def test_an_attribute_of_a_gigabyte_is_not_read(tmp_path):
+    """It took 5.2 GB. Here nothing is behind the gigabyte, which costs no disk and is as large for who asks."""
+    with create_h5(tmp_path / "x.h5", "proposals", 1, {}) as handle:
+        handle["boxes"] = np.zeros((1000, 4))
+    with open_hdf5(tmp_path / "x.h5"):
+        pass
+    os.truncate(tmp_path / "x.h5", 1 << 30)
+    with pytest.raises(InputError, match=r"x\.h5 is refused: 1,073,\d+,\d+ bytes of it are no arrays"):
+        open_hdf5(tmp_path / "x.h5")
