@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def open_table(
     totals = np.bincount(table.label, minlength=len(table.names)).tolist()
     names = Counter({name: count for name, count in zip(table.names, totals, strict=True) if count})
     classes = choose_classes(names, table.names, classes, table.path)
-    _note_case(names, table)
+    note_case(names, table.path, table.notes)
     index_of_class = {name: index for index, name in enumerate(classes)}
     class_index = np.array([index_of_class.get(name, -1) for name in table.names], np.int64)
     by_image = np.argsort(table.image, kind="stable")
@@ -156,13 +156,12 @@ def _pixels(shares: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return np.hstack([low, np.maximum(high - 1, low)])
 
 
-def _note_case(names: Counter[str], table: BoxTable) -> None:
+def note_case(names: Iterable[str], source: Path, notes: Notes) -> None:
     """Note classes which a slip of the shift key may have made two of one."""
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(name.casefold(), name)
         if other != name:
-            table.notes.add(
-                "classes that differ in upper and lower case only, kept apart",
-                f"{other!r} and {name!r} in {table.path}",
+            notes.add(
+                "classes that differ in upper and lower case only, kept apart", f"{other!r} and {name!r} in {source}"
             )

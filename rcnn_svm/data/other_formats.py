@@ -39,8 +39,8 @@ def _of_file(path: Path) -> str | None:
             start = stream.read(65536)
     except OSError:
         return None
-    if start.startswith(b"\xd0\xcf\x11\xe0"):
-        return "it is a spreadsheet, such as Excel's .xls, whatever its name; save it as CSV (UTF-8)"
+    if start.startswith((b"\xd0\xcf\x11\xe0", b"PK\x03\x04")):
+        return "it is a spreadsheet, such as Excel's .xls and .xlsx, whatever its name; save it as CSV (UTF-8)"
     text = start.decode("utf-8-sig", "replace")
     lines = [line for line in text.splitlines()[:-1] or text.splitlines() if line.strip()]
     if lines and all(_YOLO_LINE.fullmatch(line.strip()) for line in lines):

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rcnn_svm.data.box_table import note_case
 from rcnn_svm.data.class_names import choose_classes, unwritable_character
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, named_files, only_file, set_name
 from rcnn_svm.data.images import image_size
-from rcnn_svm.data.mended import Notes
+from rcnn_svm.data.mended import Notes, all_at_once
 from rcnn_svm.data.other_formats import foreign_format
 from rcnn_svm.data.voc_xml import AnnotationHead, read_head, read_voc_xml
 from rcnn_svm.errors import InputError
@@ -52,17 +53,23 @@ def load_xml_folder(
     images = check_folder(folder if images is None else images, "image folder")
     notes = Notes()
     files = named_files(folder, (".xml",)) or named_files(folder, (".xml",), below=True)
-    annotations, heads = {}, {}
+    annotations, heads, wrong = {}, {}, []
     for image_id, found in files.items():
         path = only_file(found, image_id, "the annotation of")
         unwritable = unwritable_character(image_id)
         if unwritable:
             raise InputError(f"{folder} holds the file {path.name!r}, whose name holds {unwritable!r}; rename it")
-        head = read_head(path)
+        try:
+            head = read_head(path)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
         if head is None:
             notes.add("XML files left out, because they are no annotations", str(path))
             continue
         annotations[image_id], heads[image_id] = path, head
+    if wrong:
+        raise InputError(all_at_once(wrong))
     if not annotations:
         advice = foreign_format(folder)
         raise InputError(
@@ -75,6 +82,7 @@ def load_xml_folder(
     for counts in names.values():
         total += counts
     chosen = choose_classes(total, sorted(total), classes, folder)
+    note_case(sorted(total), folder, notes)
     class_index = {name: index for index, name in enumerate(chosen)}
 
     def read_annotation(image_id: str) -> Annotation:

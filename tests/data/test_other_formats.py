@@ -57,6 +57,7 @@ def test_a_spreadsheet_or_yolo_as_csv(tmp_path):
         archive.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(InputError, match=r"a\.csv is no CSV file: it is a spreadsheet.*save it as CSV"):
         load_csv(path, tmp_path)
-    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 Excel 97")
-    with pytest.raises(InputError, match=r"spreadsheet.*\.xls"):
-        load_csv(path, tmp_path)
+    for start in (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 Excel 97", b"PK\x03\x04 Excel, cut"):
+        path.write_bytes(start)
+        with pytest.raises(InputError, match=r"spreadsheet.*\.xls"):
+            load_csv(path, tmp_path)

@@ -143,6 +143,10 @@ def test_malformed_file(tmp_path):
     (tmp_path / "a.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=r"a\.xml, line 1: malformed XML"):
         load_xml_folder(tmp_path)
+    write(tmp_path, "b", ("dog", (1, 1, 5, 5)))
+    (tmp_path / "b.xml").write_text("")
+    with pytest.raises(InputError, match=r"(?s)2 things are wrong:.*a\.xml, line 1.*b\.xml, line 1"):
+        load_xml_folder(tmp_path)
 
 
 def test_a_file_that_changed_after_opening(tmp_path):
@@ -151,3 +155,11 @@ def test_a_file_that_changed_after_opening(tmp_path):
     write(tmp_path, "a", ("cat", (1, 1, 5, 5)))
     with pytest.raises(InputError, match="'cat' was not there when the folder was opened"):
         database.annotation(0)
+
+
+def test_classes_that_differ_in_case_only_are_noted(tmp_path):
+    write(tmp_path, "a", ("Disc", (1, 1, 5, 5)), ("disc", (1, 1, 6, 6)))
+    database = load_xml_folder(tmp_path)
+    assert database.classes == ("Disc", "disc")
+    (line,) = database.notes.lines()
+    assert line.startswith("classes that differ in upper and lower case only") and "'Disc' and 'disc'" in line
