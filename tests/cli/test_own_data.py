@@ -305,12 +305,18 @@ def test_a_bad_box_names_its_file_and_row(own_data, tmp_path, capsys):
     text = own_data.csv.read_text().splitlines()
     (tmp_path / "b.csv").write_text("\n".join([*text, "000001.jpg,5,5,5000,6,ball,0"]))
     line = len(text) + 1
-    refused(capsys, ["propose", "--csv", tmp_path / "b.csv", *out], rf"b\.csv, line {line} \(ball\): box .*x2=5000")
+    refused(
+        capsys,
+        ["propose", "--csv", tmp_path / "b.csv", "--strict", *out],
+        rf"b\.csv, line {line} \(ball\): box .*x2=5000",
+    )
     content = json.loads(own_data.coco.read_text())
     content["annotations"][0]["bbox"][2] = 5000
     (tmp_path / "b.json").write_text(json.dumps(content))
     number = content["annotations"][0]["id"]
-    refused(capsys, ["propose", "--coco", tmp_path / "b.json", *out], rf"b\.json, annotation {number} .*5000")
+    refused(
+        capsys, ["propose", "--coco", tmp_path / "b.json", "--strict", *out], rf"b\.json, annotation {number} .*5000"
+    )
     broken = shutil.copytree(own_data.xml, tmp_path / "xml")
     path = next(p for p in sorted(broken.iterdir()) if "<object>" in p.read_text())
     path.write_text(re.sub(r"<xmax>\d+</xmax>", "<xmax>5000</xmax>", path.read_text(), count=1))

@@ -52,7 +52,7 @@ def test_own_images_to_detector(own_data, tmp_path, monkeypatch, capsys):
 def test_bootstrapping(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     label = np.zeros(1200, int)
-    label[::40] = 2
+    label[:12] = label[500:518] = 2  # objects come first in their images
     overlap = np.where(label[:, None] == [1, 2], 1, 0.29 * rng.random((1200, 2)))
     X, y = rng.standard_normal((1200, 5)) + (label > 0)[:, None], (label > 0).astype(int)
     cache = toy_cache([500, 700], classes=("cat", "dog"), features=X, label=label, overlap=overlap)

@@ -72,7 +72,8 @@ def literal_evaluation(detections, objects, least_iou):
             found.add(best)
         recall.append(hits / wanted)
         precision.append(hits / (hits + alarms) if hits + alarms else 0.0)
-    levels = [level * 0.1 for level in range(11)]
+    # MATLAB counts 0:0.1:1 from both ends.
+    levels = [level * 0.1 if level <= 5 else 1 - (10 - level) * 0.1 for level in range(11)]
     points = list(zip(recall, precision, strict=True))
     ap11 = sum(max((p for r, p in points if r >= level), default=0.0) for level in levels)
     area, before = 0.0, 0.0
