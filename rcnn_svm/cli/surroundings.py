@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rcnn_svm.terminal import printable_output
@@ -78,9 +78,7 @@ def in_words(error: BaseException) -> str:
         what = f"a name or text has letters that cannot be read or written here ({text})"
         advice = "set PYTHONUTF8=1, or rename what has them"
     elif isinstance(error, MemoryError):
-        what = (
-            f"the memory of this machine is not enough ({text})" if text else "the memory of this machine is not enough"
-        )
+        what = "the memory of this machine is not enough" + (f" ({text})" if text else "")
         advice = "end other programs, or take fewer or smaller images"
     elif isinstance(error, OSError) and error.strerror:
         names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
@@ -115,10 +113,8 @@ def flush_output() -> None:
 
 def forget_output() -> None:
     """Drop what is still to be printed: Python would fail once more when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _forget(sys.stdout)
+    with suppress(OSError):
+        flush_output()
 
 
 def _forget(stream) -> None:
