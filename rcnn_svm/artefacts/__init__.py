@@ -3,6 +3,7 @@
 Model             the base of every trained model that has a file
 load_model        opens any of them; the class follows from the file
 Checkpoint        the progress of a training
+claimed           keeps other processes from an output while it is made
 already_done      whether a stage's file is there: the same, another, or none
 first_difference  where two settings differ, in words
 fingerprint       16 hex digits of settings
@@ -20,6 +21,7 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.artefacts.checkpoint import Checkpoint
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, reading, write_text
     from rcnn_svm.artefacts.identity import already_done, first_difference
     from rcnn_svm.artefacts.model_file import Model, load_model
@@ -31,6 +33,7 @@ __all__ = [
     "Model",
     "already_done",
     "check_writable",
+    "claimed",
     "fingerprint",
     "first_difference",
     "load_model",

@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from rcnn_svm import __version__
+from rcnn_svm.artefacts.processes import is_running, processes
 from rcnn_svm.errors import InputError
 from rcnn_svm.hdf5 import open_hdf5
 
@@ -102,17 +103,35 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written; nothing that was there is touched.
     """
     path = Path(path)
-    prefix = f".{path.name[:40]}.{_processes()}."
+    prefix = f".{path.name[:40]}.{processes()}."
     temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}.tmp")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path.parent, prefix)
+            yield temporary
+            with open(temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a full disk, or a folder that cannot be written, makes the block raise into one sentence.
+
+    Args:
+        path: what the block writes, for the sentence.
+
+    Raises:
+        InputError: the block raised it, or what a failed write explains.
+    """
     before = sys.exception()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent, prefix)
-        yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        yield
     except InputError:
         raise
     except Exception as error:
@@ -123,9 +142,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             f"cannot write {path}: {reason}; everything completed before is intact, "
             "so free some space or choose another place and run the same command again"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -229,36 +245,12 @@ def check_writable(path: str | os.PathLike) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
-def _processes() -> str:
-    """Return 8 hex digits for those processes among which a number means one process.
-
-    They are those of one start of one machine and of one container. Names do not do: two machines, or containers, may
-    have one host name and the same process numbers.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        known = [boot, os.readlink("/proc/self/ns/pid")]
-    except OSError:  # not Linux: nobody's process is judged
-        known = [secrets.token_hex(8)]
-    return fingerprint(known)[:8]
-
-
 def _remove_abandoned(folder: Path, prefix: str) -> None:
     """Remove temporary files of killed processes; those of processes that we cannot see stay."""
     for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
         process = left.name.removeprefix(prefix).partition(".")[0]
-        if process.isdigit() and int(process) != os.getpid() and not _is_running(int(process)):
+        if process.isdigit() and int(process) != os.getpid() and not is_running(int(process)):
             left.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write_failure(error: BaseException, before: BaseException | None) -> str | None:

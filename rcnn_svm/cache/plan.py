@@ -87,8 +87,8 @@ class CachePlan:
         """Write the regions of all images of a shard, in image order, with features.
 
         Raises:
-            InputError: the disk is full, or a region is not what it has to be (see `check_regions`); the shards written
-                before are intact.
+            InputError: the disk is full, a region is not what it has to be (see `check_regions`), or the manifest was
+                removed or replaced meanwhile; the shards written before are intact.
             ValueError: the regions are not those that were planned.
         """
         expected = [(self.image_ids[i], self.rows[i]) for i in self.images_of(shard)]
@@ -97,6 +97,10 @@ class CachePlan:
             raise ValueError(f"shard {shard} was planned with (image, rows) {expected}, got {found}")
         arrays = ShardArrays.from_regions(regions, self.dtype)
         self._check(shard, arrays, self.name)
+        if not self._is_begun():
+            raise InputError(
+                f"{self.folder / MANIFEST} was removed while the cache was made; run the same command again"
+            )
         write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
 
     def read_shard(self, shard: int) -> Shard:

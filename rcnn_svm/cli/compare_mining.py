@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and test what is not done, and write the report."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable, write_text
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
@@ -55,12 +56,13 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     check_writable(args.out / "comparison.txt")
-    results = comparison.run(lambda sentence: print(sentence, flush=True))
-    table = report.comparison_table(results, METHODS, args.seeds, args.iterations)
-    write_text(args.out / "comparison.txt", table.text() + "\n")
-    write_text(args.out / "comparison.md", table.markdown() + "\n")
-    write_text(args.out / "comparison.csv", report.comparison_csv(results))
-    histories = {name: comparison.histories(method) for method, name in METHODS.items()}
-    report.save_comparison_figure({name: runs for name, runs in histories.items() if runs}, args.out / "loss.png")
+    with claimed(args.out / "comparison.txt"):
+        results = comparison.run(lambda sentence: print(sentence, flush=True))
+        table = report.comparison_table(results, METHODS, args.seeds, args.iterations)
+        write_text(args.out / "comparison.txt", table.text() + "\n")
+        write_text(args.out / "comparison.md", table.markdown() + "\n")
+        write_text(args.out / "comparison.csv", report.comparison_csv(results))
+        histories = {name: comparison.histories(method) for method, name in METHODS.items()}
+        report.save_comparison_figure({name: runs for name, runs in histories.items() if runs}, args.out / "loss.png")
     print(table.text())
     say_written(args.out, *(args.out / f"comparison.{kind}" for kind in ("txt", "md", "csv")), args.out / "loss.png")

@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table and write the report."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.evaluation.voc import align, evaluate_detections
@@ -89,15 +90,16 @@ def run(args: argparse.Namespace) -> None:
     detections = align(detections, database)
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
-    if not args.overwrite:
-        _check_report(out, {"image_set": database.name, "iou": args.iou, "detections": detections.settings})
-    result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
-    if args.protocol == "coco":
-        _evaluate_coco(out, detections, database)
-    else:
-        print(voc_table(result).text(), end="\n\n", flush=True)
+    with claimed(out / "results.json"):
+        if not args.overwrite:
+            _check_report(out, {"image_set": database.name, "iou": args.iou, "detections": detections.settings})
+        result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
+        if args.protocol == "coco":
+            _evaluate_coco(out, detections, database)
+        else:
+            print(voc_table(result).text(), end="\n\n", flush=True)
 
-    say_written(out, *_write_report(out, result, detections, database, args))
+        say_written(out, *_write_report(out, result, detections, database, args))
 
 
 def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple[Detections, str, float | None]:

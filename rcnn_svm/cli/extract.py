@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.identity import say_done, say_written
     from rcnn_svm.cache.plan import MANIFEST
     from rcnn_svm.features.backbones import load_backbone
@@ -96,16 +97,18 @@ def run(args: argparse.Namespace) -> None:
     )
     network = re.sub(r"[^\w.-]+", "-", f"{args.backbone}.{backbone.settings['layer']}")
     out = args.out or Path("cache/features") / f"{database.name}.{network}"
-    summary = extract_database(
-        database,
-        proposals,
-        extractor,
-        out,
-        shard_images=args.shard_images,
-        dtype=args.dtype,
-        part=args.part,
-        overwrite=args.overwrite,
-    )
+    index, parts = args.part
+    with claimed(out / (MANIFEST if parts == 1 else f"part {index + 1} of {parts}")):
+        summary = extract_database(
+            database,
+            proposals,
+            extractor,
+            out,
+            shard_images=args.shard_images,
+            dtype=args.dtype,
+            part=args.part,
+            overwrite=args.overwrite,
+        )
     plan = summary.plan
     if not summary.images:
         say_done(out)
@@ -116,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
         f"cache: {len(plan.image_ids)} images, {sum(plan.rows)} regions, {plan.dim} dimensions of {plan.dtype}, "
         f"{size / 1e6:.0f} MB"
     )
-    say_written(out, out / MANIFEST, *map(plan.shard_path, range(args.part[0], plan.num_shards, args.part[1])))
+    say_written(out, out / MANIFEST, *map(plan.shard_path, range(index, plan.num_shards, parts)))
 
 
 def _find_proposals(name: str) -> Path:

@@ -92,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Fine-tune and write the weights, or find it done."""
     from rcnn_svm.artefacts.checkpoint import remove_other
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.data.checks import require_ground_truth
@@ -126,15 +127,16 @@ def run(args: argparse.Namespace) -> None:
     weights, checkpoint = out / WEIGHTS, out / "checkpoint.h5"
     check_writable(weights)
     found = functools.cache(lambda: load_record(weights))
-    if already_done(out / RECORD, lambda: found().identity, identity, overwrite=args.overwrite):
-        record = found()
-    else:
-        if args.overwrite:
-            remove_other(checkpoint, identity)
-        history = tuner.fit(network, database, proposals, checkpoint=checkpoint)
-        record = save_finetuned(out, network, identity, history)
-    save_finetuning(record.log, out / "loss.png")
-    checkpoint.unlink(missing_ok=True)
+    with claimed(out / RECORD):
+        if already_done(out / RECORD, lambda: found().identity, identity, overwrite=args.overwrite):
+            record = found()
+        else:
+            if args.overwrite:
+                remove_other(checkpoint, identity)
+            history = tuner.fit(network, database, proposals, checkpoint=checkpoint)
+            record = save_finetuned(out, network, identity, history)
+        save_finetuning(record.log, out / "loss.png")
+        checkpoint.unlink(missing_ok=True)
     first, last = record.log[0], record.log[-1]
     print(
         f"{args.iterations} steps of {args.batch_size} windows: loss {first['loss']:.3f} at first, {last['loss']:.3f} "

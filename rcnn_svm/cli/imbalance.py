@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the tables and write the report."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, write_text
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
@@ -76,10 +77,11 @@ def run(args: argparse.Namespace) -> None:
 
     inputs = {key: run_settings(cache, detector)[key] for key in ("image_set", "features", "detector")}
     settings = {**inputs, **thresholds}
-    write_text(out / "imbalance.csv", imbalance_csv(records))
-    made_by = {"fingerprint": fingerprint(settings), "provenance": provenance()}
-    write_text(out / "imbalance.json", imbalance_json(records, settings, made_by))
-    title = f"{cache.name}: {sum(r['positives'] for r in records[:-1]):,} positives, "
-    title += f"{sum(r['negatives'] for r in records[:-1]):,} negatives of {len(detector.classes)} classes"
-    save_imbalance(measured, args.easy_loss, title, out / "imbalance.png")
+    with claimed(out / "imbalance.json"):
+        write_text(out / "imbalance.csv", imbalance_csv(records))
+        made_by = {"fingerprint": fingerprint(settings), "provenance": provenance()}
+        write_text(out / "imbalance.json", imbalance_json(records, settings, made_by))
+        title = f"{cache.name}: {sum(r['positives'] for r in records[:-1]):,} positives, "
+        title += f"{sum(r['negatives'] for r in records[:-1]):,} negatives of {len(detector.classes)} classes"
+        save_imbalance(measured, args.easy_loss, title, out / "imbalance.png")
     say_written(out, *(out / f"imbalance.{kind}" for kind in ("csv", "json", "png")))

@@ -28,20 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import and write the cache."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.cache.importers import import_girshick_cache
+    from rcnn_svm.cache.plan import MANIFEST
     from rcnn_svm.data.voc import VOC_CLASSES
 
     out = args.out or Path("cache/features") / args.mat.resolve().name
-    import_girshick_cache(
-        args.mat,
-        out,
-        classes=class_names(args) or VOC_CLASSES,
-        image_ids=read_ids(args.ids) if args.ids else None,
-        network=args.network,
-        shard_images=args.shard_images,
-        overwrite=args.overwrite,
-    )
+    with claimed(out / MANIFEST):
+        import_girshick_cache(
+            args.mat,
+            out,
+            classes=class_names(args) or VOC_CLASSES,
+            image_ids=read_ids(args.ids) if args.ids else None,
+            network=args.network,
+            shard_images=args.shard_images,
+            overwrite=args.overwrite,
+        )
     print(FeatureCache.open(out))
     say_written(out)

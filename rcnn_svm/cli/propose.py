@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.proposals.methods import make_proposer
@@ -58,8 +59,9 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     if args.precomputed:
         proposals = import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
-        if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:
-            proposals.save(out)
+        with claimed(out):
+            if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:
+                proposals.save(out)
     else:
         proposals = propose_database(
             database,

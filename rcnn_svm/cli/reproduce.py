@@ -87,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the rows; return 1 if one that was asked for could not be made."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.cli.main import run_arguments
@@ -100,12 +101,13 @@ def run(args: argparse.Namespace) -> int:
         check_backbone(name)
     known, chosen = choose_rows(backbones, _names(args.rows) if args.rows else None)
     check_writable(args.out / "results.json")
-    setup = _setup(args, _weights(args.weights, backbones))
-    pipeline = Pipeline(setup, StageRunner(run_arguments, args.out / "stages"), {row.id: row for row in known})
-    failed: dict[str, dict[str, Any]] = {}
-    for row in chosen:
-        _make(pipeline, row, _result_path(args.out, row), setup.weights_of(row), failed)
-        _write_tables(setup, known, failed)
+    with claimed(args.out / "results.json"):
+        setup = _setup(args, _weights(args.weights, backbones))
+        pipeline = Pipeline(setup, StageRunner(run_arguments, args.out / "stages"), {row.id: row for row in known})
+        failed: dict[str, dict[str, Any]] = {}
+        for row in chosen:
+            _make(pipeline, row, _result_path(args.out, row), setup.weights_of(row), failed)
+            _write_tables(setup, known, failed)
     print()
     say_written(args.out, *(args.out / name for name in ("table.md", "table.csv", "times.csv", "results.json")))
     return 1 if failed else 0

@@ -127,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the stages one after the other."""
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.data.checks import require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
 
@@ -137,8 +138,16 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate:
         require_two_images(train.database)
     load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
-    _record(train, test, args.out, overwrite=args.overwrite)
+    with claimed(args.out / "train_ids.txt"):
+        _record(train, test, args.out, overwrite=args.overwrite)
+        _run_stages(args, train, test)
+    print(f"\nreport: {args.out / 'report'}")
+    if args.pictures > 0:
+        print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
+    return 0
 
+
+def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     def features(side: Side) -> Path:
         return args.out / "features" / f"{side.label}.{args.backbone}"
 
@@ -181,10 +190,6 @@ def run(args: argparse.Namespace) -> int:
         *("--detections", detections, *_data(test)),
         *("--pictures", args.pictures, "--out", args.out / "report"),
     )
-    print(f"\nreport: {args.out / 'report'}")
-    if args.pictures > 0:
-        print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
-    return 0
 
 
 def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | str, float | str]:

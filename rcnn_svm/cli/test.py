@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
             "--features is missing; or give --voc (--coco, --xml, --csv) and --proposals for a network of "
             "train-head --end-to-end"
         )
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
@@ -113,19 +114,21 @@ def run(args: argparse.Namespace) -> None:
     correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
-    if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
-        detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
-        if correction:
-            detections = correct_detections(detections, *correction)
-        detections.save(out)
-        print(
-            f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
-            f"{len(detections)} boxes kept, before non-maximum suppression"
-        )
+    with claimed(out):
+        if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
+            detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
+            if correction:
+                detections = correct_detections(detections, *correction)
+            detections.save(out)
+            print(
+                f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
+                f"{len(detections)} boxes kept, before non-maximum suppression"
+            )
     say_written(out)
 
 
 def _test_images(args: argparse.Namespace) -> None:
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.detections import Detections
@@ -145,10 +148,13 @@ def _test_images(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
     check_writable(out)
     settings = run_settings(database, proposals, model, args.max_per_image)
-    if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
-        detections = detect_in_images(database, proposals, model, device=args.device, max_per_image=args.max_per_image)
-        detections.save(out)
-        print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
+    with claimed(out):
+        if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
+            detections = detect_in_images(
+                database, proposals, model, device=args.device, max_per_image=args.max_per_image
+            )
+            detections.save(out)
+            print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
     say_written(out)
 
 

@@ -133,6 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.cache.folds import split_folds
@@ -183,19 +184,22 @@ def run(args: argparse.Namespace) -> None:
         )
     check_writable(out)
     identity = trainer.identity(cache)
-    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
-    if not already_done(out, lambda: Detector.load(out).training.get("identity"), identity, overwrite=args.overwrite):
+    with claimed(out):
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        if not already_done(
+            out, lambda: Detector.load(out).training.get("identity"), identity, overwrite=args.overwrite
+        ):
+            if args.calibrate:
+                names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
+                check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))
+            if args.random_negatives is None:
+                trainer.fit(cache, checkpoint=checkpoint)
+            else:
+                trainer.fit(cache)
+            trainer.save(out)
+        checkpoint.unlink(missing_ok=True)
         if args.calibrate:
-            names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
-            check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))
-        if args.random_negatives is None:
-            trainer.fit(cache, checkpoint=checkpoint)
-        else:
-            trainer.fit(cache)
-        trainer.save(out)
-    checkpoint.unlink(missing_ok=True)
-    if args.calibrate:
-        calibrate_model(out, cache)
+            calibrate_model(out, cache)
     print(mining_table(out))
     say_written(out)
 

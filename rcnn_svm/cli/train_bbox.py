@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train and write the regressor, or find it done."""
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -63,11 +64,12 @@ def run(args: argparse.Namespace) -> None:
     trainer = BoxRegressorTrainer(ridge_lambda=args.ridge_lambda, min_overlap=args.min_overlap, seed=args.seed)
     check_writable(out)
     identity = trainer.identity(cache)
-    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
-    if not already_done(
-        out, lambda: BoxRegressor.load(out).training.get("identity"), identity, overwrite=args.overwrite
-    ):
-        trainer.fit(cache, checkpoint=checkpoint).save(out)
-    checkpoint.unlink(missing_ok=True)
+    with claimed(out):
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        if not already_done(
+            out, lambda: BoxRegressor.load(out).training.get("identity"), identity, overwrite=args.overwrite
+        ):
+            trainer.fit(cache, checkpoint=checkpoint).save(out)
+        checkpoint.unlink(missing_ok=True)
     print(bbox_table(out))
     say_written(out)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _train_on_features(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.cache import FeatureCache
@@ -144,15 +146,19 @@ def _train_on_features(args: argparse.Namespace) -> None:
     )
     check_writable(out)
     identity = trainer.identity(cache)
-    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
-    if not already_done(out, lambda: RoIHead.load(out).training.get("identity"), identity, overwrite=args.overwrite):
-        trainer.fit(cache, checkpoint=checkpoint).save(out)
-    checkpoint.unlink(missing_ok=True)
-    _report(out, RoIHead.load_history(out))
+    with claimed(out):
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        if not already_done(
+            out, lambda: RoIHead.load(out).training.get("identity"), identity, overwrite=args.overwrite
+        ):
+            trainer.fit(cache, checkpoint=checkpoint).save(out)
+        checkpoint.unlink(missing_ok=True)
+        _report(out, RoIHead.load_history(out))
 
 
 def _train_on_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
+    from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done
     from rcnn_svm.data.checks import require_ground_truth
@@ -183,14 +189,17 @@ def _train_on_images(args: argparse.Namespace) -> None:
     name = re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}.{args.sampler}.h5")
     out = args.out or Path("cache/models") / name
     check_writable(out)
-    checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
-    if not already_done(out, lambda: FastRCNN.load(out).training.get("identity"), identity, overwrite=args.overwrite):
-        history = trainer.fit(network, database, proposals, checkpoint=checkpoint)
+    with claimed(out) if rank() == 0 else nullcontext():
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        if not already_done(
+            out, lambda: FastRCNN.load(out).training.get("identity"), identity, overwrite=args.overwrite
+        ):
+            history = trainer.fit(network, database, proposals, checkpoint=checkpoint)
+            if rank() == 0:
+                FastRCNN(network, {"identity": identity}).save(out, history)
         if rank() == 0:
-            FastRCNN(network, {"identity": identity}).save(out, history)
-    if rank() == 0:
-        checkpoint.unlink(missing_ok=True)
-        _report(out, FastRCNN.load_history(out))
+            checkpoint.unlink(missing_ok=True)
+            _report(out, FastRCNN.load_history(out))
 
 
 def _report(out: Path, history: dict[str, np.ndarray]) -> None:

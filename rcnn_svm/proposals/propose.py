@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 
+from rcnn_svm.artefacts.claims import claimed
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.data import ImageDatabase
@@ -46,7 +47,8 @@ def propose_database(
         overwrite: replace a file at `out_path` that was made with other settings.
 
     Raises:
-        InputError: `out_path` was made with other settings, or an image cannot be read; finished parts stay.
+        InputError: `out_path` was made with other settings, or is being made by another process, or an image cannot
+            be read; finished parts stay.
     """
     out_path = Path(out_path)
     settings = {**proposer.settings, "database": database.name}
@@ -58,15 +60,16 @@ def propose_database(
         for start in range(0, len(database), part_images)
     }
     whole = {**settings, "images": fingerprint(digests)}
-    proposals = existing_proposals(out_path, database, whole, overwrite=overwrite)
-    if proposals is None:
-        _compute_parts(database, proposer, settings, digests, parts, jobs)
-        boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
-        proposals = ProposalSet(database.image_ids, boxes, whole)
-        proposals.save(out_path)
-    shutil.rmtree(part_folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
-        folder.rmdir()
+    with claimed(out_path):
+        proposals = existing_proposals(out_path, database, whole, overwrite=overwrite)
+        if proposals is None:
+            _compute_parts(database, proposer, settings, digests, parts, jobs)
+            boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
+            proposals = ProposalSet(database.image_ids, boxes, whole)
+            proposals.save(out_path)
+        shutil.rmtree(part_folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
+            folder.rmdir()
     return proposals
 
 

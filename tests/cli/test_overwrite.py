@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rcnn_svm.artefacts.claims import claimed
 from rcnn_svm.cli.main import main
 from rcnn_svm.errors import InputError
 
@@ -125,3 +126,26 @@ def test_a_run_replaces_what_is_of_other_settings(pipeline, tmp_path, capsys):
     assert "rcnn-svm train" in capsys.readouterr().out
     changed = {path.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
     assert changed == {"model.h5", "detections.h5"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "made"),
+    [
+        ("propose", ""),
+        ("extract", "cache.json"),
+        ("finetune", "finetune.json"),
+        ("train", ""),
+        ("train-bbox", ""),
+        ("train-head", ""),
+        ("test", ""),
+        ("evaluate", "results.json"),
+    ],
+)
+def test_what_another_process_is_making_is_left_to_it(stage, made, pipeline, features, tmp_path, capsys):
+    out = tmp_path / "out"
+    words, change, _, _ = commands(pipeline, features, out)[stage]
+    with claimed(out / made):
+        for more in ([], change, ["--overwrite"]):
+            assert main([stage, *map(str, [*words, "--out", out, *more])]) == 2
+            assert f"{out / made} is made by another process" in capsys.readouterr().err
+    assert not out.exists() or not list(out.iterdir())

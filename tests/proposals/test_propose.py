@@ -209,7 +209,7 @@ from rcnn_svm.data import Annotation, ImageDatabase
 from rcnn_svm.proposals.propose import propose_database
 from rcnn_svm.proposals.sliding_window import SlidingWindow
 
-folder, out, log = map(Path, sys.argv[1:])
+folder, out, log = map(Path, sys.argv[1:4])
 sizes = {f"{i:03d}": (10 + i, 20 + i) for i in range(11)}
 none = np.zeros(0, int)
 database = ImageDatabase("toys", ["cat"], list(sizes), lambda i: folder / f"{i}.png",
@@ -220,9 +220,11 @@ class Slow(SlidingWindow):
         with log.open("a") as stream:
             stream.write(f"{image.shape[0] - 10}\\n")
         time.sleep(0.05)
+        while (folder / "hold").exists():
+            time.sleep(0.01)
         return super().__call__(image)
 
-propose_database(database, Slow(), out, jobs=2, part_images=3)
+propose_database(database, Slow(stride=float((sys.argv[4:] or [0.25])[0])), out, jobs=2, part_images=3)
 """
 
 
@@ -239,4 +241,19 @@ def test_killed_process_loses_at_most_its_last_parts(tmp_path, make_database):
 
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     assert not {0, 1, 2, 3, 4, 5} & set(map(int, log.read_text().split()))
+    check_complete(out, database, SlidingWindow())
+
+
+@pytest.mark.parametrize("stride", [0.25, 0.5])
+def test_the_second_of_two_processes_on_one_file_is_told_and_harms_nothing(tmp_path, make_database, stride):
+    """With the same settings as with others."""
+    database, out, hold = make_database(SIZES), tmp_path / "p.h5", tmp_path / "images" / "hold"
+    hold.touch()
+    command = [sys.executable, "-c", SLOW_RUN, str(tmp_path / "images"), str(out), str(tmp_path / "log")]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "log").exists())
+    second = subprocess.run([*command, str(stride)], stderr=subprocess.PIPE, text=True)
+    assert f"p.h5 is made by another process ({first.pid} on " in second.stderr
+    hold.unlink()
+    assert first.wait() == 0
     check_complete(out, database, SlidingWindow())
