@@ -28,7 +28,7 @@ ORDER = (
         "artefacts",
         "descent",
     ),
-    *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "mining", "evaluation", "tuning"),
+    *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "evaluation", "mining", "tuning"),
     *("finetune", "fast_rcnn", "reports", "experiments", "cli", "__main__"),
 )
 # Modules that import others by names in text: doors, the class of a model file's kind, the command that is called.

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     from rcnn_svm.artefacts.files import atomic_stream
     from rcnn_svm.artefacts.identity import say_written
-    from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
+    from rcnn_svm.experiments.parity import case_cache, case_miner, compare, result_arrays
 
     inputs_path = args.case / "inputs.npz" if args.case.is_dir() else args.case
     inputs = _load_npz(inputs_path)

@@ -1,1 +1,1 @@
-"""Series of trainings that answer a question: what mining is worth, and whether the paper's tables come out."""
+"""Series of trainings that answer a question: what mining is worth, whether the tables and recorded runs come out."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache
-from rcnn_svm.evaluation.parity import case_cache
+from rcnn_svm.experiments.parity import case_cache
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import BestBoxes, check_features, detect_in_cache
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.parity import case_cache
+from rcnn_svm.experiments.parity import case_cache
 from tests.toys import toy_cache
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
+from rcnn_svm.experiments.parity import case_cache, case_miner, compare, result_arrays
 from rcnn_svm.features import backbones, fc_from_pool5
 from rcnn_svm.features.fc_from_pool5 import FullyConnected, layer_cache
 from tests.small_networks import CROP, layer_caches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rcnn_svm.evaluation.parity import case_cache, compare
+from rcnn_svm.experiments.parity import case_cache, compare
 from rcnn_svm.mining.reference import ReferenceMiner
 from rcnn_svm.mining.rules import MiningRules
 from tests.toys import one_feature

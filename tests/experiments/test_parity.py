@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rcnn_svm.evaluation.parity import case_cache, case_miner, compare, result_arrays
+from rcnn_svm.experiments.parity import case_cache, case_miner, compare, result_arrays
 
 TIGHT = {"dcd": 1e-10, "liblinear": 1e-8}
 
