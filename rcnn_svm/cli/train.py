@@ -28,6 +28,9 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.errors import InputError
 
+# Passes without a better precision that a class is given.
+PATIENCE = 1
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
@@ -54,6 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="stop after a pass when every class's objective over all data is below R times that on its cache, such as "
         f"{paper.STOP_RATIO} (default: no such test)",
+    )
+    mining.add_argument(
+        "--validate",
+        metavar="DIR",
+        type=Path,
+        help="feature cache of other images: a class stops when its average precision there no longer rises, and its "
+        "best pass is kept (default: no such test)",
+    )
+    mining.add_argument(
+        "--patience",
+        metavar="N",
+        type=positive_int,
+        default=PATIENCE,
+        help="passes in a row without a better average precision after which a class stops (default: %(default)s)",
     )
     mining.add_argument(
         "--memory-budget",
@@ -154,6 +171,8 @@ def run(args: argparse.Namespace) -> None:
         k_folds = max(2, min(FOLDS, cache.num_images - 1)) if args.calibrate else 0
     if args.calibrate and not k_folds:
         raise InputError("--calibrate needs folds to hold out; give --k-folds 2 or more, or leave it away for 5")
+    if args.validate is None and args.patience != PATIENCE:
+        raise InputError("--patience is for the stop by --validate; give --validate DIR too, or leave it out")
     shared = {
         "pos_loss_weight": args.pos_loss_weight,
         "bias_mult": args.bias_mult,
@@ -172,6 +191,7 @@ def run(args: argparse.Namespace) -> None:
             retrain_limit=args.retrain_limit,
             max_epochs=args.epochs,
             stop_ratio=args.stop_ratio,
+            patience=args.patience,
             memory_budget=None if args.memory_budget is None else args.memory_budget * 10**6,
             k_folds=k_folds,
             **shared,
@@ -183,7 +203,8 @@ def run(args: argparse.Namespace) -> None:
             num_negatives=_num_negatives(args, shared["classes"] or cache.classes), svm_C=args.svm_C, **shared
         )
     check_writable(out)
-    identity = trainer.identity(cache)
+    given = {} if args.validate is None else {"validate": open_features(args.validate, args.layer, args.weights)}
+    identity = trainer.identity(cache, **given)
     with claimed(out):
         checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
         if not already_done(
@@ -193,7 +214,7 @@ def run(args: argparse.Namespace) -> None:
                 names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
                 check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))
             if args.random_negatives is None:
-                trainer.fit(cache, checkpoint=checkpoint)
+                trainer.fit(cache, checkpoint=checkpoint, **given)
             else:
                 trainer.fit(cache)
             trainer.save(out)
@@ -208,7 +229,7 @@ def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | li
     """Return the number of negatives to draw, of every class or one per class."""
     from rcnn_svm.mining.random_negatives import negatives_of_model
 
-    for option in ("stop_ratio", "memory_budget", "k_folds", "calibrate"):
+    for option in ("stop_ratio", "validate", "memory_budget", "k_folds", "calibrate"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} is for mining; leave it out with --random-negatives")
     mining = {
@@ -216,6 +237,7 @@ def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | li
         "hard_thresh": paper.HARD_THRESH,
         "evict_thresh": paper.EVICT_THRESH,
         "retrain_limit": paper.RETRAIN_LIMIT,
+        "patience": PATIENCE,
     }
     for option, default in mining.items():
         if getattr(args, option) != default:

@@ -6,14 +6,18 @@ six decimals; only detections whose scores then tie can change places.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rcnn_svm import paper
 from rcnn_svm.boxes import iou_matrix
+from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.image_set import detect_in_cache
+from rcnn_svm.detection.interfaces import RegionScorer
 from rcnn_svm.errors import InputError
 
 # MATLAB's 0:0.1:1, as the development kit has them. MATLAB counts the lower half from the beginning and the upper from
@@ -256,26 +260,91 @@ def evaluate_detections(
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     annotations = [database.annotation(index) for index in range(len(database))]
-    gt_image = np.repeat(np.arange(len(database)), [len(annotation.boxes) for annotation in annotations])
-    gt_box = np.concatenate([annotation.boxes for annotation in annotations])
-    gt_class = np.concatenate([annotation.classes for annotation in annotations])
-    gt_difficult = np.concatenate([annotation.difficult for annotation in annotations])
+    objects = Objects(
+        image=np.repeat(np.arange(len(database)), [len(annotation.boxes) for annotation in annotations]),
+        box=np.concatenate([annotation.boxes for annotation in annotations]),
+        cls=np.concatenate([annotation.classes for annotation in annotations]),
+        difficult=np.concatenate([annotation.difficult for annotation in annotations]),
+    )
+    return _evaluate(detections, objects, database.name, iou)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The ground truth of an image set.
+
+    Attributes:
+        image: (G,) int, indices of images.
+        box: (G, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        cls: (G,) int, indices of classes.
+        difficult: (G,) bool.
+    """
+
+    image: np.ndarray
+    box: np.ndarray
+    cls: np.ndarray
+    difficult: np.ndarray
+
+
+def objects_in_cache(cache: FeatureCache, classes: Sequence[str]) -> Objects:
+    """Return the ground truth of a cache.
+
+    Args:
+        cache: regions of an image set.
+        classes: names of some of its classes; `cls` counts these, and objects of others are left out.
+    """
+    class_of_label = np.full(len(cache.classes) + 1, -1)
+    class_of_label[[cache.classes.index(name) + 1 for name in classes]] = np.arange(len(classes))
+    parts = []
+    for block in cache.blocks():
+        rows = np.flatnonzero(class_of_label[block.label] >= 0)
+        image = cache.keys(block.first_region + rows)[:, 0]
+        parts.append((image, block.boxes[rows], class_of_label[block.label[rows]], block.difficult[rows]))
+    return Objects(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def evaluate_in_cache(
+    cache: FeatureCache,
+    detector: RegionScorer,
+    *,
+    iou: float = paper.HIT_IOU,
+    nms_threshold: float = paper.NMS_THRESHOLD,
+) -> VocResult:
+    """Test a detector on a cache and evaluate it against the cache's own ground truth, for every class of it.
+
+    Args:
+        cache: regions, features and ground truth of an image set; it has all classes of the detector.
+        detector: scores the proposals.
+        iou: smallest IoU of a hit.
+        nms_threshold: IoU above which a box is suppressed by a better one first.
+
+    Raises:
+        InputError: detector and cache do not belong together, or a score is not finite.
+
+    Source: `rcnn_test.m`, which tests an image set and evaluates it.
+    """
+    detections = detect_in_cache(cache, detector).after_nms(nms_threshold)
+    return _evaluate(detections, objects_in_cache(cache, detector.classes), cache.name, iou)
+
+
+def _evaluate(detections: Detections, objects: Objects, name: str, iou: float) -> VocResult:
+    """Evaluate detections against objects that have the same indices of images and classes."""
     results = []
-    for index, name in enumerate(database.classes):
-        found, wanted = detections.of_class(index), gt_class == index
+    for index, class_name in enumerate(detections.classes):
+        found, wanted = detections.of_class(index), objects.cls == index
         results.append(
             evaluate_class(
                 detections.image[found],
                 detections.box[found],
                 detections.score[found],
-                gt_image[wanted],
-                gt_box[wanted],
-                gt_difficult[wanted],
+                objects.image[wanted],
+                objects.box[wanted],
+                objects.difficult[wanted],
                 iou=iou,
-                name=name,
+                name=class_name,
             )
         )
-    return VocResult(database.name, len(database), iou, detections.settings.get("nms"), tuple(results))
+    return VocResult(name, len(detections.image_ids), iou, detections.settings.get("nms"), tuple(results))
 
 
 def align(detections: Detections, database: ImageDatabase) -> Detections:

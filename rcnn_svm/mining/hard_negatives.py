@@ -24,11 +24,13 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.budget import MemoryBudget
 from rcnn_svm.mining.engine.class_miner import ClassMiner, Setting, phase
 from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.history import training_record
 from rcnn_svm.mining.engine.scan import MiningLoop
+from rcnn_svm.mining.engine.validation import Validation, check_validation
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
@@ -53,6 +55,8 @@ class HardNegativeMiner(BaseEstimator):
         max_epochs: largest number of passes over the images.
         stop_ratio: after every pass, compare each class's objective over all negatives of all images with that over
             its cache; stop when the ratio is below this for all (voc-dpm: 1.05). No such test where None.
+        patience: where `fit` is given a cache to validate on, a class is mined no further after so many passes in a row
+            that did not raise its average precision there; the detector of its best pass is kept.
         memory_budget: bytes for the examples of all classes. Every class has an equal share for its negatives; it
             is retrained before the share is full, and then gives up its easiest examples, but no support vectors,
             until half of its share is free (voc-dpm's policy). No limit where None. The table `budget` of the
@@ -77,8 +81,8 @@ class HardNegativeMiner(BaseEstimator):
         image_ids_: identifiers of the images that keys count.
         folds_: the image indices of every fold.
         fold_detectors_: one `Detector` per fold.
-        seconds_: time by phase: prepare, read (by the calling thread), score, select, solve, evict (summed over
-            threads).
+        seconds_: time by phase: prepare, read, validate (by the calling thread), score, select, solve, evict (summed
+            over threads).
 
     Examples:
         20 images of a dog and nine proposals each, whose features are smaller by one.
@@ -116,6 +120,7 @@ class HardNegativeMiner(BaseEstimator):
         retrain_limit=whole(at_least=0),
         max_epochs=whole(at_least=1),
         stop_ratio=real(above=1, hint=", such as 1.05") | NONE,
+        patience=whole(at_least=1),
         memory_budget=whole(at_least=0) | NONE,
         k_folds=whole(at_least=0),
         solver=one_of(SOLVERS),
@@ -139,6 +144,7 @@ class HardNegativeMiner(BaseEstimator):
         retrain_limit: int = paper.RETRAIN_LIMIT,
         max_epochs: int = paper.MAX_EPOCHS,
         stop_ratio: float | None = None,
+        patience: int = 1,
         memory_budget: int | None = None,
         k_folds: int = 0,
         solver: str = "dcd",
@@ -158,6 +164,7 @@ class HardNegativeMiner(BaseEstimator):
         self.retrain_limit = retrain_limit
         self.max_epochs = max_epochs
         self.stop_ratio = stop_ratio
+        self.patience = patience
         self.memory_budget = memory_budget
         self.k_folds = k_folds
         self.solver = solver
@@ -173,6 +180,7 @@ class HardNegativeMiner(BaseEstimator):
         cache: FeatureCache,
         y: None = None,
         *,
+        validate: FeatureCache | None = None,
         folds: Sequence[np.ndarray] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_seconds: float = 60.0,
@@ -183,6 +191,9 @@ class HardNegativeMiner(BaseEstimator):
         Args:
             cache: regions and features of the training images.
             y: not used; labels are in the cache.
+            validate: regions and features of other images, on which every class is judged after every pass: by its
+                average precision (area), as in a test. A class whose precision no longer rises (see `patience`) is
+                done, and all end with the detector of their best pass. All `max_epochs` passes where None.
             folds: image indices of every fold, instead of `k_folds` random ones.
             checkpoint: file where progress is kept, the end included; a training that finds one of its own goes
                 on from there and ends with the same result. To be deleted when the result is safe.
@@ -192,61 +203,73 @@ class HardNegativeMiner(BaseEstimator):
 
         Raises:
             InputError: a parameter is out of range, a class is unknown or has no ground truth, features are not finite,
-                or the checkpoint is of another training.
+                the checkpoint is of another training, or `validate` cannot judge (see `check_validation`).
         """
         check_parameters(self)
         columns = class_columns(cache, self.classes)
         folds = split_folds(cache.num_images, self.k_folds, self.seed) if folds is None else list(folds)
-        identity = self.identity(cache) if identity is None else identity
+        if validate is not None and self.max_epochs < 2:
+            raise InputError(
+                f"max_epochs = {self.max_epochs} leaves no pass that validation could spare; give 2 or more, or no "
+                "cache to validate on"
+            )
+        identity = self.identity(cache, validate) if identity is None else identity
         seconds: dict[str, float] = defaultdict(float)
         with phase(seconds, "prepare"):
             norm = self.feat_norm_mean
             norm = mean_feature_norm(cache, self.seed, self._num_threads) if norm is None else float(norm)
+
+            def detector(classes: Sequence[ClassMiner], parts: Sequence[tuple[np.ndarray, np.float32]]) -> Detector:
+                weights, biases = zip(*parts, strict=True)
+                return Detector(
+                    classes=tuple(miner.name for miner in classes),
+                    W=np.ascontiguousarray(np.stack(weights, axis=1)),
+                    B=np.array(biases, np.float32),
+                    feat_norm_mean=norm,
+                    feature_settings=cache.settings,
+                    training={
+                        "identity": identity,
+                        "image_set": cache.name,
+                        "num_images": cache.num_images,
+                        "num_regions": cache.num_rows,
+                        "svm_C": self.svm_C,
+                        "pos_loss_weight": [miner.pos_loss_weight for miner in classes],
+                    },
+                )
+
+            def detector_of(classes: Sequence[ClassMiner]) -> Detector:
+                return detector(classes, [(miner.weights, miner.bias) for miner in classes])
+
+            classes = self._make_classes(cache, columns, norm)
+            if validate is not None:
+                check_validation(validate, cache, detector_of(classes))
             loop = MiningLoop(
                 cache,
-                self._make_classes(cache, columns, norm),
+                classes,
                 max_epochs=self.max_epochs,
                 stop_ratio=self.stop_ratio,
+                validation=None if validate is None else Validation(validate, self.patience),
+                detector_of=detector_of,
                 block_bytes=self.block_bytes,
                 checkpoint=None if checkpoint is None else Checkpoint(checkpoint, identity),
                 checkpoint_seconds=checkpoint_seconds,
             )
             loop.load()
         left_out = loop.run(folds)
-        classes = loop.classes
         for miner in classes:
             if not miner.num_updates:
                 warnings.warn(
                     f"class {miner.name!r} never had a negative and is not trained: every region scores 0",
                     stacklevel=2,
                 )
-
-        def detector(parts: Sequence[tuple[np.ndarray, np.float32]]) -> Detector:
-            weights, biases = zip(*parts, strict=True)
-            return Detector(
-                classes=tuple(miner.name for miner in classes),
-                W=np.ascontiguousarray(np.stack(weights, axis=1)),
-                B=np.array(biases, np.float32),
-                feat_norm_mean=norm,
-                feature_settings=cache.settings,
-                training={
-                    "identity": identity,
-                    "image_set": cache.name,
-                    "num_images": cache.num_images,
-                    "num_regions": cache.num_rows,
-                    "svm_C": self.svm_C,
-                    "pos_loss_weight": [miner.pos_loss_weight for miner in classes],
-                },
-            )
-
-        self.detector_ = detector([(miner.weights, miner.bias) for miner in classes])
+        self.detector_ = detector_of(classes)
         self.history_ = loop.history
         self.negatives_ = _with_class([miner.cache.negatives for miner in classes])
         keys, scores = zip(*(miner.cache.support for miner in classes), strict=True)
         self.support_ = _with_class(keys), np.concatenate(scores)
         self.image_ids_ = cache.image_ids
         self.folds_ = folds
-        self.fold_detectors_ = [detector(parts) for parts in left_out]
+        self.fold_detectors_ = [detector(classes, parts) for parts in left_out]
         self.seconds_ = {**seconds, **loop.seconds}
         return self
 
@@ -289,11 +312,13 @@ class HardNegativeMiner(BaseEstimator):
     def _num_threads(self) -> int:
         return self.n_jobs if self.n_jobs > 0 else max(cpu_count() + 1 + self.n_jobs, 1)
 
-    def identity(self, cache: FeatureCache) -> dict[str, Any]:
-        """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
-        parameters = {k: v for k, v in self.get_params().items() if k not in ("n_jobs", "block_bytes")}
+    def identity(self, cache: FeatureCache, validate: FeatureCache | None = None) -> dict[str, Any]:
+        """Return what decides the result of a training on `cache`: parameters, classes and the caches themselves."""
+        ignored = {"n_jobs", "block_bytes"} | ({"patience"} if validate is None else set())
+        parameters = {k: v for k, v in self.get_params().items() if k not in ignored}
         parameters["classes"] = list(cache.classes if self.classes is None else self.classes)
-        return {"parameters": parameters, "cache": cache.fingerprint}
+        identity = {"parameters": parameters, "cache": cache.fingerprint}
+        return identity if validate is None else {**identity, "validate": validate.fingerprint}
 
     @property
     def rules(self) -> MiningRules:

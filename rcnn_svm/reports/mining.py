@@ -8,6 +8,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.mining.engine.validation import best_pass
 from rcnn_svm.reports.table import Table, cell
 from rcnn_svm.svm.class_weights import AUTO
 from rcnn_svm.tuning.svm_C import best_C
@@ -50,6 +51,7 @@ def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
         [
             Table(header, rows, ["total", *totals, "", ""]).text(),
             *_convergence(detector, history),
+            *_validation(detector, history),
             *_budget(detector, history),
             *_weights(detector),
             *_selection(history),
@@ -68,6 +70,20 @@ def _convergence(detector: Detector, history: dict[str, np.ndarray]) -> list[str
         for c, epoch, cached, full in table
     ]
     return ["", Table(("class", "pass", "objective on the cache", "on all data", "ratio"), rows).text()]
+
+
+def _validation(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
+    """Return the table of the stop by held-out average precision, if it was asked for."""
+    table = history.get("validation", np.empty((0, 3)))
+    if not len(table):
+        return []
+    rows = []
+    for index, name in enumerate(detector.classes):
+        precisions = table[table[:, 0] == index, 2]
+        for epoch, precision in enumerate(precisions):
+            kept = "kept" if epoch == best_pass(precisions) else ""
+            rows.append([name, str(epoch + 1), f"{100 * precision:.1f}", kept])
+    return ["", Table(("class", "pass", "held-out AP area", ""), rows).text()]
 
 
 def _budget(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:

@@ -75,6 +75,7 @@ class SvmCSearch(BaseEstimator):
         cache: FeatureCache,
         y: None = None,
         *,
+        validate: FeatureCache | None = None,
         folds: Sequence[np.ndarray] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_seconds: float = 60.0,
@@ -84,6 +85,8 @@ class SvmCSearch(BaseEstimator):
         Args:
             cache: regions and features of the training images.
             y: not used; labels are in the cache.
+            validate: where the miner stops, as in its `fit`, when it mines for the first time and again; C is chosen
+                on the folds.
             folds: image indices of every fold, as for the miner; C is cross-validated on them too.
             checkpoint, checkpoint_seconds: as for the miner; the table of C is kept in the checkpoint too.
 
@@ -94,25 +97,27 @@ class SvmCSearch(BaseEstimator):
         check_parameters(self)
         trial = clone(self.miner).set_params(svm_C=paper.SVM_C)
         check_parameters(trial)
-        saving = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds, "identity": self.identity(cache)}
-        saved = None if checkpoint is None else Checkpoint(checkpoint, saving["identity"])
+        identity = self.identity(cache, validate)
+        options = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds, "identity": identity}
+        options["validate"] = validate
+        saved = None if checkpoint is None else Checkpoint(checkpoint, identity)
         table = saved.resume(lambda _, arrays: arrays["selection"]) if saved and saved.exists() else ()
         if not len(table):
             held_out = selection_folds(cache.num_images, trial.k_folds, trial.seed) if folds is None else folds
-            table = cross_validate_C(trial.fit(cache, folds=[], **saving), cache, held_out)
+            table = cross_validate_C(trial.fit(cache, folds=[], **options), cache, held_out)
             if saved:
                 history = MiningHistory()
                 history.record("selection", table)
                 saved.save(0, history.tables())
         self.svm_C_ = best_C(table)
-        self.miner_ = clone(self.miner).set_params(svm_C=self.svm_C_).fit(cache, folds=folds, **saving)
+        self.miner_ = clone(self.miner).set_params(svm_C=self.svm_C_).fit(cache, folds=folds, **options)
         if not saved:  # from a checkpoint the miner has it already
             self.miner_.history_.record("selection", table)
         return self
 
-    def identity(self, cache: FeatureCache) -> dict[str, Any]:
-        """Return what decides the result of a search on `cache`: the miner's parameters but C, and the cache itself."""
-        identity = self.miner.identity(cache)
+    def identity(self, cache: FeatureCache, validate: FeatureCache | None = None) -> dict[str, Any]:
+        """Return what decides the result of a search on `cache`: the miner's parameters but C, and the caches."""
+        identity = self.miner.identity(cache, validate)
         identity["parameters"]["svm_C"] = AUTO
         return identity
 

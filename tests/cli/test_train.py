@@ -1,4 +1,4 @@
-"""The train command on random negatives."""
+"""The train command on random negatives, and with images to validate on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.mining.random_negatives import negatives_of_model
 from tests.cli.command import command
-from tests.toys import stored, toy_cache
+from tests.toys import few_objects, stored, toy_cache
 
 CLASSES = ("a", "b", "c")
 
@@ -35,3 +35,28 @@ def test_the_stage_draws_as_many_as_mining_ended_with(tmp_path, capsys):
     for option, value in (("--k-folds", "2"), ("--epochs", "2"), ("--hard-thresh", "-1"), ("--retrain-limit", "9")):
         assert command(*train, "--out", tmp_path / "x.h5", "--random-negatives", "7", option, value) == 2
         assert f"{option} is for mining" in capsys.readouterr().err
+
+
+def test_the_stage_stops_by_images_to_validate_on(tmp_path, capsys):
+    for name, seed in (("train", 0), ("val", 100)):
+        stored(few_objects(seed, 14), tmp_path / name, shard_images=4, dtype="float32")
+    train = ["train", "--features", tmp_path / "train", "--svm-C", "0.02", "--retrain-limit", "60", "--jobs", "1"]
+    train += ["--out", tmp_path / "model.h5", "--epochs", "8"]
+    validate = ["--validate", tmp_path / "val", "--patience", "2"]
+    assert command(*train, *validate) == 0
+    said = capsys.readouterr().out
+    assert "held-out AP area" in said and said.count("kept") == 3
+    table = Detector.load_history(tmp_path / "model.h5")["validation"]
+    assert 0 < table[:, 1].max() < 7 and set(table[:, 0]) == {0, 1, 2}
+    assert command(*train, *validate) == 0
+    assert "done already" in capsys.readouterr().out
+    assert command(*train, "--validate", tmp_path / "val") == 2
+    assert "was made with other settings (parameters.patience: 2 there, 1 wanted)" in capsys.readouterr().err
+    assert command(*train) == 2
+    assert "was made with other settings" in capsys.readouterr().err
+    assert command(*train, "--patience", "2") == 2
+    assert "--patience is for the stop by --validate" in capsys.readouterr().err
+    assert command(*train, *validate, "--random-negatives", "7") == 2
+    assert "--validate is for mining" in capsys.readouterr().err
+    assert command(*train, "--overwrite", "--validate", tmp_path / "train") == 2
+    assert "has images that are trained on" in capsys.readouterr().err

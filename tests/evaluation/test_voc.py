@@ -14,8 +14,11 @@ from sklearn.metrics import precision_recall_curve
 
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
-from rcnn_svm.evaluation.voc import RECALL_LEVELS, align, evaluate_class, evaluate_detections
+from rcnn_svm.evaluation.voc import RECALL_LEVELS, align, evaluate_class, evaluate_detections, evaluate_in_cache
+from tests.toys import CLASSES, telling
 
 CASES = [f"c{index}" for index in range(5)]
 
@@ -262,6 +265,24 @@ def test_image_set_is_matched_by_name_and_classes_without_objects_are_left_out_o
     assert result.map_area == cat.ap_area
     assert result.map11 == cat.ap11
     assert result.nms_threshold == 0.3
+
+
+def test_a_cache_is_evaluated_as_its_images_are():
+    cache, rng = telling(0, 9), np.random.default_rng(0)
+    detector = Detector(CLASSES[::-1], rng.random((8, 3), np.float32), np.zeros(3, np.float32), 9.0, cache.settings)
+
+    def read_annotation(image_id: str) -> Annotation:
+        regions = cache.regions(int(image_id))
+        own = regions.gt
+        return Annotation((200, 200), regions.boxes[own], 3 - regions.label[own], regions.difficult[own], own[own])
+
+    database = ImageDatabase("telling", CLASSES[::-1], cache.image_ids, Path, read_annotation)
+    expected = evaluate_detections(detect_in_cache(cache, detector), database)
+    found = evaluate_in_cache(cache, detector)
+    assert [(c.name, c.num_objects, c.ap_area, c.ap11) for c in found.classes] == [
+        (c.name, c.num_objects, c.ap_area, c.ap11) for c in expected.classes
+    ]
+    assert (found.image_set, found.num_images, found.nms_threshold) == ("telling", 9, 0.3)
 
 
 def test_without_suppression_the_double_hit_costs_precision():

@@ -52,7 +52,7 @@ class ClassCache:
         self.slots = np.full(len(positives), -1)
         self.alpha, self.scores = np.zeros(len(positives)), np.zeros(len(positives), np.float32)
         self.support = np.empty((0, 2), np.int32), np.empty(0, np.float32)
-        self._regions = positives  # of the slots, until `load` has found them
+        self._positives = self._regions = positives  # `_regions` are those of the slots, until `load` has found them
 
     def __len__(self) -> int:
         """Return N, the number of examples."""
@@ -153,8 +153,9 @@ class ClassCache:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; `load` has to find the features."""
+        self.pool.release(self.slots[self.slots >= 0])
         image, row = state["keys"].astype(np.int64).T
-        self._regions = np.concatenate([self._regions, self.image_start[image] + row])
+        self._regions = np.concatenate([self._positives, self.image_start[image] + row])
         self.slots = np.full(len(self._regions), -1)
         self.alpha, self.scores = state["alpha"], state["scores"]
         self.support = state["support"], state["support_scores"]

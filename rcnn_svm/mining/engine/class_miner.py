@@ -79,6 +79,8 @@ class ClassMiner:
         num_added: negatives added since the last training.
         num_updates: trainings so far.
         objective: (4,) float64, the objective by part at the last training (see `svm.problem.losses`).
+        best: what `state` returned after the pass with the best held-out average precision; None without validation.
+        is_over: mining goes on without the class, by its held-out average precision.
         history: what happened since it was last taken over.
         seconds: time by phase.
     """
@@ -102,6 +104,8 @@ class ClassMiner:
         self.weights, self.bias = np.zeros(pool.dim, np.float32), np.float32(0)
         self.num_added = self.num_updates = 0
         self.objective = np.zeros(4)
+        self.best: dict[str, np.ndarray] | None = None
+        self.is_over = False
         self.history = MiningHistory()
         self.seconds: dict[str, float] = defaultdict(float)
 

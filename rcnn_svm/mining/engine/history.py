@@ -19,6 +19,7 @@ TABLES = {
     "budget": (5, np.int32),
     "convergence": (4, np.float64),
     "selection": (3, np.float64),
+    "validation": (3, np.float64),
 }
 
 
@@ -41,6 +42,8 @@ class MiningHistory:
             a memory budget bound.
         convergence (V, 4): class, epoch, objective on the cache, objective on all data, after complete passes.
         selection (S, 3): C, held-out mean average precision, seconds of training: where C was chosen from data.
+        validation (P, 3): class, epoch, held-out average precision, after complete passes: where a cache to validate on
+            was given. The other tables then end with the class's best pass, whose detector is kept.
     """
 
     parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in TABLES})
@@ -87,6 +90,22 @@ class MiningHistory:
             self.record(name, joined[name][order])
         for other in others:
             other.parts = {name: [] for name in TABLES}
+
+    def keep_until(self, last: np.ndarray) -> None:
+        """Forget what came after a class's last pass, all but its validation, as if mining had ended there.
+
+        Args:
+            last: (K,) int, the number of the last pass to keep of every class.
+        """
+        tables = {name: self.table(name) for name in ("added", "scan", "updates", "budget", "convergence")}
+        stays = {name: table[:, 1] <= last[table[:, 0].astype(np.int64)] for name, table in tables.items()}
+        for name in ("update_loss", "update_gap"):
+            tables[name], stays[name] = self.table(name), stays["updates"]
+        evicted = self.table("evicted").copy()
+        tables["evicted"], stays["evicted"] = evicted, stays["updates"][evicted[:, 0]]
+        evicted[:, 0] = (np.cumsum(stays["updates"]) - 1)[evicted[:, 0]]
+        for name, table in tables.items():
+            self.parts[name] = [table[stays[name]]]
 
     @property
     def num_updates(self) -> int:

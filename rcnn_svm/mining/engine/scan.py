@@ -1,15 +1,15 @@
 """The passes over the images: a block is read once and handed to threads that each mine some of the classes.
 
 A class does its own mining (`class_miner.py`). Here is what the classes have in common: who reads, one product that
-scores a block for all classes of a thread, threads, progress, checkpoints. After a pass, `convergence.py` decides
-whether it was the last; after the last, `fold_detectors.py` trains the detectors of the folds.
+scores a block for all classes of a thread, threads, progress, checkpoints. After a pass, `convergence.py` and
+`validation.py` decide whether it was the last; after the last, `fold_detectors.py` trains the detectors of the folds.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -20,12 +20,14 @@ from tqdm import tqdm
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.feature_cache import FeatureCache
+from rcnn_svm.detection.detector import Detector
 from rcnn_svm.mining.engine.block import ScanBlock
 from rcnn_svm.mining.engine.class_miner import ClassMiner, phase
 from rcnn_svm.mining.engine.convergence import has_converged, loss_of_negatives, objective_on_all_data
 from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.fold_detectors import train_without
 from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.validation import Validation, best_pass
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.kernels import score_regions
 
@@ -51,11 +53,12 @@ class ClassThread:
         self.seconds: dict[str, float] = defaultdict(float)
         self.num_added = 0
 
-    def load(self, block: Block) -> None:
-        """Find the features of those examples that are in a block of the cache."""
+    def load(self, block: Block, classes: Collection[ClassMiner]) -> None:
+        """Find the features of those examples of some classes that are in a block of the cache."""
         self.pool.open_block(block.first_region, len(block))
         for miner in self.classes:
-            miner.cache.load(block)
+            if miner in classes:
+                miner.cache.load(block)
 
     def scan(self, block: ScanBlock) -> None:
         """Mine a block, with the effects of one image after the other.
@@ -63,14 +66,17 @@ class ClassThread:
         Raises:
             InputError: features are not finite; a model of them would be none, or a wrong one.
         """
+        classes = [miner for miner in self.classes if not miner.is_over]
+        if not classes:
+            return
         with phase(self.seconds, "score"):
-            scores = self._score(block)
+            scores = self._score(block, classes)
             # A score is a sum over all features, of any class, so it shows one that is not finite.
             self.cache.check_finite(range(block.first_region, block.first_region + len(block)), scores[:, 0])
         with phase(self.seconds, "select"):
             by_class = np.ascontiguousarray(scores.T)
             self.pool.open_block(block.first_region, len(block))
-        for miner, own in zip(self.classes, by_class, strict=True):
+        for miner, own in zip(classes, by_class, strict=True):
             self.num_added += miner.take(block, own)
 
     def finish_pass(self, epoch: int, image: int) -> None:
@@ -83,16 +89,16 @@ class ClassThread:
         """Return the hinge loss of all negatives of a block for every class of the thread, (k,) float64."""
         setting = self.classes[0].setting
         negative = setting.rules.negative(block.overlap[:, [miner.column for miner in self.classes]])
-        return loss_of_negatives(self._score(block), negative, setting.svm_C)
+        return loss_of_negatives(self._score(block, self.classes), negative, setting.svm_C)
 
     def train_without(self, fold: np.ndarray) -> list[tuple[np.ndarray, np.float32]]:
         """Return the detectors that the thread's classes give without the images of a fold."""
         return [train_without(miner, fold) for miner in self.classes]
 
-    def _score(self, block: ScanBlock) -> np.ndarray:
-        """Return the scores (N, k) float32 of the regions of a block by the present detectors."""
-        weights = np.stack([miner.weights for miner in self.classes]) * self.pool.scale
-        return score_regions(block.features, weights, np.array([miner.bias for miner in self.classes]))
+    def _score(self, block: ScanBlock, classes: Sequence[ClassMiner]) -> np.ndarray:
+        """Return the scores (N, k) float32 of the regions of a block by the present detectors of k classes."""
+        weights = np.stack([miner.weights for miner in classes]) * self.pool.scale
+        return score_regions(block.features, weights, np.array([miner.bias for miner in classes]))
 
 
 class Threads:
@@ -153,6 +159,8 @@ class MiningLoop:
         max_epochs: largest number of passes.
         stop_ratio: no further pass once every class's objective over all data is below this times that on its cache;
             no such test where None.
+        validation: judges every class after every pass, and ends its mining; no class is judged where None.
+        detector_of: returns the `Detector` of some classes as they stand, for `validation`.
         block_bytes: bytes of features that are scored at once.
         checkpoint: file in which progress is kept, and found; no progress is kept where None.
         checkpoint_seconds: shortest time between two checkpoints.
@@ -169,12 +177,15 @@ class MiningLoop:
         *,
         max_epochs: int,
         stop_ratio: float | None,
+        validation: Validation | None,
+        detector_of: Callable[[Sequence[ClassMiner]], Detector],
         block_bytes: int,
         checkpoint: Checkpoint | None,
         checkpoint_seconds: float,
     ):
         self.cache, self.classes = cache, classes
         self.max_epochs, self.stop_ratio, self.block_bytes = max_epochs, stop_ratio, block_bytes
+        self.validation, self.detector_of = validation, detector_of
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
         self.history = MiningHistory()
         self.seconds: dict[str, float] = defaultdict(float)
@@ -192,20 +203,30 @@ class MiningLoop:
         """Put every class where it was at the last checkpoint, and its examples into the pools."""
         if self.checkpoint and self.checkpoint.exists():
             self.checkpoint.resume(self._take_over)
+        self._load(self.classes)
+
+    def _load(self, classes: Collection[ClassMiner]) -> None:
+        """Put the features of the examples of some classes into the pools."""
         for block in self.cache.blocks():
             for part in self._parts:
-                part.load(block)
+                part.load(block, classes)
 
     def _take_over(self, num_done: int, arrays: dict[str, np.ndarray]) -> None:
         self._num_done = num_done
+        # Checkpoints of earlier versions have no such table.
+        arrays.setdefault("validation", np.empty((0, 3)))
         for name, parts in self.history.parts.items():
             parts.append(arrays[name])
         self._num_resumed = self.history.num_added
+
+        def below(prefix: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
         for miner in self.classes:
-            prefix = f"class/{miner.index}/"
-            state = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-            if state:
+            if state := below(f"class/{miner.index}/"):
                 miner.restore(state)
+            miner.best = below(f"best/{miner.index}/") or None
+            miner.is_over = self.validation is not None and self.validation.is_over(self._precisions(miner))
 
     def run(self, folds: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, np.float32]]]:
         """Mine, then train every class without each of some folds.
@@ -219,11 +240,14 @@ class MiningLoop:
         # The threads of the matrix library would come on top of ours, and slow small products.
         with ThreadpoolController().limit(limits=1, user_api="blas"), Threads(self._parts) as threads:
             self._mine(threads)
+            self._go_back_to_the_best()
             left_out = [self._by_class(threads.all(ClassThread.train_without, fold)) for fold in folds]
         for worker in (*self._parts, *self.classes):
             for name, seconds in worker.seconds.items():
                 self.seconds[name] += seconds
         self._take_over_histories()
+        if self.validation is not None:
+            self.history.keep_until(np.array([best_pass(self._precisions(miner)) for miner in self.classes]))
         return left_out
 
     def _mine(self, threads: Threads) -> None:
@@ -234,7 +258,8 @@ class MiningLoop:
                 if self._num_done < (epoch + 1) * num_images:
                     self._scan(threads, epoch, max(self._num_done - epoch * num_images, 0), bar)
                     self._num_done = (epoch + 1) * num_images
-                if self.stop_ratio is not None and self._has_converged(threads, epoch):
+                is_over = self.validation is not None and self._is_over(threads, epoch)
+                if is_over or (self.stop_ratio is not None and self._has_converged(threads, epoch)):
                     break
         if self.checkpoint:
             self._save_checkpoint(self._num_done)
@@ -292,15 +317,14 @@ class MiningLoop:
         """Return whether a pass may be the last: the objective on all data is measured once for every pass."""
         table = self.history.table("convergence")
         if not (table[:, 1] == epoch).any():
-            # What the scan recorded at the last image comes before the trainings that follow it.
-            threads.wait()
-            self._take_over_histories()
-            threads.all(ClassThread.finish_pass, epoch, self.cache.num_images - 1)
+            self._finish_pass(threads, epoch)
             losses = np.zeros(len(self.classes))
             for block in self._blocks(epoch, 0):
                 losses += self._by_class(threads.all(ClassThread.losses, block))
             rows = []
             for miner in self.classes:
+                if miner.is_over:
+                    continue
                 on_all_data = objective_on_all_data(miner.objective, losses[miner.index])
                 rows.append((miner.index, epoch, miner.objective[-1], on_all_data))
             self._take_over_histories()
@@ -308,6 +332,43 @@ class MiningLoop:
             table = self.history.table("convergence")
         of_pass = table[table[:, 1] == epoch]
         return has_converged(of_pass[:, 2], of_pass[:, 3], self.stop_ratio)
+
+    def _is_over(self, threads: Threads, epoch: int) -> bool:
+        """Return whether a pass was the last for all classes by their held-out precision, which is measured once."""
+        if not (self.history.table("validation")[:, 1] == epoch).any():
+            self._finish_pass(threads, epoch)
+            classes = [miner for miner in self.classes if not miner.is_over]
+            with phase(self.seconds, "validate"):
+                precisions = self.validation.precisions(self.detector_of(classes))
+            rows = zip([miner.index for miner in classes], [epoch] * len(classes), precisions, strict=True)
+            self.history.record("validation", list(rows))
+            for miner in classes:
+                precisions = self._precisions(miner)
+                if best_pass(precisions) == epoch:
+                    miner.best = {name: array.copy() for name, array in miner.state().items()}
+                miner.is_over = self.validation.is_over(precisions)
+        return all(miner.is_over for miner in self.classes)
+
+    def _precisions(self, miner: ClassMiner) -> np.ndarray:
+        """Return the held-out average precision of a class after every pass, (E,) float64."""
+        table = self.history.table("validation")
+        return table[table[:, 0] == miner.index, 2]
+
+    def _go_back_to_the_best(self) -> None:
+        """Put every class that was trained since its best pass where it was after that one."""
+        later = [miner for miner in self.classes if miner.best and miner.best["counters"][1] < miner.num_updates]
+        for miner in later:
+            miner.restore(miner.best)
+        if later:
+            self._load(later)
+
+    def _finish_pass(self, threads: Threads, epoch: int) -> None:
+        """Train every class that has new examples after a pass."""
+        threads.wait()
+        # What the scan recorded at the last image comes before the trainings that follow it.
+        self._take_over_histories()
+        threads.all(ClassThread.finish_pass, epoch, self.cache.num_images - 1)
+        self._take_over_histories()
 
     def _by_class(self, results: Sequence[Sequence[Any]]) -> list[Any]:
         """Return what the threads found for each of their classes, in the order of all classes."""
@@ -326,6 +387,8 @@ class MiningLoop:
         for miner in self.classes:
             for name, array in miner.state().items():
                 arrays[f"class/{miner.index}/{name}"] = array
+            for name, array in (miner.best or {}).items():
+                arrays[f"best/{miner.index}/{name}"] = array
         self.checkpoint.save(num_done, arrays)
 
 
