@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 import h5py
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.guarded import guarded
 
 # No deflate stream grows more than 1032 times; what a dataset says beyond that has not been written.
 _GROWTH = 1100
@@ -18,22 +20,29 @@ _SMALL = 1 << 24  # bytes that nobody lacks, whatever a file says
 _DESCRIPTIONS = 1 << 28
 
 
-def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: Any) -> h5py.File:
+def open_hdf5(
+    path: str | os.PathLike | BinaryIO, mode: str = "r", *, known_whole: bool = False, **options: Any
+) -> h5py.File:
     """Open an HDF5 file, without the locks that many network file systems do not have.
 
     Locks protect nothing here: a file is written under a temporary name and read once it is complete.
-    A file to read is checked before its data are: all that its links lead to.
+    A file to read is checked before its data are: all that its links lead to; and if it is not known to be whole, a
+    child process reads it first, once for every version of the file (`guarded`).
 
     Args:
         path: the file, or a stream to write to.
         mode: `r` to read, `w` to write a new file.
+        known_whole: the bytes are those that were written, or this is the child process.
         options: more of `h5py.File`.
 
     Raises:
         InputError: data would be read from another file (external storage, an external link, a virtual dataset), or
-            a dataset is larger than its bytes can be, or attributes take more than 256 MiB.
+            a dataset is larger than its bytes can be, or attributes take more than 256 MiB, or reading ends a process.
         OSError: it is no HDF5 file, or damaged.
     """
+    if mode == "r" and not known_whole:
+        status = os.stat(path)
+        _try(os.path.abspath(path), (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
     handle = h5py.File(path, mode, locking=False, **options)
     if mode == "r":
         try:
@@ -42,6 +51,33 @@ def open_hdf5(path: str | os.PathLike | BinaryIO, mode: str = "r", **options: An
             handle.close()
             raise
     return handle
+
+
+@functools.lru_cache(maxsize=10_000)
+def _try(path: str, version: tuple[int, ...]) -> None:
+    """Let the child process read a file, once for every version of it."""
+    guarded(read_all, path)
+
+
+def read_all(path: str | os.PathLike) -> None:
+    """Read all of an HDF5 file but long arrays of numbers in one piece, of which HDF5 only has to know the place.
+
+    Raises:
+        Exception: whatever damaged bytes make h5py raise.
+    """
+
+    def read(name: str, item: h5py.Group | h5py.Dataset | h5py.Datatype) -> None:
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            if item.chunks:
+                for part in item.iter_chunks():
+                    item[part]
+            elif item.nbytes <= _SMALL or item.dtype.hasobject:
+                item[()]
+
+    with open_hdf5(path, known_whole=True) as handle:
+        read("/", handle)
+        handle.visititems(read)
 
 
 def check_stored_here(handle: h5py.File) -> None:

@@ -20,6 +20,7 @@ ORDER = (
         "terminal",
         "progress",
         "compiled",
+        "guarded",
         "hdf5",
         "matlab",
         "paper",

@@ -292,7 +292,7 @@ def create_h5(
     """Yield a new HDF5 file that appears at `path`, complete, when the block ends.
 
     Its root attributes say what it is: `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and
-    `provenance` (JSON), and last the checksum of the whole file, which `open_h5` checks.
+    `provenance` (JSON), and the checksum of the whole file, which `open_h5` checks.
 
     Args:
         path: the file.
@@ -303,14 +303,14 @@ def create_h5(
     options = {"alignment_threshold": 1, "alignment_interval": alignment} if alignment > 1 else {}
     with atomic_stream(path) as stream:
         with open_hdf5(stream, "w", **options) as handle:
+            if checksum:  # first of all, so that it is near the beginning of the file, where it is looked for
+                handle.attrs[CHECKSUM] = np.bytes_(CHECKSUM_MARK + b"0" * CHECKSUM_DIGITS)
             handle.attrs["kind"] = kind
             handle.attrs["schema"] = schema
             handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
             handle.attrs["fingerprint"] = fingerprint(settings)
             handle.attrs["provenance"] = json.dumps(provenance())
             yield handle
-            if checksum:
-                handle.attrs[CHECKSUM] = np.bytes_(CHECKSUM_MARK + b"0" * CHECKSUM_DIGITS)
         place = _checksum_place(stream) if checksum else None
         if place is not None:
             digest = _digest_around(stream, place)
@@ -318,8 +318,8 @@ def create_h5(
             stream.write(digest)
 
 
-def _checksum_place(stream: BinaryIO) -> int | None:
-    """Return where the checksum's digits are in a file; None where it has none."""
+def _checksum_place(stream: BinaryIO, *, anywhere: bool = False) -> int | None:
+    """Return where the checksum's digits are in a file: near its beginning, or anywhere; None where they are not."""
     stream.seek(0)
     position, seen = 0, b""
     while chunk := stream.read(CHUNK):
@@ -327,6 +327,8 @@ def _checksum_place(stream: BinaryIO) -> int | None:
         found = seen.find(CHECKSUM_MARK)
         if found >= 0:
             return position + found + len(CHECKSUM_MARK)
+        if not anywhere:
+            break
         kept = seen[1 - len(CHECKSUM_MARK) :]
         position, seen = position + len(seen) - len(kept), kept
     return None
@@ -346,14 +348,18 @@ def _digest_around(stream: BinaryIO, place: int) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _check_content(path: Path) -> bool:
+def _check_content(path: Path, *, anywhere: bool = False) -> bool:
     """Return whether a file has a checksum; files of earlier versions have none.
+
+    Args:
+        path: the file.
+        anywhere: look for it in all of the file.
 
     Raises:
         InputError: the checksum is not that of the file's bytes.
     """
     with open(path, "rb", buffering=0) as stream:
-        place = _checksum_place(stream)
+        place = _checksum_place(stream, anywhere=anywhere)
         if place is None:
             return False
         digest = _digest_around(stream, place)
@@ -383,7 +389,7 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int, *, checksum: bool =
     Args:
         path: the file.
         kind, schema: what it must be.
-        checksum: as in `create_h5`.
+        checksum: as in `open_any_h5`.
 
     Raises:
         InputError: the file is missing, truncated, damaged, not HDF5, of another kind or of another schema.
@@ -404,18 +410,17 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool 
     Args:
         path: the file.
         kinds: what it may be.
-        checksum: as in `create_h5`.
+        checksum: as in `open_any_h5`.
 
     Raises:
         InputError: the file is missing, truncated, damaged, not HDF5, of another kind, or refused by `open_hdf5`.
     """
     path, expected = Path(path), " or ".join(kinds)
     require_file(path)
-    with reading(path):
-        # Before HDF5 sees the file: damaged structures make it hang or crash.
-        checked = checksum and _check_content(path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(reading(path))
         try:
-            handle = open_hdf5(path)
+            handle = stack.enter_context(open_any_h5(path, checksum=checksum))
         except OSError as error:
             with open(path, "rb") as stream:
                 if stream.read(len(HDF5_SIGNATURE)) not in (HDF5_SIGNATURE, b""):
@@ -427,11 +432,31 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool 
                 f"{path} is not a readable HDF5 file (truncated or damaged); "
                 "delete it and run the stage that writes it again"
             ) from error
-    with handle, reading(path):
         found = handle.attrs.get("kind")
         if found not in kinds:
             raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {expected}")
-        if checksum and not checked and CHECKSUM in handle.attrs:
+        yield handle
+
+
+@contextlib.contextmanager
+def open_any_h5(path: str | os.PathLike, *, checksum: bool = True) -> Iterator[h5py.File]:
+    """Yield an HDF5 file opened for reading, whatever it is, after checking what its checksum says.
+
+    Damaged structures make HDF5 hang or crash. It therefore opens a file once its checksum is right, and one without,
+    as earlier versions wrote, when a child process has read it (`open_hdf5`).
+
+    Args:
+        path: the file.
+        checksum: look for it; not where the file is known to be whole otherwise.
+
+    Raises:
+        InputError: the checksum is wrong, or the file is refused by `open_hdf5`.
+        Exception: whatever damaged bytes make h5py raise.
+    """
+    path = Path(path)
+    checked = checksum and _check_content(path)
+    with open_hdf5(path, known_whole=checked or not checksum) as handle:
+        if checksum and not checked and CHECKSUM in handle.attrs and not _check_content(path, anywhere=True):
             raise InputError(
                 f"{path} is damaged (its checksum is not readable); delete it and run the stage that writes it again"
             )

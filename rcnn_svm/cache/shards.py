@@ -212,7 +212,7 @@ class _Layout:
 @functools.lru_cache(maxsize=10_000)
 def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
     """Read a shard's layout, once for every version of the file: a training goes over all shards several times."""
-    with open_h5(path, KIND, SCHEMA, checksum=False) as handle:
+    with open_h5(path, KIND, SCHEMA) as handle:
         places = {}
         for field in fields(ShardArrays):
             dataset = handle[field.name]

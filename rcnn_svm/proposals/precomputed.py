@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import scipy.io
 
-from rcnn_svm.artefacts.files import READ_ERRORS, file_digest
+from rcnn_svm.artefacts.files import READ_ERRORS, file_digest, open_any_h5
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
+from rcnn_svm.guarded import guarded
 from rcnn_svm.hdf5 import open_hdf5
 from rcnn_svm.matlab import hdf5_matrix
 from rcnn_svm.proposals.store import ProposalSet
@@ -81,9 +82,8 @@ def load_girshick_mat(path: str | os.PathLike) -> ProposalSet:
 
     Source: `roidb_from_voc.m` (`attach_proposals`).
     """
-    read = _read_cells_hdf5 if h5py.is_hdf5(path) else _read_cells_v5
     try:
-        boxes, image_ids = read(path)
+        boxes, image_ids = guarded(_read_cells_hdf5 if h5py.is_hdf5(path) else _read_cells_v5, path)
     except InputError:
         raise
     # scipy and h5py raise nearly anything on damaged bytes: zlib.error, ValueError, TypeError, KeyError, ...
@@ -109,7 +109,7 @@ def _is_ours(path):
     if not h5py.is_hdf5(path):
         return False
     try:
-        with open_hdf5(path) as handle:
+        with open_any_h5(path) as handle:
             return "kind" in handle.attrs
     except InputError:
         raise
@@ -132,7 +132,7 @@ def _read_cells_v5(path):
 
 def _read_cells_hdf5(path):
     """Return boxes and ids of a format 7.3 file: cells are references, axes reversed, text is UTF-16 codes."""
-    with open_hdf5(path) as handle:
+    with open_hdf5(path, known_whole=True) as handle:
         _require_variables(path, [name for name in handle if not name.startswith("#")])
         boxes = [hdf5_matrix(handle[reference]) for reference in handle["boxes"][()].ravel()]
         ids = [hdf5_matrix(handle[reference]) for reference in handle["images"][()].ravel()]

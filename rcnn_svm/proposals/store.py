@@ -43,7 +43,8 @@ class ProposalSet:
 
     def __post_init__(self):
         object.__setattr__(self, "image_ids", tuple(map(str, self.image_ids)))
-        as_rows = [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in self.boxes]
+        with np.errstate(over="ignore"):  # what single precision cannot hold is found below
+            as_rows = [np.asarray(boxes, np.float32).reshape(-1, 4) for boxes in self.boxes]
         object.__setattr__(self, "boxes", as_rows)
         if len(self.boxes) != len(self.image_ids):
             raise InputError(f"proposals for {len(self.boxes)} images but {len(self.image_ids)} image ids")

@@ -8,13 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import READ_ERRORS, open_h5, read_settings, reading
+from rcnn_svm.artefacts.files import READ_ERRORS, open_any_h5, open_h5, read_settings, reading
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FeatureSettings
-from rcnn_svm.hdf5 import open_hdf5
 from rcnn_svm.reports.table import Table
 
 
@@ -71,7 +70,7 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
         InputError: the file is missing, damaged or not ours.
     """
     try:
-        with open_hdf5(path) as handle:
+        with open_any_h5(path) as handle:
             kind, schema = handle.attrs["kind"], int(handle.attrs["schema"])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import h5py
 import numpy as np
 import pytest
 
 from rcnn_svm.artefacts.checkpoint import Checkpoint
-from rcnn_svm.artefacts.files import CHECKSUM, CHECKSUM_MARK, create_h5, open_h5
+from rcnn_svm.artefacts.files import CHECKSUM, CHECKSUM_MARK, CHUNK, create_h5, open_h5
 from rcnn_svm.artefacts.model_file import load_model
 from rcnn_svm.detection import BoxRegressor, Detections, Detector
 from rcnn_svm.errors import InputError
@@ -85,3 +87,27 @@ def test_a_file_without_a_checksum_opens(tmp_path):
         handle["data"] = np.arange(5)
     with open_h5(path, "toy", 1) as handle:
         assert CHECKSUM not in handle.attrs and handle["data"][...].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_checksum_is_found_wherever_another_program_put_it(tmp_path):
+    path = tmp_path / "x.h5"
+    with create_h5(path, "toy", 1, {}) as handle:
+        handle["data"] = np.arange(200_000)
+    with h5py.File(path, "r+") as handle:
+        value = bytes(handle.attrs[CHECKSUM])
+        del handle.attrs[CHECKSUM]
+    path.write_bytes(path.read_bytes().replace(CHECKSUM_MARK, bytes(len(CHECKSUM_MARK))))
+    with h5py.File(path, "r+") as handle:
+        for number in range(40):
+            handle.attrs[f"more {number}"] = np.bytes_(b"x" * 2000)
+        handle.attrs[CHECKSUM] = np.bytes_(value)
+    content = bytearray(path.read_bytes())
+    place = content.index(CHECKSUM_MARK) + len(CHECKSUM_MARK)
+    assert place > CHUNK
+    with pytest.raises(InputError, match="its bytes are not those"), open_h5(path, "toy", 1):
+        pass
+    digest = hashlib.sha256(content[:place] + content[place + 64 :]).hexdigest().encode()
+    content[place : place + 64] = digest
+    path.write_bytes(content)
+    with open_h5(path, "toy", 1) as handle:
+        assert len(handle["data"]) == 200_000

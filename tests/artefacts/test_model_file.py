@@ -129,7 +129,7 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path):
 @pytest.mark.parametrize("damage", ["array", "settings", "text", "schema"])
 def test_a_damaged_file_is_one_sentence(tmp_path, damage):
     path = tmp_path / "model.h5"
-    with create_h5(path, "detector", 1, SETTINGS, checksum=False) as handle:  # as earlier versions wrote
+    with create_h5(path, "detector", 1, SETTINGS) as handle:
         for name, array in DETECTOR.items():
             handle.create_dataset(name, data=array)
         if damage == "array":

@@ -102,7 +102,7 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"p\.h5.*truncated"):
         ProposalSet.load(path)
-    with create_h5(path, "proposals", 1, {}, checksum=False):  # as earlier versions wrote
+    with create_h5(path, "proposals", 1, {}):
         pass
     with pytest.raises(InputError, match="no complete proposals file"):
         ProposalSet.load(path)
