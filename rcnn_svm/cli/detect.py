@@ -5,24 +5,26 @@ boxes drawn. A score above 0 means the class, and the training's negatives are p
 trained on few objects puts many true ones between the two, so try --thresh -0.5 with it. A model that was trained
 with --calibrate gives probabilities instead of scores: 0.5 is a box as likely right as wrong, in every class.
 
-  rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png
+A folder means the images in it and in its sub-folders. Images that cannot be read are named and left out, and the exit
+code is 2.
+
+  rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png holidays/
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import add_made_with_argument, add_method_argument, positive_int
+from rcnn_svm.cli.surroundings import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file")
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="image file, or folder of images")
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     add_method_argument(parser, otherwise="as for the model's training images")
     parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N proposals")
@@ -58,11 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Detect, print and draw, one image after the other."""
+    """Detect, print and draw, one image after the other.
+
+    Raises:
+        InputError: nothing can be detected with what is given; or, when all images are done, some could not be read.
+    """
     import numpy as np
 
     from rcnn_svm.artefacts.files import check_writable, write_text
     from rcnn_svm.artefacts.identity import say_written
+    from rcnn_svm.data.image_folder import images_at
     from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.errors import InputError
     from rcnn_svm.proposals.methods import make_proposer
-    from rcnn_svm.reports.pictures import draw_detections, save_picture
+    from rcnn_svm.reports.pictures import draw_detections, picture_names, save_picture
     from rcnn_svm.reports.table import Table
 
     if args.max_boxes and not args.method:
@@ -78,6 +85,12 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.out / "picture.jpg", args.json):
         if path:
             check_writable(path)
+    images = images_at(args.images, aside=args.out)
+    pictures = [args.out / name for name in picture_names(path.stem for path in images)]
+    given = {path.resolve() for path in images}
+    for picture in pictures:
+        if picture.resolve() in given:
+            raise InputError(f"{picture} is one of the images, and a picture would replace it; give another --out")
     detector = Detector.load(args.model)
     bbox_regressor = BoxRegressor.load(args.bbox) if args.bbox else None
     if bbox_regressor:
@@ -93,19 +106,26 @@ def run(args: argparse.Namespace) -> None:
         )
     # Of every class for itself: a flat sigmoid has its threshold far below the scores of all regions.
     floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, paper.DETECT_THRESH)
-    entries, pictures = [], picture_names(args.images)
+    entries, written, refused = [], [], []
     try:
-        for path, name in zip(args.images, pictures, strict=True):
-            image = load_image(path)
+        for path, picture in zip(images, pictures, strict=True):
+            try:
+                image = load_image(path)
+            except InputError as error:
+                refused.append(path)
+                say(f"rcnn-svm detect: error: {error}")
+                continue
             candidates = finder.detect(image, thresh=floor, nms_threshold=args.nms)
             if calibrated:
                 candidates = detector.calibrated(candidates)
             found = candidates.above(thresh)
-            save_picture(draw_detections(image, found, detector.classes), args.out / name)
+            save_picture(draw_detections(image, found, detector.classes), picture)
+            written.append(picture)
             names = [detector.classes[index] for index in found.cls]
             entries.append(
                 {
                     "image": str(path),
+                    "picture": str(picture),
                     "objects": [
                         {"class": name, kind: score, "box": box}
                         for name, score, box in zip(names, found.scores.tolist(), found.boxes.tolist(), strict=True)
@@ -124,21 +144,12 @@ def run(args: argparse.Namespace) -> None:
                 print(Table(("class", kind, "x1", "y1", "x2", "y2"), rows).text())
             print(flush=True)
     finally:
-        # What was found before a damaged image is worth keeping.
+        # What was found before a full disk or a Ctrl-C is worth keeping.
         if args.json:
             write_text(args.json, json.dumps(entries, indent=1) + "\n")
     if args.json:
         say_written(args.json)
-    say_written(args.out, *(args.out / name for name in pictures))
-
-
-def picture_names(images: Sequence[Path]) -> list[str]:
-    """Return a file name for the picture of each image, numbered where images of two folders share a name."""
-    from rcnn_svm.artefacts.files import file_name
-
-    names: list[str] = []
-    for path in images:
-        stem = file_name(path.stem)
-        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-        names.append(next(f"{name}.jpg" for name in candidates if f"{name}.jpg" not in names))
-    return names
+    if written:
+        say_written(args.out, *written)
+    if refused:
+        raise InputError(f"{len(refused)} of {len(images)} images could not be read, the first is {refused[0]}")

@@ -7,6 +7,7 @@ load_csv              reads one object a row, and a folder of images
 ImageDatabase         images, classes and ground truth
 Annotation            the ground truth of one image
 load_image            reads an image file, upright and in RGB
+as_image              the same pixels from a path, a PIL image or an array
 split_database        splits own images into those to train on and those to test on
 require_annotations   reads all ground truth and refuses what is wrong with it, all at once
 require_ground_truth  refuses a database in which a class has no object
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rcnn_svm.data.csv_boxes import load_csv
     from rcnn_svm.data.database import Annotation, ImageDatabase
     from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, check_folder, set_name
-    from rcnn_svm.data.images import image_size, load_image
+    from rcnn_svm.data.images import as_image, image_size, load_image
     from rcnn_svm.data.mended import Notes
     from rcnn_svm.data.splits import split_database
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
@@ -47,6 +48,7 @@ __all__ = [
     "Annotation",
     "ImageDatabase",
     "Notes",
+    "as_image",
     "check_folder",
     "image_size",
     "load_coco",

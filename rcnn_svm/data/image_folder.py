@@ -51,6 +51,32 @@ def named_files(folder: Path, suffixes: Iterable[str], *, below: bool = False) -
     return found
 
 
+def images_at(paths: Iterable[str | os.PathLike], *, aside: str | os.PathLike | None = None) -> list[Path]:
+    """Return the image files that paths mean: a folder means those in it and in its sub-folders, sorted by name.
+
+    Files are taken as they are, whether they exist or not; each file counts once. Hidden files are left out.
+
+    Args:
+        paths: files and folders.
+        aside: a folder for results; where it is in one of the folders, what is in it is left out.
+
+    Raises:
+        InputError: a folder holds no image.
+    """
+    images: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            images[path] = None
+            continue
+        found = [file for files in named_files(path, IMAGE_SUFFIXES, below=True).values() for file in files]
+        if aside is not None and path.resolve() in Path(aside).resolve().parents:
+            found = [file for file in found if Path(aside).resolve() not in file.resolve().parents]
+        if not found:
+            raise InputError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}); correct the path")
+        images.update(dict.fromkeys(sorted(found)))
+    return list(images)
+
+
 def only_file(files: list[Path], image_id: str, what: str) -> Path:
     """Return the one file that can be meant.
 

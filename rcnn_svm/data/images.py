@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -19,6 +20,78 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 # EXIF orientations that turn the image on its side.
 _TURNED = (5, 6, 7, 8)
+
+# What `as_image` takes.
+ImageLike = np.ndarray | str | os.PathLike | Image.Image
+
+
+def as_image(image: ImageLike) -> np.ndarray:
+    """Return the pixels of an image that is given as a file, as a PIL image or as they are.
+
+    Args:
+        image: a path, decoded by `load_image`; a PIL image of any mode that `load_image` takes, turned upright as
+            there; or (H, W, 3) uint8, RGB. OpenCV's `imread` gives BGR, which nothing can tell: `image[..., ::-1]`.
+
+    Returns:
+        (H, W, 3) uint8, RGB, in C order; the array itself where it is that.
+
+    Raises:
+        InputError: it is another kind of array, whose conversion the message has, or something else; or as
+            `load_image`.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return load_image(image)
+    if isinstance(image, Image.Image):
+        with _in_words(str(getattr(image, "filename", "") or "the PIL image")):
+            return np.array(_to_rgb(ImageOps.exif_transpose(image), image.format), np.uint8)
+    return check_image(image)
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """Return an array, (H, W, 3) uint8, in C order: itself where it is that.
+
+    Raises:
+        InputError: it is something else; the message says what it is and how to convert it.
+    """
+    if not (hasattr(image, "shape") and hasattr(image, "dtype")):
+        raise InputError(
+            f"the image is of type {type(image).__name__}, expected an array, (H, W, 3) uint8 RGB; "
+            "load_image makes one from any file"
+        )
+    shape = tuple(image.shape)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or shape[2] != 3 or 0 in shape:
+        raise InputError(
+            f"the image is a {type(image).__name__} of shape {shape} and type {image.dtype}, expected an array, "
+            f"(H, W, 3) uint8 RGB; {_conversion(image)}"
+        )
+    return np.ascontiguousarray(image)
+
+
+def _conversion(image: Any) -> str:
+    """Return how an array or tensor that is no image becomes one, as advice."""
+    shape, kind = tuple(image.shape), str(image.dtype).removeprefix("torch.")
+    numbers = kind.startswith(("float", "int", "uint", "bool"))
+    if 0 in shape or not numbers or len(shape) not in (2, 3, 4) or (len(shape) == 4 and shape[0] > 1):
+        return "give one image at a time, as load_image makes it from any file"
+    lowest, highest = float(image.min()), float(image.max())
+    if not 0 <= lowest <= highest < 65536:
+        return f"its values are from {lowest:g} to {highest:g}, so give the pixels before they were normalised"
+    pixels = "image" if isinstance(image, np.ndarray) else "image.cpu().numpy()"
+    if len(shape) == 4:
+        pixels, shape = f"{pixels}[0]", shape[1:]
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4):
+        pixels, shape = f"{pixels}.transpose(1, 2, 0)", (*shape[1:], shape[0])
+    if len(shape) == 2:
+        pixels = f"np.dstack([{pixels}] * 3)"
+    elif shape[2] != 3:
+        pixels = f"{pixels}[..., :3]" if shape[2] == 4 else f"np.dstack([{pixels}[..., 0]] * 3)"
+    if kind == "bool" or (kind.startswith("float") and highest <= 1):
+        pixels = f"np.uint8(255 * {pixels})"
+    elif highest > 255:
+        pixels = f"np.uint8({pixels} // 256)"
+    elif kind != "uint8":
+        pixels = f"np.uint8({pixels})"
+    return f"convert it with {pixels}"
 
 
 def load_image(path: str | os.PathLike) -> np.ndarray:
@@ -73,27 +146,34 @@ def is_turned(path: str | os.PathLike) -> bool:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Yield an image file opened by Pillow; what opening or decoding it raises becomes one sentence."""
-    try:
+    with _in_words(str(path)):
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise InputError("it is a directory, pipe or device, expected a regular file; correct the path")
         with Image.open(path, formats=_FORMATS) as image:
             _check_pixels(image)
             yield image
+
+
+@contextlib.contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """Make one sentence of whatever is wrong with an image."""
+    try:
+        yield
     except FileNotFoundError as error:
-        raise InputError(f"image file {path} does not exist; correct the path or restore the file") from error
+        raise InputError(f"image file {name} does not exist; correct the path or restore the file") from error
     except Image.UnidentifiedImageError as error:
         raise InputError(
-            f"{path} is not an image in a format that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, JPEG 2000); "
+            f"{name} is not an image in a format that can be read (JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, JPEG 2000); "
             "replace it or remove it from the image list"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} is refused because of its size ({error}); scale it down before using it") from error
+        raise InputError(f"{name} is refused because of its size ({error}); scale it down before using it") from error
     except InputError as error:
-        raise InputError(f"{path} cannot be used: {error}") from error
+        raise InputError(f"{name} cannot be used: {error}") from error
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InputError(
-            f"image file {path} cannot be read to its end ({error or type(error).__name__}); "
+            f"image file {name} cannot be read to its end ({error or type(error).__name__}); "
             "it is truncated or damaged, so restore it or remove it from the image list"
         ) from error
 

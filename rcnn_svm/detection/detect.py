@@ -11,6 +11,7 @@ import numpy as np
 
 from rcnn_svm import paper
 from rcnn_svm.boxes import nms
+from rcnn_svm.data.images import ImageLike, as_image
 from rcnn_svm.detection.bbox_correction import check_regressor
 from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
@@ -66,7 +67,7 @@ class ImageDetector:
 
     def detect(
         self,
-        image: np.ndarray,
+        image: ImageLike,
         *,
         thresh: float | np.ndarray = paper.DETECT_THRESH,
         nms_threshold: float = paper.NMS_THRESHOLD,
@@ -74,7 +75,7 @@ class ImageDetector:
         """Return the objects found in an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or a path or a PIL image, as in `as_image`.
             thresh: only scores strictly above it are kept; one number or (K,), one per class.
             nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
 
@@ -82,9 +83,10 @@ class ImageDetector:
             The detections, best first.
 
         Raises:
-            InputError: the detector does not record how its proposals or features were made, or they cannot be made
-                here.
+            InputError: the image is no such array or cannot be read; the detector does not record how its proposals or
+                features were made, or they cannot be made here.
         """
+        image = as_image(image)
         boxes = self._proposer(image)
         extracted = self._extractor.extract(image, boxes)
         features = extracted if self._head is None else self._head(extracted)

@@ -18,6 +18,7 @@ from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
+    from rcnn_svm.data.images import ImageLike
     from rcnn_svm.detection.detect import ImageDetector
 
 
@@ -127,12 +128,15 @@ class Detector(Model):
 
     def detect(
         self,
-        image: np.ndarray,
+        image: ImageLike,
         *,
         thresh: float | np.ndarray = paper.DETECT_THRESH,
         nms_threshold: float = paper.NMS_THRESHOLD,
     ) -> ImageDetections:
-        """Return the objects found in an image, (H, W, 3) uint8 RGB; see `ImageDetector.detect`, which can do more."""
+        """Return the objects found in an image: a path, a PIL image, or (H, W, 3) uint8 RGB.
+
+        See `ImageDetector.detect`; an `ImageDetector` can do more.
+        """
         return self._image_detector.detect(image, thresh=thresh, nms_threshold=nms_threshold)
 
     @cached_property

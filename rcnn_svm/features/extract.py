@@ -19,6 +19,7 @@ from rcnn_svm.artefacts.files import array_digest, fingerprint
 from rcnn_svm.cache.plan import CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch
@@ -86,6 +87,9 @@ class FeatureExtractor:
 
         Returns:
             (N, D) float32.
+
+        Raises:
+            InputError: `image` is no such array.
         """
         (features,) = self.extract_many([(image, boxes)])
         return features
@@ -121,7 +125,8 @@ class FeatureExtractor:
         room = self._batch_size
         failure = None
         try:
-            for image, boxes in items:
+            for given, boxes in items:
+                image = check_image(given)
                 plan = self._plan(image, boxes)
                 pixels = self._upload(image) if self._on_gpu else image
                 done = 0

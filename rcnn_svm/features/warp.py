@@ -16,6 +16,7 @@ import torch
 
 from rcnn_svm import paper
 from rcnn_svm.compiled import compiled
+from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
 
 CROP_MODES = ("warp", "square")
@@ -178,7 +179,11 @@ def warp_regions(
 
     Returns:
         (N, 3, S, S) float32, (pixel - mean) / std; 0 beyond the image, which is the mean colour.
+
+    Raises:
+        InputError: `image` is no such array.
     """
+    image = check_image(image)
     plan = plan_crops(boxes, image.shape[:2], crop_size=crop_size, padding=padding, mode=mode)
     crops = np.empty((len(plan), 3, crop_size, crop_size), np.float32)
     sample_crops(image, plan, mean, std, crops)

@@ -11,6 +11,7 @@ import numpy as np
 
 from rcnn_svm import paper
 from rcnn_svm.boxes import clip_boxes
+from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
@@ -61,11 +62,7 @@ class SelectiveSearch:
         Raises:
             InputError: `image` is no such array.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise InputError(
-                f"selective search got an array of shape {image.shape} and type {image.dtype}, "
-                "expected an RGB image (H, W, 3) uint8; load_image makes one from any file"
-            )
+        image = check_image(image)
         height, width = image.shape[:2]
         search = _SEARCHES[self.mode]
         scale = min(search.width / width if search.width else 1.0, MAX_SIDE / max(height, width))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
@@ -64,12 +65,15 @@ class SlidingWindow:
         """Return the windows of an image.
 
         Args:
-            image: (H, W, ...) array; only its size matters.
+            image: (H, W, 3) uint8, RGB; only its size matters.
 
         Returns:
             (N, 4) float32, x1 y1 x2 y2, whole 0-based inclusive pixels, distinct, N >= 1.
+
+        Raises:
+            InputError: `image` is no such array.
         """
-        height, width = image.shape[:2]
+        height, width = check_image(image).shape[:2]
         windows = []
         # 1 but for strips a few pixels wide.
         spread = [max(1.0, side / (_ELONGATED * min(height, width))) for side in (width, height)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from rcnn_svm.artefacts.files import atomic_stream, file_name
 from rcnn_svm.data.database import Annotation, ImageDatabase
+from rcnn_svm.data.images import check_image
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.evaluation.voc import align
 
 # Smaller images are enlarged to this longer side, so that labels stay readable beside the objects.
 MIN_SIDE = 480
 FONT_SIZE = 13
+CONTACT_SHEET = "contact_sheet"
 
 Colour = tuple[int, int, int]
 
@@ -48,8 +51,11 @@ def draw_detections(
 
     Returns:
         RGB picture, enlarged where the image is small.
+
+    Raises:
+        InputError: `image` is no such array.
     """
-    picture = Image.fromarray(image)
+    picture = Image.fromarray(check_image(image))
     scale = max(1.0, MIN_SIDE / max(picture.size))
     if scale > 1:
         picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.BICUBIC)
@@ -176,6 +182,25 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
         picture.save(stream, format=kind, quality=92)
 
 
+def picture_names(images: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return a file name for the picture of each image, by `file_name`; numbered where another has the name already.
+
+    Names that differ in upper and lower case only are the same: on some file systems they are.
+
+    Args:
+        images: names of the images, without suffix.
+        taken: file names without suffix that none of them may have.
+    """
+    used = {name.casefold() for name in taken}
+    names: list[str] = []
+    for image in images:
+        stem = file_name(image)
+        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        names.append(next(name for name in candidates if name.casefold() not in used))
+        used.add(names[-1].casefold())
+    return [f"{name}.jpg" for name in names]
+
+
 def evenly_spaced(count: int, total: int) -> list[int]:
     """Return `count` indices spread evenly over `range(total)`, or all of them where there are fewer."""
     count = min(count, total)
@@ -198,7 +223,7 @@ def save_detection_pictures(
     Args:
         database: the images and their ground truth.
         detections: what was found, after non-maximum suppression; images are matched by id.
-        out_dir: folder of `<image id>.jpg` (by `file_name`) and `contact_sheet.jpg`; made if needed.
+        out_dir: folder of `<image id>.jpg` (by `picture_names`) and `contact_sheet.jpg`; made if needed.
         score_thresh: only detections with a score strictly above it are drawn; one number, or one for each
             class of the database.
         count: number of images.
@@ -208,17 +233,18 @@ def save_detection_pictures(
         Paths of the pictures, the contact sheet last.
     """
     detections = align(detections, database)
-    pictures, paths, captions = [], [], []
-    for index in evenly_spaced(count, len(database)):
+    shown = evenly_spaced(count, len(database))
+    captions = [database.image_ids[index] for index in shown]
+    paths = [Path(out_dir) / name for name in picture_names(captions, taken=[CONTACT_SHEET])]
+    pictures = []
+    for index, path in zip(shown, paths, strict=True):
         found = detections.of_image(index).above(score_thresh)
         pictures.append(
             draw_detections(
                 database.load_image(index), found, database.classes, ground_truth=database.annotation(index)
             )
         )
-        captions.append(database.image_ids[index])
-        paths.append(Path(out_dir) / f"{file_name(captions[-1])}.jpg")
-        save_picture(pictures[-1], paths[-1])
-    paths.append(Path(out_dir) / "contact_sheet.jpg")
+        save_picture(pictures[-1], path)
+    paths.append(Path(out_dir) / f"{CONTACT_SHEET}.jpg")
     save_picture(contact_sheet(pictures, captions, note), paths[-1])
     return paths

@@ -134,21 +134,44 @@ def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):
     assert "the best below is cat at 0.700" in capsys.readouterr().out
 
 
-def test_detect_keeps_what_was_found_before_a_bad_image(tmp_path, capsys, seeing):
-    model, image = seeing, save_image(tmp_path / "photo.png")
-    missing, last = tmp_path / "missing.png", save_image(tmp_path / "last.png")
-    words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
-    assert command("detect", image, missing, last, *words) == 2
-    assert "missing.png does not exist" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
-    assert len(json.loads((tmp_path / "found.json").read_text())) == 1
+def test_detect_goes_on_after_a_bad_image_and_counts_it(tmp_path, capsys, seeing):
+    images = [save_image(tmp_path / "photo.png"), tmp_path / "missing.png", tmp_path / "page.png"]
+    images[2].write_text("<html>")
+    images.append(save_image(tmp_path / "last.png"))
+    words = ("--model", seeing, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
+    assert command("detect", *images, *words) == 2
+    *told, last = capsys.readouterr().err.splitlines()
+    assert "missing.png does not exist" in told[0] and "page.png is not an image" in told[1] and len(told) == 2
+    assert last == f"rcnn-svm detect: error: 2 of 4 images could not be read, the first is {images[1]}"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["last.jpg", "photo.jpg"]
+    assert [entry["image"] for entry in json.loads((tmp_path / "found.json").read_text())] == [
+        str(images[0]),
+        str(images[3]),
+    ]
 
 
-def test_detect_keeps_pictures_of_one_name_apart(tmp_path, seeing):
-    model = seeing
-    images = [save_image(tmp_path / folder / "photo.png") for folder in ("one", "two")]
-    assert command("detect", *images, "--model", model, "--out", tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo-2.jpg", "photo.jpg"]
+def test_detect_takes_folders_and_files_and_keeps_pictures_of_one_name_apart(tmp_path, capsys, seeing):
+    folder = tmp_path / "photos"
+    for name in ("photo.png", "day/photo.png", "day/Photo.BMP", "._photo.png", "out/photo.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(folder / name)
+    (folder / "notes.txt").write_text("sunny")
+    single = save_image(tmp_path / "one" / "photo.png")
+    words = ("--model", seeing, "--out", folder / "out", "--json", tmp_path / "found.json")
+    assert command("detect", folder, single, folder / "photo.png", *words) == 0
+    entries = json.loads((tmp_path / "found.json").read_text())
+    expected = [folder / "day" / "Photo.BMP", folder / "day" / "photo.png", folder / "photo.png", single]
+    assert [entry["image"] for entry in entries] == list(map(str, expected))
+    pictures = ["Photo.jpg", "photo-2.jpg", "photo-3.jpg", "photo-4.jpg"]
+    assert [entry["picture"] for entry in entries] == [str(folder / "out" / name) for name in pictures]
+    assert {*pictures} <= {path.name for path in (folder / "out").iterdir()}
+    before = (folder / "out" / "photo.jpg").read_bytes()
+    assert command("detect", folder / "out", "--model", seeing, "--out", folder / "out") == 2
+    assert "is one of the images, and a picture would replace it; give another --out" in capsys.readouterr().err
+    assert (folder / "out" / "photo.jpg").read_bytes() == before
+    (tmp_path / "empty").mkdir()
+    assert command("detect", tmp_path / "empty", *words) == 2
+    assert f"folder {tmp_path / 'empty'} holds no image (.bmp, " in capsys.readouterr().err
 
 
 def calibrate(path, sigmoids):

@@ -10,9 +10,10 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from rcnn_svm.data.images import image_size, load_image
+from rcnn_svm.data.images import as_image, check_image, image_size, load_image
 from rcnn_svm.errors import InputError
 
 
@@ -244,3 +245,80 @@ def test_a_header_of_more_pixels_than_fit_is_refused_before_it_is_decoded(tmp_pa
             pytest.raises(InputError, match=r"a\.png cannot be used: it has 13000 x 13000 pixels"),
         ):
             read(tmp_path / "a.png")
+
+
+def test_an_image_is_a_path_a_pil_image_or_its_pixels(tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(photo()), photo()):
+        np.testing.assert_array_equal(as_image(given), photo())
+    array = photo()
+    assert as_image(array) is array
+
+
+def test_a_pil_image_is_decoded_as_its_file_is(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo()).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(photo()).convert("RGBA").save(tmp_path / "alpha.png")
+    Image.fromarray(photo()[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(as_image(image), load_image(path))
+    cut, whole = tmp_path / "cut.jpg", jpeg_bytes(photo(400, 600))
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    with Image.open(cut) as image, pytest.raises(InputError, match=r"cut\.jpg cannot be read to its end"):
+        as_image(image)
+
+
+def test_pixels_are_in_c_order_for_compiled_loops_and_other_libraries():
+    turned = photo()[::-1, ::2]
+    assert check_image(turned).flags.c_contiguous
+    np.testing.assert_array_equal(check_image(turned), turned)
+
+
+# What people have in its place, made from the pixels, and how the message says that it is converted.
+IN_ITS_PLACE = {
+    "np.uint8(255 * image)": lambda image: image / 255,
+    "np.uint8(image)": lambda image: image.astype(np.float32),
+    "np.uint8(image // 256)": lambda image: image.astype(np.uint16) * 257,
+    "np.dstack([image] * 3)": lambda image: image[..., 2],
+    "np.dstack([image[..., 0]] * 3)": lambda image: image[..., 2:],
+    "image[..., :3]": lambda image: np.dstack([image, image[..., :1]]),
+    "image.transpose(1, 2, 0)": lambda image: image.transpose(2, 0, 1),
+    "np.uint8(255 * image.transpose(1, 2, 0)[..., :3])": lambda image: np.ones((4, 40, 60), np.float32),
+    "image[0]": lambda image: image[None],
+    "image.cpu().numpy().transpose(1, 2, 0)": lambda image: torch.from_numpy(image).permute(2, 0, 1),
+    "np.uint8(255 * image.cpu().numpy()[0].transpose(1, 2, 0))": lambda image: torch.ones((1, 3, 40, 60)),
+}
+
+
+@pytest.mark.parametrize("conversion", IN_ITS_PLACE)
+def test_what_is_no_image_is_refused_with_its_conversion(conversion):
+    image = IN_ITS_PLACE[conversion](photo())
+    with pytest.raises(InputError) as refused:
+        check_image(image)
+    assert f"shape {tuple(image.shape)} and type {image.dtype}, expected an array, (H, W, 3) uint8" in str(
+        refused.value
+    )
+    assert str(refused.value).endswith(f"; convert it with {conversion}")
+    converted = check_image(eval(conversion, {"np": np, "image": image}))
+    assert converted.shape == (40, 60, 3)
+    if set(np.unique(np.asarray(image))) > {1}:
+        assert np.abs(converted.astype(int)[..., 2] - 90).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ([[1, 2]], "the image is of type list, expected an array"),
+        (None, "the image is of type NoneType, expected an array"),
+        (np.zeros((0, 4, 3), np.uint8), "give one image at a time"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "give one image at a time"),
+        (np.zeros((4, 4, 3), object), "give one image at a time"),
+        (np.full((4, 4, 3), -1.5), "its values are from -1.5 to -1.5, so give the pixels before they were normalised"),
+        (np.full((4, 4, 3), np.nan), "its values are from nan to nan"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(image, said):
+    with pytest.raises(InputError, match=said):
+        check_image(image)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.detection.detect import ImageDetector, best_detections
@@ -76,7 +77,7 @@ class _Extractor:
         return np.array([[-8, -7], [-9, 1]], np.float32)
 
 
-def test_a_detector_alone_makes_proposals_and_features_as_its_training_did(scene):
+def test_a_detector_alone_makes_proposals_and_features_as_its_training_did(scene, tmp_path):
     backbone = load_backbone("lite0", crop_size=32, padding=3)
     extractor = FeatureExtractor(backbone, make_runtime(backbone, "torch", "cpu"))
     proposer = make_proposer({"method": "sliding", "max_boxes": 12})
@@ -90,6 +91,15 @@ def test_a_detector_alone_makes_proposals_and_features_as_its_training_did(scene
     np.testing.assert_array_equal(found.boxes, expected.boxes)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-3, atol=1e-3)
     assert len(detector.detect(image, thresh=float(found.scores[0]))) == 0
+    # A file and a PIL image are the same as their pixels; other arrays gave boxes, and wrong ones.
+    np.testing.assert_array_equal(detector.detect(Image.fromarray(image), thresh=-np.inf).scores, found.scores)
+    Image.fromarray(image).save(tmp_path / "scene.png")
+    np.testing.assert_array_equal(detector.detect(tmp_path / "scene.png", thresh=-np.inf).scores, found.scores)
+    for other in (image / 255, image[..., 0], image.transpose(2, 0, 1), np.dstack([image, image[..., :1]])):
+        with pytest.raises(InputError, match=r"expected an array, \(H, W, 3\) uint8 RGB; convert it with"):
+            detector.detect(other)
+        with pytest.raises(InputError, match="convert it with"):
+            extractor.extract(other, found.boxes)
 
 
 @pytest.mark.parametrize("part", ["proposals", "backbone"])

@@ -186,7 +186,7 @@ def test_grey_cmyk_16_bit_and_rotated_files(tmp_path, scene):
     [((4, 4), np.uint8), ((4, 4, 4), np.uint8), ((4, 4, 3), np.float64), ((0, 4, 3), np.uint8)],
 )
 def test_other_arrays_are_refused(shape, dtype):
-    with pytest.raises(InputError, match="expected an RGB image"):
+    with pytest.raises(InputError, match=r"expected an array, \(H, W, 3\) uint8 RGB"):
         SelectiveSearch()(np.zeros(shape, dtype))
 
 

@@ -18,6 +18,7 @@ from rcnn_svm.reports.pictures import (
     contact_sheet,
     draw_detections,
     evenly_spaced,
+    picture_names,
     save_detection_pictures,
 )
 
@@ -147,6 +148,27 @@ def test_pictures_and_contact_sheet_are_written(tmp_path, database):
     hidden = save_detection_pictures(database, detections, tmp_path / "none", count=2, score_thresh=0)
     assert paths[1].read_bytes() != hidden[1].read_bytes()
     assert paths[0].read_bytes() == hidden[0].read_bytes()
+
+
+def test_pictures_of_one_name_are_numbered():
+    assert picture_names(["a", "A", "a-2", "b/c"]) == ["a.jpg", "A-2.jpg", "a-2-2.jpg", "b%2Fc.jpg"]
+    assert picture_names(["Contact_Sheet"], taken=["contact_sheet"]) == ["Contact_Sheet-2.jpg"]
+
+
+def test_an_image_called_contact_sheet_has_a_picture_of_its_own(tmp_path):
+    Image.fromarray(np.full((60, 80, 3), 40, np.uint8)).save(tmp_path / "contact_sheet.png")
+    database = ImageDatabase(
+        "toy",
+        CLASSES,
+        ("contact_sheet",),
+        lambda image_id: tmp_path / f"{image_id}.png",
+        lambda _: objects(size=(60, 80)),
+    )
+    empty = np.empty(0)
+    detections = Detections(database.image_ids, CLASSES, empty, empty, np.empty((0, 4)), empty)
+    paths = save_detection_pictures(database, detections, tmp_path / "out")
+    assert [path.name for path in paths] == ["contact_sheet-2.jpg", "contact_sheet.jpg"]
+    assert Image.open(paths[0]).size == (480, 360)
 
 
 def test_detections_of_other_images_are_refused(tmp_path, database):
