@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,3 +128,21 @@ def _write_as_csv(path: Path, annotations: list[Path]) -> None:
         for file in annotations:
             rows = [[*(value - 1 for value in box), name, int(hard)] for name, box, hard in _objects(file)]
             writer.writerows([f"{file.stem}.jpg", *row] for row in rows or [["", "", "", "", "", ""]])
+
+
+@pytest.fixture(scope="session")
+def devkit(tmp_path_factory) -> Path:
+    """A folder with a small VOCdevkit and proposals of its images, for Fast R-CNN; not to be changed."""
+    # Here and below imported when used, as most tests need no torch.
+    from tests.small_networks import image_set_with_proposals
+
+    return image_set_with_proposals(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def small_roi_network() -> Iterator[None]:
+    """Have the backbone alexnet be a small network that pools RoIs."""
+    from tests.small_networks import small_roi_networks
+
+    with small_roi_networks():
+        yield

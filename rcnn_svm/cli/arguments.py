@@ -29,6 +29,7 @@ CROP_MODES = ("warp", "square")
 DTYPES = ("float32", "float16")
 SOLVERS = ("dcd", "liblinear")
 SAMPLERS = ("random", "heuristic", "ohem", "ratio", "all")
+BOX_TARGETS = ("fixed", "per-class")
 
 
 def add_data_arguments(

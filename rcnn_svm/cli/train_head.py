@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
+    BOX_TARGETS,
     SAMPLERS,
     add_data_arguments,
     add_device_argument,
@@ -70,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help="with --features, width of a hidden layer; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--box-targets",
+        choices=BOX_TARGETS,
+        default=BOX_TARGETS[0],
+        help="how box targets are normalised: by four fixed numbers, as in py-faster-rcnn, or by each class's mean and "
+        "deviation in the data, as in the paper (default: %(default)s)",
     )
     descent = parser.add_argument_group("descent")
     descent.add_argument(
@@ -140,6 +148,7 @@ def _train_on_features(args: argparse.Namespace) -> None:
         sampler=args.sampler,
         iterations=args.iterations,
         hidden=args.hidden,
+        box_targets=args.box_targets,
         lr=args.lr,
         step=args.step,
         seed=args.seed,
@@ -171,6 +180,7 @@ def _train_on_images(args: argparse.Namespace) -> None:
     trainer = FastRCNNTrainer(
         sampler=args.sampler,
         schedule=Schedule(iterations=args.iterations, lr=args.lr, step=args.step),
+        box_targets=args.box_targets,
         seed=args.seed,
         device=args.device,
     )

@@ -21,7 +21,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss, RoIPredictor
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
-from rcnn_svm.fast_rcnn.targets import RoITargets, region_targets
+from rcnn_svm.fast_rcnn.targets import BOX_TARGETS, FIXED, BoxScale, RoITargets, region_targets
 from rcnn_svm.mining.sampling import AllRoIs
 from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, real, whole
 
@@ -45,6 +45,8 @@ class RoIHeadTrainer(BaseEstimator):
         momentum, weight_decay, step: as in `Schedule`.
         images_per_batch: N, images of a step.
         rois_per_image: R / N, RoIs of an image that a step uses at most; `ratio` and `all` have no such number.
+        box_targets: how these are normalised: `fixed`, divided by `paper.BOX_STDS` as in py-faster-rcnn, or
+            `per-class`, by each class's mean and standard deviation in the cache, as in the paper.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
         seed: seeds the sample, the initial weights, the order of images and the draws of RoIs.
 
@@ -63,6 +65,7 @@ class RoIHeadTrainer(BaseEstimator):
         hidden=whole(at_least=0),
         images_per_batch=whole(at_least=1),
         rois_per_image=whole(at_least=1),
+        box_targets=one_of(BOX_TARGETS),
         feat_norm_mean=real(above=0) | NONE,
         seed=SEED,
     )
@@ -79,6 +82,7 @@ class RoIHeadTrainer(BaseEstimator):
         step: int | None = None,
         images_per_batch: int = paper.IMAGES_PER_BATCH,
         rois_per_image: int = paper.ROIS_PER_IMAGE,
+        box_targets: str = FIXED,
         feat_norm_mean: float | None = None,
         seed: int = paper.SEED,
     ):
@@ -91,6 +95,7 @@ class RoIHeadTrainer(BaseEstimator):
         self.step = step
         self.images_per_batch = images_per_batch
         self.rois_per_image = rois_per_image
+        self.box_targets = box_targets
         self.feat_norm_mean = feat_norm_mean
         self.seed = seed
 
@@ -131,12 +136,17 @@ class RoIHeadTrainer(BaseEstimator):
         with _one_thread():
             descent.run(checkpoint=checkpoint, identity=self.identity(cache), checkpoint_seconds=checkpoint_seconds)
         self.history_ = {"steps": descent.history, "probes": descent.probes}
+        if batches.box_scale is not None:
+            batches.box_scale.fold_into(network.boxes)
         self.head_ = self._head(network, cache, batches.norm)
         return self
 
     def identity(self, cache: FeatureCache) -> dict[str, Any]:
         """Return what decides the result of a training on `cache`: parameters, classes and the cache itself."""
-        return {"parameters": self.get_params(), "classes": list(cache.classes), "cache": cache.fingerprint}
+        parameters = self.get_params()
+        if self.box_targets == FIXED:  # as before there was another
+            del parameters["box_targets"]
+        return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
 
     def save(self, path: str | Path) -> None:
         """Write the head with the history of its training; `RoIHead.load` reads it."""
@@ -168,7 +178,7 @@ class RoIHeadTrainer(BaseEstimator):
             box_B=box_B,
             hidden_W=hidden_W,
             hidden_B=hidden_B,
-            box_stds=paper.BOX_STDS,
+            box_stds=paper.BOX_STDS if self.box_targets == FIXED else (1.0, 1.0, 1.0, 1.0),
             feat_norm_mean=norm,
             feature_settings=cache.settings,
             training={
@@ -205,6 +215,7 @@ class _Minibatches:
         norm = trainer.feat_norm_mean
         self.norm = mean_feature_norm(cache, trainer.seed) if norm is None else float(norm)
         self._scale = feature_scale(self.norm)
+        self.box_scale = None if trainer.box_targets == FIXED else self._box_scale()
         self._order = functools.lru_cache(maxsize=2)(self._permutation)
 
     def of_steps(self, steps: range) -> Generator[tuple[list[Tensor], list[RoITargets]], None, None]:
@@ -220,10 +231,16 @@ class _Minibatches:
         parts = torch.stack([loss(*self._load([image]), seed=0) for image in chosen])
         return (parts[:, :2] * parts[:, 2:3]).sum(0) / parts[:, 2].sum()
 
+    def _box_scale(self) -> BoxScale:
+        num_classes = len(self._cache.classes)
+        plain = BoxScale.plain(num_classes)
+        targets = (region_targets(self._cache.block(int(image)), plain) for image in self._images)
+        return BoxScale.of_images(targets, num_classes)
+
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._trainer.seed, epoch]).permutation(self._images)
 
     def _load(self, images: list[int]) -> tuple[list[Tensor], list[RoITargets]]:
         regions = [self._cache.regions(int(image)) for image in images]
         features = [torch.from_numpy(region.features * self._scale) for region in regions]
-        return features, [region_targets(region) for region in regions]
+        return features, [region_targets(region, self.box_scale) for region in regions]

@@ -27,7 +27,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.network import COLUMNS, MinibatchLoss
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
-from rcnn_svm.fast_rcnn.targets import RoITargets, roi_targets
+from rcnn_svm.fast_rcnn.targets import BOX_TARGETS, FIXED, BoxScale, RoITargets, roi_targets
 from rcnn_svm.features.extract import check_proposals
 from rcnn_svm.features.runtime import find_device
 from rcnn_svm.parameters import SEED, check_parameters, checks, one_of, whole
@@ -44,6 +44,7 @@ class FastRCNNTrainer:
         schedule: number and size of the steps.
         images_per_batch: N, images of a step, in every process.
         rois_per_image: R / N, RoIs of an image that a step uses at most, as for `RoIHeadTrainer`.
+        box_targets: as for `RoIHeadTrainer`, over images and their mirrors.
         seed: seeds the order of images, mirrors, draws of RoIs and dropout.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
         workers: processes that read images.
@@ -58,6 +59,7 @@ class FastRCNNTrainer:
         sampler=one_of(SAMPLERS),
         images_per_batch=whole(at_least=1),
         rois_per_image=whole(at_least=1),
+        box_targets=one_of(BOX_TARGETS),
         seed=SEED,
         workers=whole(at_least=0),
     )
@@ -69,6 +71,7 @@ class FastRCNNTrainer:
         schedule: Schedule | None = None,
         images_per_batch: int = paper.IMAGES_PER_BATCH,
         rois_per_image: int = paper.ROIS_PER_IMAGE,
+        box_targets: str = FIXED,
         seed: int = paper.SEED,
         device: str = "auto",
         workers: int = 2,
@@ -77,6 +80,7 @@ class FastRCNNTrainer:
         self.schedule = schedule or Schedule()
         self.images_per_batch = images_per_batch
         self.rois_per_image = rois_per_image
+        self.box_targets = box_targets
         self.seed = seed
         self.device = find_device(device)
         self.workers = workers
@@ -84,7 +88,9 @@ class FastRCNNTrainer:
 
     def identity(self, network: RoIPoolingNetwork, database: ImageDatabase, proposals: ProposalSet) -> dict[str, Any]:
         """Return what decides the weights after `fit`, JSON-able. Ask before `fit`; this reads every image."""
-        names = ("sampler", "images_per_batch", "rois_per_image", "seed")
+        names = ["sampler", "images_per_batch", "rois_per_image", "seed"]
+        if self.box_targets != FIXED:
+            names.append("box_targets")
         return {
             "parameters": {**{name: getattr(self, name) for name in names}, **vars(self.schedule)},
             "processes": world_size(),
@@ -133,21 +139,26 @@ class FastRCNNTrainer:
             images = [image.to(self.device) for image, _ in samples]
             return loss(images, [targets.to(self.device) for _, targets in samples], seed=seed)
 
+        images = _Images(database, proposals)
+        if self.box_targets != FIXED:
+            images.box_scale = images.measure()
+
         def batches(steps: range) -> Generator[list[Sample], None, None]:
-            return self._batches(database, proposals, steps)
+            return self._batches(images, steps)
 
         descent = Descent(self.schedule, network, losses, batches, columns=COLUMNS, leads=rank() == 0)
         descent.run(checkpoint=checkpoint, identity=identity, checkpoint_seconds=checkpoint_seconds)
         network.cpu().eval()
+        if images.box_scale is not None:
+            images.box_scale.fold_into(network.predictor.boxes)
+            network.settings = {**network.settings, "box_stds": [1.0, 1.0, 1.0, 1.0]}
         return {"steps": descent.history, "probes": descent.probes}
 
-    def _batches(
-        self, database: ImageDatabase, proposals: ProposalSet, steps: range
-    ) -> Generator[list[Sample], None, None]:
+    def _batches(self, images: _Images, steps: range) -> Generator[list[Sample], None, None]:
         """Yield the images of each step; they depend on seed, step and process alone."""
         loader = DataLoader(
-            _Images(database, proposals),
-            batch_sampler=list(self._draws(len(database), steps)),
+            images,
+            batch_sampler=list(self._draws(len(images), steps)),
             num_workers=self.workers,
             collate_fn=list,
             worker_init_fn=_ignore_interrupt,
@@ -179,11 +190,26 @@ class FastRCNNTrainer:
 
 
 class _Images(Dataset):
-    """Images with the targets of their RoIs: ground truth first, then the proposals."""
+    """Images with the targets of their RoIs: ground truth first, then the proposals.
+
+    Attributes:
+        box_scale: normalises the box targets, as in `roi_targets`.
+    """
 
     def __init__(self, database: ImageDatabase, proposals: ProposalSet):
         self._database = database
         self._proposals = proposals
+        self.box_scale: BoxScale | None = None
+
+    def __len__(self) -> int:
+        return len(self._database)
+
+    def measure(self) -> BoxScale:
+        """Return mean and standard deviation of the box targets of every class, over all images and their mirrors."""
+        num_classes = len(self._database.classes)
+        plain = BoxScale.plain(num_classes)
+        draws = ((index, mirrored) for index in range(len(self)) for mirrored in (False, True))
+        return BoxScale.of_images((self._targets(*draw, plain) for draw in draws), num_classes)
 
     def __getitem__(self, draw: tuple[int, bool]) -> Sample | InputError:
         try:
@@ -192,20 +218,21 @@ class _Images(Dataset):
             return error  # raised in a worker it would come out as a traceback
 
     def _sample(self, index: int, mirrored: bool) -> Sample:
-        database, image_id = self._database, self._database.image_ids[index]
-        image = database.load_image(index)
-        regions = build_regions(
-            image_id, database.annotation(index), self._proposals.boxes_of(image_id), len(database.classes)
-        )
-        boxes = regions.boxes
+        image = self._database.load_image(index)
         if mirrored:
             image = image[:, ::-1]
-            boxes = np.stack(
-                [image.shape[1] - 1 - boxes[:, 2], boxes[:, 1], image.shape[1] - 1 - boxes[:, 0], boxes[:, 3]]
-            )
-            boxes = boxes.T
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels, roi_targets(boxes, boxes[regions.gt], regions.label[regions.gt])
+        return pixels, self._targets(index, mirrored, self.box_scale)
+
+    def _targets(self, index: int, mirrored: bool, scale: BoxScale | None) -> RoITargets:
+        database, image_id = self._database, self._database.image_ids[index]
+        annotation = database.annotation(index)
+        regions = build_regions(image_id, annotation, self._proposals.boxes_of(image_id), len(database.classes))
+        boxes = regions.boxes
+        if mirrored:
+            last = annotation.image_size[1] - 1
+            boxes = np.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1)
+        return roi_targets(boxes, boxes[regions.gt], regions.label[regions.gt], scale)
 
 
 def _ignore_interrupt(worker: int) -> None:

@@ -85,16 +85,7 @@ class RoIHead(Model):
     def correct(
         self, features: np.ndarray, boxes: np.ndarray, cls: np.ndarray, image_size: tuple[int, int]
     ) -> np.ndarray:
-        """Return corrected boxes cut to the image.
-
-        Args:
-            features: (N, D) float32, as cached (unscaled).
-            boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
-            cls: (N,) int, the class index that each box is corrected for.
-            image_size: (height, width), pixels.
-
-        Returns:
-            (N, 4) float32, the same convention.
+        """As in `BoxCorrector`.
 
         Raises:
             InputError: the features have another length, or a correction is not finite.

@@ -85,8 +85,7 @@ class RoISampler:
         tensor([0, 1, 2, 3, 4, 5])
 
     Source: Fast R-CNN section 2.3 and `_sample_rois` of its code; with a `bg_thresh_lo` of 0, Shrivastava et al. 2016,
-    section 5.1. Ours: an image without any usable RoI gives an empty draw; the original leaves such images out of the
-    training.
+    section 5.1. An image without any usable RoI gives an empty draw, as there; py-faster-rcnn leaves such images out.
     """
 
     PARAMETER_CHECKS = checks(

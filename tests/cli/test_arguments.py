@@ -10,7 +10,7 @@ import pytest
 
 from rcnn_svm.cli import arguments, parity
 from rcnn_svm.cli.main import COMMANDS, command_parser
-from rcnn_svm.fast_rcnn import samplers
+from rcnn_svm.fast_rcnn import samplers, targets
 from rcnn_svm.features import runtime, warp
 from rcnn_svm.mining import hard_negatives
 
@@ -47,6 +47,7 @@ def test_choices_are_those_of_the_code():
     assert arguments.CROP_MODES == warp.CROP_MODES
     assert arguments.SOLVERS == tuple(hard_negatives.SOLVERS) == tuple(parity.TIGHT)
     assert tuple(samplers.SAMPLERS) == arguments.SAMPLERS
+    assert targets.BOX_TARGETS == arguments.BOX_TARGETS
 
 
 def options_of(path: Path) -> set[str]:

@@ -15,21 +15,11 @@ from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from tests.cli.command import command
-from tests.small_networks import image_set_with_proposals, small_roi_networks
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 
 
-@pytest.fixture(autouse=True)
-def small():
-    """Build small networks."""
-    with small_roi_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def devkit(tmp_path_factory):
-    return image_set_with_proposals(tmp_path_factory.mktemp("images"))
+pytestmark = pytest.mark.usefixtures("small_roi_network")
 
 
 def test_the_stages_train_and_test_on_images(devkit, tmp_path, capsys):

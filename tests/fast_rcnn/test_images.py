@@ -27,25 +27,8 @@ from rcnn_svm.fast_rcnn.targets import roi_targets
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from tests.interrupt import ctrl_c_at
-from tests.small_networks import image_set_with_proposals, small_roi_networks
 
-
-@pytest.fixture(autouse=True)
-def small():
-    """Build small networks."""
-    with small_roi_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def devkit(tmp_path_factory):
-    return image_set_with_proposals(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture
-def data(devkit):
-    database = load_voc(devkit / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
-    return database, ProposalSet.load(devkit / "trainval.h5")
+pytestmark = pytest.mark.usefixtures("small_roi_network")
 
 
 def network():
