@@ -482,5 +482,12 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 
 def read_settings(handle: h5py.File) -> dict[str, Any]:
-    """Return the settings recorded by `create_h5`."""
-    return json.loads(handle.attrs["settings"])
+    """Return the settings recorded by `create_h5`.
+
+    Raises:
+        ValueError: they are no JSON object.
+    """
+    settings = json.loads(handle.attrs["settings"])
+    if not isinstance(settings, dict):
+        raise ValueError("settings are no JSON object")
+    return settings

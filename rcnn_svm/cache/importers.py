@@ -113,6 +113,9 @@ def _read_girshick_image(path: Path, image_id: str, num_classes: int) -> RegionS
     for name, length in (("feat", len(features)), ("gt", data["gt"].size), ("class", data["class"].size)):
         if length != count:
             raise InputError(f"{path}: {name} has {length} rows for {count} boxes")
+    if not np.isfinite(boxes).all():
+        row = int(np.isfinite(boxes).all(axis=1).argmin())
+        raise InputError(f"{path}: box {row} is {boxes[row].tolist()}, expected finite x1 y1 x2 y2")
     corner = boxes[:, 2:].max(axis=0, initial=0)
     return RegionSet(
         image_id=image_id,

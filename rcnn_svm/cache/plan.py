@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import fingerprint, provenance, sync_folder, write_text
+from rcnn_svm.artefacts.files import READ_ERRORS, fingerprint, provenance, sync_folder, write_text
 from rcnn_svm.artefacts.identity import check_same
 from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.regions import RegionSet
@@ -228,7 +228,7 @@ def read_plan(folder: str | Path) -> CachePlan:
         schema = content["schema"]
         if schema != SCHEMA:
             raise InputError(f"{manifest} has schema {schema}, this version of rcnn-svm reads {SCHEMA}")
-        return CachePlan(
+        plan = CachePlan(
             folder=folder,
             name=content["name"],
             classes=tuple(content["classes"]),
@@ -239,7 +239,13 @@ def read_plan(folder: str | Path) -> CachePlan:
             shard_images=content["shard_images"],
             settings=content["settings"],
         )
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        # It covers all that is read here, and shards have it too.
+        if content["fingerprint"] != plan.fingerprint:
+            raise ValueError("it was changed since it was written")
+        return plan
+    except InputError:
+        raise
+    except READ_ERRORS as error:
         raise InputError(
             f"{manifest} is damaged ({error}); delete the folder and run the extract stage again"
         ) from error

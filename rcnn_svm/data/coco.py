@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[str, list[dict]]:
         raise InputError(f"{path}, line {error.lineno}: malformed JSON ({error.msg}); restore the file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"COCO file {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except (OSError, RecursionError) as error:
+    except (OSError, RecursionError, ValueError) as error:  # a number of more digits than Python reads
         raise InputError(f"COCO file {path} cannot be read: {error}; restore the file") from error
     foreign = foreign_format(path, content)
     if foreign and not (isinstance(content, dict) and set(_PARTS) <= set(content)):

@@ -181,7 +181,7 @@ class ImageFinder:
         # A name that no file can have, such as one with NUL, is refused with its own sentence later.
         if not path.name or path.is_absolute() or ".." in path.parts or unwritable_character(name):
             return False
-        return (self._folder / path).is_file()
+        return os.path.isfile(self._folder / path)  # does not fail on a name that is too long
 
     def _note(self, name: str, found: str) -> None:
         self._notes.add(

@@ -87,8 +87,8 @@ def load_voc(
 
         def find(image_id: str) -> Path:
             path = folder / inside / f"{image_id}{usual}"
-            # A folder is listed only where a file has not its usual suffix.
-            found = [] if path.is_file() else all_files().get(image_id)
+            # A folder is listed only where a file has not its usual suffix. A name may be too long for one.
+            found = [] if os.path.isfile(path) else all_files().get(image_id)
             return only_file(found, image_id, what) if found else path
 
         return find
@@ -102,11 +102,11 @@ def load_voc(
 
     @functools.cache
     def is_secret() -> bool:
-        return split == "test" and int(year) > 2007 and not any(annotation_path(i).is_file() for i in image_ids)
+        return split == "test" and int(year) > 2007 and not any(os.path.isfile(annotation_path(i)) for i in image_ids)
 
     def read_annotation(image_id: str) -> Annotation:
         path = annotation_path(image_id)
-        if not path.is_file() and is_secret():
+        if not os.path.isfile(path) and is_secret():
             # Secret after 2007: such images can be detected in, for the evaluation server, but not evaluated.
             return _no_annotation(image_size(image_path(image_id)))
         return read_voc_xml(
@@ -169,7 +169,7 @@ def _read_split(folder: Path, split: str) -> list[str]:
         if not image_id:
             continue
         # A line is an id, which may hold spaces; `NAME -1` is of a list of one class, where no image has that name.
-        if re.search(r"\s-?[01]$", image_id) and not (folder / "Annotations" / f"{image_id}.xml").is_file():
+        if re.search(r"\s-?[01]$", image_id) and not os.path.isfile(folder / "Annotations" / f"{image_id}.xml"):
             raise InputError(f"{path}, line {number}: found {image_id!r}, expected one image id per line")
         image_ids.append(image_id)
     return image_ids

@@ -493,14 +493,23 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_stored(path: Path) -> None:
-    """Check that a file of PyTorch's format since 1.6, a ZIP archive, is uncompressed, as PyTorch writes it."""
+    """Check that a file of PyTorch's format since 1.6, a ZIP archive, is uncompressed, as PyTorch writes it, and whole.
+
+    Its checksums are not checked by PyTorch.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             large = sum(entry.file_size for entry in archive.infolist())
-        if large > path.stat().st_size:
+            if large > path.stat().st_size:
+                raise InputError(
+                    f"{path} would take {large:,} bytes, more than the {path.stat().st_size:,} of the file; it was "
+                    "compressed by another program, so unpack it or fetch it again"
+                )
+            damaged = archive.testzip()
+        if damaged is not None:
             raise InputError(
-                f"{path} would take {large:,} bytes, more than the {path.stat().st_size:,} of the file; it was "
-                "compressed by another program, so unpack it or fetch it again"
+                f"{path} is damaged: the checksum of its part {damaged} is another; fetch it again, or save it again "
+                "with torch.serialization.set_crc32_options(True)"
             )
 
 

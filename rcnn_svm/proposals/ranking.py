@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,9 @@ def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: floa
 
 def check_limits(max_boxes: int | None, merge_iou: float | None) -> None:
     """Raise InputError unless each is None or means something: at least 1 box, an IoU between 0 and 1."""
-    if max_boxes is not None and max_boxes < 1:
+    if max_boxes is not None and not (isinstance(max_boxes, Integral) and max_boxes >= 1):
         raise InputError(f"max_boxes is {max_boxes}, expected at least 1, or None for all boxes")
-    if merge_iou is not None and not 0 <= merge_iou <= 1:
+    if merge_iou is not None and not (isinstance(merge_iou, Real) and 0 <= merge_iou <= 1):
         raise InputError(f"merge_iou is {merge_iou}, expected an IoU between 0 and 1, or None to merge nothing")
 
 

@@ -131,6 +131,8 @@ class ProposalSet:
             try:
                 image_ids = [image_id.decode() for image_id in handle["image_ids"][()]]
                 boxes = np.split(handle["boxes"][()], handle["image_start"][1:-1])
-                return cls(image_ids, boxes, read_settings(handle))
+                settings = read_settings(handle)
+                check_limits(settings.get("max_boxes"), settings.get("merge_iou"))
+                return cls(image_ids, boxes, settings)
             except (KeyError, ValueError) as error:
                 raise InputError(f"{path} is no complete proposals file ({error}); make it again") from error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rcnn_svm.artefacts.files import sync_folder
+from rcnn_svm.artefacts.files import READ_ERRORS, sync_folder
 from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.errors import InputError
 from rcnn_svm.toy_world.objects import CLASSES
@@ -84,7 +84,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings of a database that was written here; InputError if `folder` holds anything else."""
     try:
         return json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except READ_ERRORS as error:
         raise InputError(
             f"{folder} exists and was not written by the synthetic generator; choose another folder"
         ) from error

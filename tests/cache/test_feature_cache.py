@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -235,11 +236,20 @@ def test_shards_of_two_caches_cannot_be_mixed(tmp_path):
         one.pending()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', '{"schema": 99}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', '{"schema": 99}', '{"schema": ' + "[" * 100_000])
 def test_damaged_manifest(tmp_path, content):
     write_all(tmp_path / "cache")
     (tmp_path / "cache" / "cache.json").write_text(content)
     with pytest.raises(InputError, match=r"cache\.json"):
+        FeatureCache.open(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"rows": [{}]}, {"shard_images": 0}, {"dim": "6"}])
+def test_a_changed_manifest_is_refused(tmp_path, change):
+    write_all(tmp_path / "cache")
+    path = tmp_path / "cache" / "cache.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=r"cache\.json is damaged \(it was changed since it was written\)"):
         FeatureCache.open(tmp_path / "cache")
 
 

@@ -92,3 +92,11 @@ def test_what_is_wrong_is_named(tmp_path):
     (tmp_path / "x.mat").write_bytes(b"not a mat file at all" * 40)
     with pytest.raises(InputError, match=r"x\.mat is not a readable MATLAB file"):
         import_girshick_cache(tmp_path, tmp_path / "cache", classes=("a", "b"))
+
+
+def test_a_box_that_is_not_finite_is_named(tmp_path):
+    variables = image_variables(0)
+    variables["boxes"][2, 1] = np.nan
+    scipy.io.savemat(tmp_path / "a.mat", variables)
+    with pytest.raises(InputError, match=r"a\.mat: box 2 is \[.*nan.*\], expected finite"):
+        import_girshick_cache(tmp_path, tmp_path / "cache", classes=("cat", "dog"))

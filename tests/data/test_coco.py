@@ -238,6 +238,12 @@ def test_missing_file_and_folder(tmp_path):
         load_coco(tmp_path / "x.json", tmp_path / "x.json")
 
 
+def test_a_number_of_more_digits_than_python_reads_is_one_sentence(tmp_path):
+    (tmp_path / "x.json").write_text(f'{{"images": [{{"id": {"1" * 4301}}}]}}')
+    with pytest.raises(InputError, match=r"x\.json cannot be read: .* 4301 digits"):
+        load_coco(tmp_path / "x.json", tmp_path)
+
+
 def test_an_image_set_without_any_object_has_the_classes_asked_for(tmp_path):
     database = load(tmp_path, classes=["dog", "cat"])
     assert database.classes == ("dog", "cat")

@@ -186,3 +186,9 @@ def test_the_size_is_that_of_the_upright_image(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
     database = load_csv(tmp_path / "boxes.csv", tmp_path)
     assert database.annotation(0).image_size == (30, 20) == database.load_image(0).shape[:2]
+
+
+def test_a_name_that_no_file_can_have_is_an_image_that_is_missing(tmp_path):
+    database = load(tmp_path, f"{HEADER}{'x' * 300}.png,1,1,2,2,dog,0\n")
+    with pytest.raises(InputError, match=r"x\.png"):
+        database.annotation(0)

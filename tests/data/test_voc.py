@@ -404,3 +404,10 @@ def test_real_sizes_match_the_decoded_images(voc_root):
     database = load_voc(voc_root)
     for i in range(0, len(database), 25):
         assert load_image(database.image_path(i)).shape[:2] == database.annotation(i).image_size
+
+
+def test_an_id_that_no_file_can_have_is_one_sentence(tmp_path):
+    root = write_devkit(tmp_path, {"a": annotation_xml()})
+    (root / "VOC2007/ImageSets/Main/trainval.txt").write_text("x" * 300)
+    with pytest.raises(InputError, match=r"xxx\.xml"):
+        load_voc(root).annotation(0)

@@ -222,3 +222,13 @@ def test_weights_without_plain_values_are_refused(tmp_path, value):
     torch.save({"a": value}, tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth"):
         read_state_dict(tmp_path / "a.pth")
+
+
+def test_a_flipped_bit_of_a_weight_is_noticed(small_weights):
+    path, state = small_weights
+    content = bytearray(path.read_bytes())
+    values = next(iter(state.values())).numpy().tobytes()
+    content[content.index(values) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged: the checksum of its part .*/data/0 is another"):
+        load_backbone(SMALL, weights=path)

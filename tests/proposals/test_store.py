@@ -110,3 +110,16 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
         handle["x"] = 1
     with pytest.raises(InputError, match="not written by rcnn-svm"):
         ProposalSet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"max_boxes": "x"}, "max_boxes is x"), ({"merge_iou": [1]}, r"merge_iou is \[1\]"), ([], "damaged|complete")],
+)
+def test_settings_of_other_types_are_refused(tmp_path, settings, message):
+    with create_h5(tmp_path / "p.h5", "proposals", 1, settings) as handle:
+        handle.create_dataset("image_ids", data=["a"], dtype=h5py.string_dtype())
+        handle["image_start"] = [0, 1]
+        handle["boxes"] = np.ones((1, 4), np.float32)
+    with pytest.raises(InputError, match=message):
+        ProposalSet.load(tmp_path / "p.h5")
