@@ -16,6 +16,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.matlab import read_mat_arrays
 from rcnn_svm.progress import progress_bar
 
+# Beyond this no coordinate is one of an image.
+_LARGEST = 1 << 30
+
 
 def write_cache(cache: FeatureCache, folder: str | Path, *, shard_images: int = 20, dtype: str = "float32") -> None:
     """Write a cache, such as one made by `FeatureCache.from_arrays`, to a folder, its features stored as `dtype`.
@@ -113,9 +116,10 @@ def _read_girshick_image(path: Path, image_id: str, num_classes: int) -> RegionS
     for name, length in (("feat", len(features)), ("gt", data["gt"].size), ("class", data["class"].size)):
         if length != count:
             raise InputError(f"{path}: {name} has {length} rows for {count} boxes")
-    if not np.isfinite(boxes).all():
-        row = int(np.isfinite(boxes).all(axis=1).argmin())
-        raise InputError(f"{path}: box {row} is {boxes[row].tolist()}, expected finite x1 y1 x2 y2")
+    possible = (np.abs(boxes) < _LARGEST).all(axis=1)  # no number that is not finite is less than anything
+    if not possible.all():
+        row = int(possible.argmin())
+        raise InputError(f"{path}: box {row} is {boxes[row].tolist()}, expected x1 y1 x2 y2 in pixels")
     corner = boxes[:, 2:].max(axis=0, initial=0)
     return RegionSet(
         image_id=image_id,

@@ -71,7 +71,7 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
     """
     try:
         with open_any_h5(path) as handle:
-            kind, schema = handle.attrs["kind"], int(handle.attrs["schema"])
+            kind, schema = str(handle.attrs["kind"]), int(handle.attrs["schema"])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except KeyError:

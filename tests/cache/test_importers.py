@@ -94,9 +94,10 @@ def test_what_is_wrong_is_named(tmp_path):
         import_girshick_cache(tmp_path, tmp_path / "cache", classes=("a", "b"))
 
 
-def test_a_box_that_is_not_finite_is_named(tmp_path):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_a_box_that_no_image_can_have_is_named(tmp_path, value):
     variables = image_variables(0)
-    variables["boxes"][2, 1] = np.nan
+    variables["boxes"][2, 1] = value
     scipy.io.savemat(tmp_path / "a.mat", variables)
-    with pytest.raises(InputError, match=r"a\.mat: box 2 is \[.*nan.*\], expected finite"):
+    with pytest.raises(InputError, match=r"a\.mat: box 2 is \[.*\], expected x1 y1 x2 y2 in pixels"):
         import_girshick_cache(tmp_path, tmp_path / "cache", classes=("cat", "dog"))

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.detection.detector import Detector
@@ -341,6 +342,21 @@ def test_resumes_from_a_checkpoint_to_the_same_result(tmp_path, stop_after, epoc
         np.testing.assert_array_equal(a.W, b.W)
     assert path.exists(), "kept until the caller has saved the result"
     assert_same_training(whole, clone(miner).fit(cache, checkpoint=path))
+
+
+@pytest.mark.parametrize(
+    "name", ["added", "class/0/keys", "class/0/alpha", "class/0/scores", "class/0/support", "class/0/weights"]
+)
+def test_a_checkpoint_with_an_array_of_another_shape_is_one_sentence(tmp_path, name):
+    cache, path = make_cache(3), tmp_path / "train.checkpoint"
+    miner = HardNegativeMiner(svm_C=0.1, retrain_limit=30, block_bytes=1)
+    with pytest.raises(KeyboardInterrupt):
+        miner.fit(WatchedCache(cache, "scan", 6), checkpoint=path, checkpoint_seconds=0)
+    kept = Checkpoint(path, miner.identity(cache))
+    done, arrays = kept.load()
+    kept.save(done, {**arrays, name: arrays[name].reshape(-1)[:-1]})
+    with pytest.raises(InputError, match=r"damaged .*; delete it to start anew"):
+        miner.fit(cache, checkpoint=path)
 
 
 def test_resumes_with_blocks_of_another_size(tmp_path):

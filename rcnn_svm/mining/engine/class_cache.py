@@ -152,9 +152,21 @@ class ClassCache:
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from what `state` returned; `load` has to find the features."""
-        self.pool.release(self.slots[self.slots >= 0])
+        """Go on from what `state` returned; `load` has to find the features.
+
+        Raises:
+            ValueError: the arrays do not fit together or to the images.
+        """
+        examples, supporting = len(self._positives) + len(state["keys"]), len(state["support"])
+        shapes = {"keys": (len(state["keys"]), 2), "support": (supporting, 2), "support_scores": (supporting,)}
+        shapes |= {"alpha": (examples,), "scores": (examples,)}
+        for name, shape in shapes.items():
+            if state[name].shape != shape:
+                raise ValueError(f"{name} has shape {state[name].shape}, expected {shape}")
         image, row = state["keys"].astype(np.int64).T
+        if (image < 0).any() or (row < 0).any() or (row >= np.diff(self.image_start)[image]).any():
+            raise ValueError("keys name regions that do not exist")
+        self.pool.release(self.slots[self.slots >= 0])
         self._regions = np.concatenate([self._positives, self.image_start[image] + row])
         self.slots = np.full(len(self._regions), -1)
         self.alpha, self.scores = state["alpha"], state["scores"]

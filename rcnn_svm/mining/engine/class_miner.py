@@ -237,6 +237,8 @@ class ClassMiner:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` returned; the cache's `load` has to find the features."""
         self.cache.restore(state)
+        if state["weights"].shape != (len(self.weights) + 1,):
+            raise ValueError(f"weights have shape {state['weights'].shape}, expected {(len(self.weights) + 1,)}")
         self.weights, self.bias = state["weights"][:-1], state["weights"][-1]
         self.num_added, self.num_updates = state["counters"].tolist()
         self.objective = state["objective"]

@@ -26,7 +26,7 @@ from rcnn_svm.mining.engine.class_miner import ClassMiner, phase
 from rcnn_svm.mining.engine.convergence import has_converged, loss_of_negatives, objective_on_all_data
 from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.fold_detectors import train_without
-from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.history import TABLES, MiningHistory
 from rcnn_svm.mining.engine.validation import Validation, best_pass
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.kernels import score_regions
@@ -215,8 +215,10 @@ class MiningLoop:
         self._num_done = num_done
         # Checkpoints of earlier versions have no such table.
         arrays.setdefault("validation", np.empty((0, 3)))
-        for name, parts in self.history.parts.items():
-            parts.append(arrays[name])
+        for name, (columns, _) in TABLES.items():
+            if arrays[name].shape[1:] != (columns,):
+                raise ValueError(f"{name} has shape {arrays[name].shape}, expected {columns} columns")
+            self.history.record(name, arrays[name])
         self._num_resumed = self.history.num_added
 
         def below(prefix: str) -> dict[str, np.ndarray]:
