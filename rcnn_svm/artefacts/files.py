@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -52,8 +53,27 @@ def fingerprint(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def require_regular(path: str | os.PathLike) -> None:
+    """Check that a path names a file, before it is opened: a pipe, socket or device may keep its reader for ever.
+
+    Raises:
+        InputError: it names something else.
+        OSError: there is nothing of that name, or it cannot be looked at.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise InputError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a file; correct the path")
+
+
 def file_digest(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    """Return the SHA-256 of a file's bytes, 64 hex digits.
+
+    Raises:
+        InputError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    require_regular(path)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -378,8 +398,10 @@ def require_file(path: Path) -> None:
     Raises:
         InputError: there is no such file.
     """
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; run the stage that writes it or correct the path")
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise InputError(f"{path} does not exist; run the stage that writes it or correct the path") from error
 
 
 @contextlib.contextmanager
@@ -468,9 +490,10 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever damaged content makes the block raise into one sentence.
 
     Raises:
-        InputError: the block raised it, or something that damaged content explains.
+        InputError: the block raised it, or something that damaged content explains; or it is no regular file.
     """
     try:
+        require_regular(path)
         yield
     except (InputError, BrokenPipeError):
         raise

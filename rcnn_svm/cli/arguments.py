@@ -6,6 +6,7 @@ import argparse
 import functools
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from rcnn_svm.svm.class_weights import AUTO
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase, Notes
+    from rcnn_svm.data.checks import Reading
 
 # Names that a user chooses from. The code that they choose takes seconds to load, and a --help does not wait for it;
 # a test compares these names with those of the code.
@@ -80,6 +82,16 @@ def add_data_arguments(
         metavar="A,B,...",
         help="class names, comma-separated, one that holds a comma in double quotes (default: the 20 VOC classes; of "
         "other sources all that have objects)",
+    )
+    group.add_argument(
+        "--ignore-exif",
+        action="store_true",
+        help="boxes are of the pixels as stored: do not turn images by their EXIF orientation",
+    )
+    group.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="leave out images that are missing, damaged or not of the annotated size, with a note",
     )
     group.add_argument(
         "--strict",
@@ -261,9 +273,15 @@ def names_images(args: argparse.Namespace) -> bool:
     return any((args.voc, args.coco, args.xml, args.csv))
 
 
-def load_database(args: argparse.Namespace) -> ImageDatabase:
-    """Return the image set that `add_data_arguments` describes."""
-    return load_split(args, split_name(args), args.ids)
+def load_database(args: argparse.Namespace, made: Callable[[ImageDatabase], Path] | None = None) -> ImageDatabase:
+    """Return the image set that `add_data_arguments` describes, after a check of all that stages will read of it.
+
+    Args:
+        args: the arguments.
+        made: returns what the stage makes of the images; where it is there, they were decoded once and only their
+            headers are looked at. None where the stage needs no images.
+    """
+    return load_split(args, split_name(args), args.ids, made)
 
 
 def split_name(args: argparse.Namespace) -> str:
@@ -271,44 +289,95 @@ def split_name(args: argparse.Namespace) -> str:
     return args.split or (args.voc_split if args.voc else "all")
 
 
-def load_split(args: argparse.Namespace, split: str, ids: Path | None) -> ImageDatabase:
-    """Return one split of the source that `add_data_arguments` describes."""
-    from rcnn_svm.data import load_coco, load_csv, load_voc, load_xml_folder, split_database
-
-    wanted, classes = read_ids(ids) if ids else None, class_names(args)
-    if args.voc:
-        if args.images:
-            raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
-        database = load_voc(args.voc, args.year, split, ids=wanted, classes=classes)
-        _read_annotations(database, strict=args.strict)
-        return database
-    if split not in ("train", "test", "all"):
-        raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
-    if args.xml:
-        database = load_xml_folder(args.xml, args.images, classes=classes)
-    else:
-        if not args.images:
-            kind = "coco" if args.coco else "csv"
-            raise InputError(f"--{kind} needs --images DIR (and --test-{kind} --test-images DIR), the image folder")
-        load, path = (load_coco, args.coco) if args.coco else (load_csv, args.csv)
-        database = load(path, args.images, classes=classes)
-    _note_what_is_missing(database, args)
-    if split != "all":
-        # The split depends on the objects of all images.
-        _read_annotations(database, strict=args.strict)
-        database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
-    if wanted:
-        database = database.subset(wanted)
-    _read_annotations(database, strict=args.strict)
+def load_split(
+    args: argparse.Namespace, split: str, ids: Path | None, made: Callable[[ImageDatabase], Path] | None = None
+) -> ImageDatabase:
+    """Return one split of the source that `add_data_arguments` describes, as `load_database` does."""
+    read: Reading = "annotations" if made is None else "headers"
+    database = open_split(args, split, ids, read)
+    check_sets([database], "pixels" if made is not None and not made(database).exists() else read, args)
     return database
 
 
-def _read_annotations(database: ImageDatabase, *, strict: bool) -> None:
-    """Read all annotations, and note what was mended or left out."""
-    from rcnn_svm.data import require_annotations
+def check_sets(databases: Sequence[ImageDatabase], read: Reading, args: argparse.Namespace) -> None:
+    """Check what stages will read of image sets (see `require_usable`), and note what was mended or left out."""
+    from rcnn_svm.data.checks import require_usable
 
-    require_annotations(database, strict=strict)
-    say(database.notes)
+    of_images = require_usable(databases, read, strict=args.strict, switch="--skip-bad-images")
+    for notes in (*(database.notes for database in databases), of_images):
+        say(notes)
+
+
+def open_split(args: argparse.Namespace, split: str, ids: Path | None, read: Reading) -> ImageDatabase:
+    """Return one split of the source that `add_data_arguments` describes, before `check_sets`.
+
+    Where a split is drawn, all images of the source are checked before as `read` says, as the split depends on all.
+    """
+    wanted, classes = read_ids(ids) if ids else None, class_names(args)
+    if not args.voc:
+        return _open_own(args, split, wanted, classes, read)
+    from rcnn_svm.data import Notes, load_voc
+    from rcnn_svm.data.checks import without_bad_images
+
+    if args.images:
+        raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
+    database = load_voc(args.voc, args.year, split, ids=wanted, classes=classes, ignore_exif=args.ignore_exif)
+    if args.skip_bad_images:
+        database = without_bad_images(database, notes := Notes())
+        say(notes)
+    return database
+
+
+def _open_own(
+    args: argparse.Namespace, split: str, wanted: list[str] | None, classes: list[str] | None, read: Reading
+) -> ImageDatabase:
+    """Return one split of a source that is no devkit, as `open_split` does."""
+    from rcnn_svm.data import split_database
+
+    if split not in ("train", "test", "all"):
+        raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
+    database = _load_own(args, classes)
+    _note_what_is_missing(database, args)
+    if args.skip_bad_images:
+        whole, database = database, _without_bad_images(database, args, classes)
+        left_out = set(whole.image_ids).difference(database.image_ids)
+        wanted = wanted and [image_id for image_id in wanted if image_id not in left_out]
+    if split != "all":
+        check_sets([database], read, args)
+        database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
+    return database.subset(wanted) if wanted else database
+
+
+def _load_own(args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
+    """Return all images of a source that is no devkit."""
+    from rcnn_svm.data import load_coco, load_csv, load_xml_folder
+
+    options = {"classes": classes, "ignore_exif": args.ignore_exif}
+    if args.xml:
+        return load_xml_folder(args.xml, args.images, **options)
+    if not args.images:
+        kind = "coco" if args.coco else "csv"
+        raise InputError(f"--{kind} needs --images DIR (and --test-{kind} --test-images DIR), the image folder")
+    return (load_coco if args.coco else load_csv)(args.coco or args.csv, args.images, **options)
+
+
+def _without_bad_images(database: ImageDatabase, args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
+    """Return the images of a source that can be used, with the classes that they have, unless the user chose some."""
+    from rcnn_svm.data import Notes
+    from rcnn_svm.data.checks import count_classes, without_bad_images
+
+    kept = without_bad_images(database, notes := Notes())
+    say(notes)
+    if classes is not None or len(kept) == len(database):
+        return kept
+    check_sets([kept], "annotations", args)
+    objects, _ = count_classes(kept)
+    gone = [name for name, count in zip(kept.classes, objects, strict=True) if not count]
+    if gone:
+        _note(f"classes left out, because only images that were left out have them: {', '.join(map(repr, gone))}")
+        classes = [name for name in kept.classes if name not in gone]
+        kept = _load_own(args, classes).subset(kept.image_ids, kept.name)
+    return kept
 
 
 def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
@@ -354,7 +423,10 @@ def class_names(args: argparse.Namespace) -> list[str] | None:
 
 def read_ids(path: Path) -> list[str]:
     """Return the image ids of a text file, one a line; empty lines and those that begin with "# " are skipped."""
+    from rcnn_svm.artefacts.files import require_regular
+
     try:
+        require_regular(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list of image ids {path}: {error}") from error

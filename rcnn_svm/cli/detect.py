@@ -1,7 +1,8 @@
 """Finds objects in image files: proposals and features are made as they were for the model's training.
 
 Prints what it finds, best first, with boxes as x1 y1 x2 y2 in pixels from 0, and writes each image with its
-boxes drawn. A score above 0 means the class, and the training's negatives are pushed below -1: a model
+boxes drawn. Images are turned upright by their EXIF orientation, also where --ignore-exif was trained with.
+A score above 0 means the class, and the training's negatives are pushed below -1: a model
 trained on few objects puts many true ones between the two, so try --thresh -0.5 with it. A model that was trained
 with --calibrate gives probabilities instead of scores: 0.5 is a box as likely right as wrong, in every class.
 

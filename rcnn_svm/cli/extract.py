@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm.cli.arguments import (
     CROP_MODES,
@@ -29,6 +30,9 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.errors import InputError
+
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,19 +88,23 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.features.runtime import make_runtime
     from rcnn_svm.proposals.store import ProposalSet
 
-    database = load_database(args)
+    backbone = load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding)
+    network = re.sub(r"[^\w.-]+", "-", f"{args.backbone}.{backbone.settings['layer']}")
+
+    def out_of(database: ImageDatabase) -> Path:
+        return args.out or Path("cache/features") / f"{database.name}.{network}"
+
+    database = load_database(args, lambda database: out_of(database) / MANIFEST)
+    out = out_of(database)
     proposals = ProposalSet.load(args.proposals or _find_proposals(database.name))
     if args.max_boxes is not None or args.merge_iou is not None:
         proposals = proposals.limited(args.max_boxes, args.merge_iou)
-    backbone = load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding)
     extractor = FeatureExtractor(
         backbone,
         make_runtime(backbone, args.runtime, args.device, args.threads),
         crop_mode=args.crop_mode,
         batch_size=args.batch_size,
     )
-    network = re.sub(r"[^\w.-]+", "-", f"{args.backbone}.{backbone.settings['layer']}")
-    out = args.out or Path("cache/features") / f"{database.name}.{network}"
     index, parts = args.part
     with claimed(out / (MANIFEST if parts == 1 else f"part {index + 1} of {parts}")):
         summary = extract_database(

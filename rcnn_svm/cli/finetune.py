@@ -15,6 +15,7 @@ import argparse
 import functools
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -31,6 +32,9 @@ from rcnn_svm.cli.arguments import (
     positive_float,
     positive_int,
 )
+
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +115,12 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         device=args.device,
     )
-    database = load_database(args)
+
+    def out_of(database: ImageDatabase) -> Path:
+        return args.out or Path("cache/finetuned") / re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}")
+
+    database = load_database(args, out_of)
+    out = out_of(database)
     require_ground_truth(database)
     proposals = ProposalSet.load(args.proposals)
     network = build_network(
@@ -123,7 +132,6 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     identity = tuner.identity(network, database, proposals)
-    out = args.out or Path("cache/finetuned") / re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}")
     weights, checkpoint = out / WEIGHTS, out / "checkpoint.h5"
     check_writable(weights)
     found = functools.cache(lambda: load_record(weights))

@@ -77,9 +77,14 @@ def _has_expected(case: Path) -> bool:
 def _load_npz(path: Path) -> dict:
     import numpy as np
 
+    from rcnn_svm.artefacts.files import require_regular
+
     try:
+        require_regular(path)
         with np.load(path) as data:
             return dict(data)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the folder of a case with inputs.npz") from None
     # Damaged bytes make zipfile raise nearly anything, and numpy's own words would advise to unpickle the file.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
@@ -22,6 +23,9 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     load_database,
 )
+
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +57,13 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.proposals.propose import existing_proposals, propose_database
     from rcnn_svm.proposals.recall import format_recall, recall_report
 
-    database = load_database(args)
     method = "precomputed" if args.precomputed else args.method
-    out = args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
+
+    def out_of(database: ImageDatabase) -> Path:
+        return args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
+
+    database = load_database(args, None if args.precomputed else out_of)
+    out = out_of(database)
     check_writable(out)
     if args.precomputed:
         proposals = import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)

@@ -135,7 +135,7 @@ def _make(pipeline: Any, row: Row, path: Path, weights: str, failed: dict[str, d
 def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
     """Return what all rows have in common, and see to it that OUT holds nothing made otherwise."""
     from rcnn_svm.artefacts.files import fingerprint, write_text
-    from rcnn_svm.data.checks import require_ground_truth
+    from rcnn_svm.data.checks import require_ground_truth, require_usable
     from rcnn_svm.data.voc import load_voc
     from rcnn_svm.experiments.reproduce.pipeline import SPLITS, YEAR, Setup
 
@@ -148,7 +148,8 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
         databases[name] = whole.subset(wanted)
         images[name] = len(wanted), len(whole)
         ids[name] = None if listed is None and args.limit_images is None else args.out / "ids" / f"{name}.txt"
-    # A class without examples would only be found out after hours of extraction.
+    # A class without examples, or an image that cannot be read, would only be found out after hours.
+    require_usable(list(databases.values()), "headers" if (args.out / "settings.json").exists() else "pixels")
     require_ground_truth(databases["train"])
     _check_settings(
         args.out / "settings.json",

@@ -32,7 +32,8 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_solver_argument,
     add_weights_argument,
-    load_split,
+    check_sets,
+    open_split,
     positive_float_or_auto,
     positive_int,
     read_ids,
@@ -205,8 +206,9 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
         return svm_C, paper.POS_LOSS_WEIGHT
     import numpy as np
 
-    names = np.concatenate([train.annotation(i).classes for i in range(len(train))])
-    typical = int(np.median(np.bincount(names, minlength=len(train.classes))))
+    from rcnn_svm.data.checks import count_classes
+
+    typical = int(np.median(count_classes(train)[0]))
     kept = "" if args.svm_C is not None else f"; C is the paper's, as --svm-C {AUTO} takes several trainings"
     print(
         f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
@@ -227,13 +229,16 @@ def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
     chosen = separate or (args.train_ids and args.test_ids)
     defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
     train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
-    train = load_split(args, train_split, args.train_ids)
+    # What was proposed for was decoded before.
+    read = "headers" if (args.out / "proposals").exists() else "pixels"
+    train = open_split(args, train_split, args.train_ids, read)
     source = args
     if separate:
         # The classes are those of the training, whether or not all of them occur among the test images.
         images = {"images": args.test_images or args.images, "classes": write_class_list(train.classes)}
         source = argparse.Namespace(**{**vars(args), **own_test, **images})
-    test = load_split(source, test_split, args.test_ids)
+    test = open_split(source, test_split, args.test_ids, read)
+    check_sets([train, test], read, args)
     labels = (train.name, test.name) if train.name != test.name else (f"{train.name}_train", f"{test.name}_test")
     return (
         Side(args, train_split, args.train_ids, train, labels[0]),
@@ -278,6 +283,7 @@ def _data(side: Side) -> list[object]:
         words += ["--ids", side.ids]
     if source.classes:
         words += ["--classes", source.classes]
+    words += [f"--{name.replace('_', '-')}" for name in ("ignore_exif", "skip_bad_images") if getattr(source, name)]
     return words
 
 

@@ -39,6 +39,7 @@ from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.data import ImageDatabase
     from rcnn_svm.detection.interfaces import BoxCorrector, FeatureModel, RegionScorer
 
 
@@ -144,8 +145,12 @@ def _test_images(args: argparse.Namespace) -> None:
     if args.scores == "softmax":
         raise InputError("--scores softmax is for --features; what train-head made has scores of its own")
     model = FastRCNN.load(args.model)
-    database, proposals = load_database(args), ProposalSet.load(args.proposals)
-    out = args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
+
+    def out_of(database: ImageDatabase) -> Path:
+        return args.out or Path("cache/detections") / f"{database.name}.{args.model.stem}.h5"
+
+    database = load_database(args, out_of)
+    out, proposals = out_of(database), ProposalSet.load(args.proposals)
     check_writable(out)
     settings = run_settings(database, proposals, model, args.max_per_image)
     with claimed(out):

@@ -48,6 +48,8 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from rcnn_svm.data import ImageDatabase
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
@@ -184,7 +186,13 @@ def _train_on_images(args: argparse.Namespace) -> None:
         seed=args.seed,
         device=args.device,
     )
-    database = load_database(args)
+
+    def out_of(database: ImageDatabase) -> Path:
+        name = re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}.{args.sampler}.h5")
+        return args.out or Path("cache/models") / name
+
+    database = load_database(args, out_of)
+    out = out_of(database)
     require_ground_truth(database)
     proposals = ProposalSet.load(args.proposals)
     network = RoIPoolingNetwork(
@@ -196,8 +204,6 @@ def _train_on_images(args: argparse.Namespace) -> None:
         long_side=5 * args.short_side // 3,
     )
     identity = trainer.identity(network, database, proposals)
-    name = re.sub(r"[^\w.-]+", "-", f"{database.name}.{args.backbone}.{args.sampler}.h5")
-    out = args.out or Path("cache/models") / name
     check_writable(out)
     with claimed(out) if rank() == 0 else nullcontext():
         checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)

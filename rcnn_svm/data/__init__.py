@@ -10,6 +10,7 @@ load_image            reads an image file, upright and in RGB
 as_image              the same pixels from a path, a PIL image or an array
 split_database        splits own images into those to train on and those to test on
 require_annotations   reads all ground truth and refuses what is wrong with it, all at once
+require_usable        the same for several image sets, and their image files with it
 require_ground_truth  refuses a database in which a class has no object
 require_two_images    refuses a database of fewer than two images
 VOC_CLASSES           the 20 classes of PASCAL VOC
@@ -29,7 +30,12 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.data.box_table import mend_boxes
-    from rcnn_svm.data.checks import require_annotations, require_ground_truth, require_two_images
+    from rcnn_svm.data.checks import (
+        require_annotations,
+        require_ground_truth,
+        require_two_images,
+        require_usable,
+    )
     from rcnn_svm.data.coco import load_coco
     from rcnn_svm.data.csv_boxes import load_csv
     from rcnn_svm.data.database import Annotation, ImageDatabase
@@ -60,6 +66,7 @@ __all__ = [
     "require_annotations",
     "require_ground_truth",
     "require_two_images",
+    "require_usable",
     "set_name",
     "split_database",
 ]

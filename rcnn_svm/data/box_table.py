@@ -91,7 +91,12 @@ def mend_boxes(
 
 
 def open_table(
-    table: BoxTable, folder: Path, image_size: Callable[[int], tuple[int, int]], classes: Sequence[str] | None
+    table: BoxTable,
+    folder: Path,
+    image_size: Callable[[int], tuple[int, int]],
+    classes: Sequence[str] | None,
+    *,
+    ignore_exif: bool,
 ) -> ImageDatabase:
     """Return the image set that a table describes.
 
@@ -100,6 +105,7 @@ def open_table(
         folder: the folder of the image files.
         image_size: maps an image's index to its (height, width); called when its annotation is first needed.
         classes: names that define the class indices, all others being ignored; None for all that have objects.
+        ignore_exif: as in `ImageDatabase`.
 
     Raises:
         InputError: there are no images, or see `choose_classes` and `image_ids_of`.
@@ -144,7 +150,15 @@ def open_table(
         return f"{len(labels)} {table.entries} of {table.path}", Counter(table.names[label] for label in labels)
 
     return ImageDatabase(
-        set_name(table.path), classes, image_ids, image_path, read_annotation, count_names, table.coco_ids, table.notes
+        set_name(table.path),
+        classes,
+        image_ids,
+        image_path,
+        read_annotation,
+        count_names,
+        coco_ids=table.coco_ids,
+        notes=table.notes,
+        ignore_exif=ignore_exif,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.data.box_table import BoxTable, open_table
 from rcnn_svm.data.database import CocoIds, ImageDatabase
 from rcnn_svm.data.image_folder import ImageFinder, check_folder, image_ids_of
@@ -31,6 +32,7 @@ def load_coco(
     *,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    ignore_exif: bool = False,
 ) -> ImageDatabase:
     """Open a COCO annotation file.
 
@@ -46,6 +48,7 @@ def load_coco(
         ids: restricts the database to these images, in this order; an id is a file name without suffix.
         classes: names that define the class indices, objects of all others being ignored; by default the
             categories that have objects, in the order of their COCO ids.
+        ignore_exif: the boxes are of the pixels as they are stored: images are not turned by their EXIF orientation.
 
     Returns:
         The database, named as the file (plus a digest of `ids` where given), with the file's numbers of images and
@@ -63,9 +66,9 @@ def load_coco(
     table, sizes = _table(content, path, folder, Notes())
 
     def size_of(index: int) -> tuple[int, int]:
-        return sizes[index] or image_size(folder / table.file_names[index])
+        return sizes[index] or image_size(folder / table.file_names[index], ignore_exif=ignore_exif)
 
-    database = open_table(table, folder, size_of, classes)
+    database = open_table(table, folder, size_of, classes, ignore_exif=ignore_exif)
     return database if ids is None else database.subset(ids)
 
 
@@ -85,6 +88,7 @@ def coco_to_boxes(areas: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> dict[str, list[dict]]:
     """Return the content of the file, after a check of its outermost structure."""
     try:
+        require_regular(path)
         with open(path, encoding="utf-8-sig") as stream:
             content = json.load(stream)
     except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.data.box_table import BoxTable, open_table
 from rcnn_svm.data.coco import coco_to_boxes
 from rcnn_svm.data.database import ImageDatabase
@@ -74,6 +75,7 @@ def load_csv(
     *,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    ignore_exif: bool = False,
 ) -> ImageDatabase:
     """Open a CSV file of boxes.
 
@@ -93,6 +95,7 @@ def load_csv(
         ids: restricts the database to these images, in this order; an id is a file name without suffix.
         classes: names that define the class indices, objects of all others being ignored; by default all names
             that occur, sorted.
+        ignore_exif: the boxes are of the pixels as they are stored: images are not turned by their EXIF orientation.
 
     Returns:
         The database, named as the file (plus a digest of `ids` where given), its images in the order of their first
@@ -109,7 +112,13 @@ def load_csv(
     if foreign:
         raise InputError(f"{path} is no CSV file: {foreign}")
     table = _read(path, folder)
-    database = open_table(table, folder, lambda index: image_size(folder / table.file_names[index]), classes)
+    database = open_table(
+        table,
+        folder,
+        lambda index: image_size(folder / table.file_names[index], ignore_exif=ignore_exif),
+        classes,
+        ignore_exif=ignore_exif,
+    )
     return database if ids is None else database.subset(ids)
 
 
@@ -195,6 +204,7 @@ def _read(path: Path, folder: Path) -> BoxTable:
 def _text(path: Path) -> str:
     """Return the text of the file."""
     try:
+        require_regular(path)
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"CSV file {path} does not exist; correct the path") from error

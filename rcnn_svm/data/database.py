@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
-from rcnn_svm.data.images import is_turned, load_image
+from rcnn_svm.data.images import image_size, load_image
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
@@ -62,6 +62,7 @@ class ImageDatabase:
             truth. By default it counts the annotations.
         coco_ids: the numbers of images and classes, where a COCO file gave them.
         notes: counts what `read_annotation` mends or leaves out, besides what was when the set was opened.
+        ignore_exif: the boxes are of the pixels as they are stored, and images are read so (see `load_image`).
 
     Raises:
         InputError: no classes, no images or an id listed twice.
@@ -77,12 +78,14 @@ class ImageDatabase:
         count_names: Callable[[Sequence[str]], tuple[str, Counter[str]]] | None = None,
         coco_ids: CocoIds | None = None,
         notes: Notes | None = None,
+        ignore_exif: bool = False,
     ):
         self.name = name
         self.classes = tuple(classes)
         self.image_ids = tuple(image_ids)
         self.coco_ids = coco_ids
         self.notes = Notes() if notes is None else notes
+        self.ignore_exif = ignore_exif
         self._image_path = image_path
         self._read_annotation = functools.cache(read_annotation)
         self._count_names = count_names or self._count_annotations
@@ -116,25 +119,43 @@ class ImageDatabase:
         Raises:
             InputError: the file is missing or damaged, or its size is not the one its annotation states.
         """
-        image = load_image(self.image_path(index))
-        stated = self.annotation(index).image_size
-        if image.shape[:2] != stated:
-            height, width = image.shape[:2]
-            if stated == (width, height) and is_turned(self.image_path(index)):
-                raise InputError(
-                    f"{self.image_path(index)} is {width} x {height} pixels upright, but its annotation says "
-                    f"{stated[1]} x {stated[0]}, as its pixels are stored: its EXIF orientation turns it, and the "
-                    "labelling tool did not; remove the orientation from the file (as `exiftool -Orientation= FILE` "
-                    "does), or label the upright image"
-                )
-            raise InputError(
-                f"{self.image_path(index)} is {width} x {height} pixels but its annotation says "
-                f"{stated[1]} x {stated[0]}; its boxes cannot be trusted, so correct the annotation or the image"
-            )
+        image = load_image(self.image_path(index), ignore_exif=self.ignore_exif)
+        self.check_size(index, image.shape[:2])
         return image
 
+    def check_size(self, index: int, found: tuple[int, int]) -> None:
+        """Check that image `index` has the size that its annotation states.
+
+        Args:
+            index: the image.
+            found: (height, width) of the image as it is read, pixels.
+
+        Raises:
+            InputError: it has another size, or the annotation cannot be read.
+        """
+        stated = self.annotation(index).image_size
+        if found == stated:
+            return
+        path = self.image_path(index)
+        sizes = [f"{width} x {height}" for height, width in (found, stated)]
+        if stated != image_size(path, ignore_exif=not self.ignore_exif):
+            raise InputError(
+                f"{path} is {sizes[0]} pixels but its annotation says {sizes[1]}; its boxes cannot be trusted, so "
+                "correct the annotation or the image"
+            )
+        if self.ignore_exif:
+            raise InputError(
+                f"{path} is stored with {sizes[0]} pixels, but its annotation says {sizes[1]}, as it is upright: its "
+                "EXIF orientation turns it, and the labelling tool did so too; read it without --ignore-exif"
+            )
+        raise InputError(
+            f"{path} is {sizes[0]} pixels upright, but its annotation says {sizes[1]}, as its pixels are stored: its "
+            "EXIF orientation turns it, and the labelling tool did not; read the images with --ignore-exif, remove "
+            "the orientation from the file (as `exiftool -Orientation= FILE` does), or label the upright image"
+        )
+
     def image_digest(self, index: int) -> str:
-        """Return a digest of the bytes of an image file: what proposals depend on.
+        """Return a digest of the bytes of an image file and of how they are read: what proposals depend on.
 
         Raises:
             InputError: the file cannot be read.
@@ -186,6 +207,7 @@ class ImageDatabase:
             self._count_names,
             self.coco_ids,
             self.notes,
+            self.ignore_exif,
         )
 
     def _count_annotations(self, image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
@@ -196,8 +218,9 @@ class ImageDatabase:
     def _digest_image(self, index: int) -> str:
         path = self.image_path(index)
         try:
-            return file_digest(path)[:16]
+            digest = file_digest(path)[:16]
         except FileNotFoundError:
             raise InputError(f"image file {path} does not exist; correct the path or restore the file") from None
         except OSError as error:
             raise InputError(f"image file {path} cannot be read: {error.strerror}") from error
+        return fingerprint([digest, "as stored"]) if self.ignore_exif else digest

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
 
 # The formats that are meant; Pillow would also start Ghostscript for an EPS file, whatever its name is.
@@ -18,8 +19,18 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 # Formats whose decoder hands out 16-bit samples as 32-bit integers in 0..65535, depending on Pillow's version.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
-# EXIF orientations that turn the image on its side.
+# What undoes an EXIF orientation; 5 to 8 turn the image on its side.
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 _TURNED = (5, 6, 7, 8)
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 # What `as_image` takes.
 ImageLike = np.ndarray | str | os.PathLike | Image.Image
@@ -94,7 +105,7 @@ def _conversion(image: Any) -> str:
     return f"convert it with {pixels}"
 
 
-def load_image(path: str | os.PathLike) -> np.ndarray:
+def load_image(path: str | os.PathLike, *, ignore_exif: bool = False) -> np.ndarray:
     """Decode an image file.
 
     The EXIF orientation is applied. Transparent pixels are laid over white, as a page would show them. 16-bit
@@ -102,6 +113,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
 
     Args:
         path: a JPEG, PNG, BMP, TIFF, WebP, GIF, PPM or JPEG 2000 file, whatever its suffix.
+        ignore_exif: leave the pixels as they are stored, whatever their orientation.
 
     Returns:
         (H, W, 3) uint8, RGB, writable.
@@ -112,43 +124,82 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
             (32-bit integer or float).
     """
     with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # without a copy, which large images have no memory for
-        return np.array(_to_rgb(image, image.format), np.uint8)
+        file_format = image.format
+        if ignore_exif:
+            image = _as_stored(image)
+        else:
+            ImageOps.exif_transpose(image, in_place=True)  # without a copy, which large images have no memory for
+        return np.array(_to_rgb(image, file_format), np.uint8)
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Read the size of an image from its header, as `load_image` will decode it.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of an image before it is decoded.
 
-    Args:
-        path: as in `load_image`.
+    Attributes:
+        stored: (height, width) of the pixels as they are stored.
+        orientation: EXIF's: 1 upright, 2 to 4 mirrored or upside down, 5 to 8 on its side.
+    """
 
-    Returns:
-        (height, width), pixels, with the EXIF orientation applied.
+    stored: tuple[int, int]
+    orientation: int
+
+    def size(self, *, ignore_exif: bool) -> tuple[int, int]:
+        """Return (height, width) of the image as `load_image` decodes it."""
+        return self.stored[::-1] if self.orientation in _TURNED and not ignore_exif else self.stored
+
+
+def read_header(path: str | os.PathLike) -> ImageHeader:
+    """Read the header of an image file.
 
     Raises:
         InputError: the file is missing, unreadable, no regular file, no image or has too many pixels.
     """
     with _opened(path) as image:
-        width, height = image.size
-        return (width, height) if image.getexif().get(ExifTags.Base.Orientation) in _TURNED else (height, width)
+        # Pillow has turned the size of a TIFF file already.
+        tags = getattr(image, "tag_v2", {})
+        width, height = (tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]) if tags else image.size
+        return ImageHeader((height, width), _orientation(image))
 
 
-def is_turned(path: str | os.PathLike) -> bool:
-    """Return whether an image's EXIF orientation exchanges its width and height.
+def image_size(path: str | os.PathLike, *, ignore_exif: bool = False) -> tuple[int, int]:
+    """Read the size of an image from its header, as `load_image` will decode it.
+
+    Args:
+        path, ignore_exif: as in `load_image`.
+
+    Returns:
+        (height, width), pixels.
 
     Raises:
-        InputError: the file is missing, unreadable or no image.
+        InputError: as `read_header`.
     """
-    with _opened(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    return read_header(path).size(ignore_exif=ignore_exif)
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(ExifTags.Base.Orientation)
+    return found if found in _UNDO else 1
+
+
+def _as_stored(image: Image.Image) -> Image.Image:
+    """Return an image that was just opened with the pixels as they are stored."""
+    stated = _orientation(image)
+    image.load()
+    # Pillow turns a TIFF file as it decodes it, and then takes the orientation away.
+    turned = stated != _orientation(image)
+    return image.transpose(_UNDO[stated]) if turned else image
+
+
+class _Unusable(Exception):
+    """What is wrong with an image, without its name."""
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Yield an image file opened by Pillow; what opening or decoding it raises becomes one sentence."""
     with _in_words(str(path)):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
-            raise InputError("it is a directory, pipe or device, expected a regular file; correct the path")
+        require_regular(path)
         with Image.open(path, formats=_FORMATS) as image:
             _check_pixels(image)
             yield image
@@ -168,8 +219,10 @@ def _in_words(name: str) -> Iterator[None]:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name} is refused because of its size ({error}); scale it down before using it") from error
-    except InputError as error:
+    except _Unusable as error:
         raise InputError(f"{name} cannot be used: {error}") from error
+    except InputError:
+        raise
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InputError(
@@ -183,7 +236,7 @@ def _check_pixels(image: Image.Image) -> None:
     width, height = image.size
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
-        raise InputError(
+        raise _Unusable(
             f"it has {width} x {height} pixels, of {limit:,} in all that fit the memory for one image; scale it down"
         )
 
@@ -195,7 +248,7 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif mode in ("I", "F"):
         kind = "integer" if mode == "I" else "floating-point"
-        raise InputError(f"its 32-bit {kind} pixels have no defined range; convert it to 8 or 16 bits")
+        raise _Unusable(f"its 32-bit {kind} pixels have no defined range; convert it to 8 or 16 bits")
     elif mode in _ALPHA_MODES or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

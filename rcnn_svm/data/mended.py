@@ -45,11 +45,11 @@ class Notes:
         return [f"{kind}: {len(found)}, the first is {next(iter(found))}" for kind, found in self._found.items()]
 
 
-def all_at_once(sentences: Iterable[str]) -> str:
-    """Return one message about all that is wrong: the sentence itself, or their number and the first ten."""
+def all_at_once(sentences: Iterable[str], what: str = "things are wrong") -> str:
+    """Return one message about all that is wrong: the sentence itself, or their number, `what`, and the first ten."""
     sentences = list(dict.fromkeys(sentences))
     if len(sentences) == 1:
         return sentences[0]
     shown = [f"\n  {sentence}" for sentence in sentences[:SHOWN]]
     more = f"\n  and {len(sentences) - SHOWN} more" if len(sentences) > SHOWN else ""
-    return f"{len(sentences)} things are wrong:{''.join(shown)}{more}"
+    return f"{len(sentences)} {what}:{''.join(shown)}{more}"

@@ -29,6 +29,8 @@ def foreign_format(path: Path, content: Any = None) -> str | None:
 
 
 def _of_file(path: Path) -> str | None:
+    if not path.is_file():  # a pipe would be waited for
+        return None
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.startswith(("xl/", "Object")) or name == "content.xml" for name in archive.namelist()):

@@ -49,6 +49,7 @@ def load_voc(
     *,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    ignore_exif: bool = False,
 ) -> ImageDatabase:
     """Open one image set of a PASCAL VOC devkit.
 
@@ -63,6 +64,7 @@ def load_voc(
         classes: names that define the class indices, by default the 20 of VOC; with a choice of classes,
             objects of all others are ignored. Names beyond the 20 are accepted when an annotation file or a
             per-class list (`ImageSets/Main/<class>_<split>.txt`) of the folder knows them.
+        ignore_exif: the boxes are of the pixels as they are stored: images are not turned by their EXIF orientation.
 
     Returns:
         The database, named `voc_<year>_<split>` (plus a digest of `ids` where given). Its boxes are the
@@ -104,17 +106,20 @@ def load_voc(
     def is_secret() -> bool:
         return split == "test" and int(year) > 2007 and not any(os.path.isfile(annotation_path(i)) for i in image_ids)
 
+    def size_of(image_id: str) -> tuple[int, int]:
+        return image_size(image_path(image_id), ignore_exif=ignore_exif)
+
     def read_annotation(image_id: str) -> Annotation:
         path = annotation_path(image_id)
         if not os.path.isfile(path) and is_secret():
             # Secret after 2007: such images can be detected in, for the evaluation server, but not evaluated.
-            return _no_annotation(image_size(image_path(image_id)))
+            return _no_annotation(size_of(image_id))
         return read_voc_xml(
             path,
             class_index,
             ignore_others=classes is not None,
             unknown="is not one of the 20 VOC classes; name the classes of your own data with --classes",
-            image_size=lambda: image_size(image_path(image_id)),
+            image_size=lambda: size_of(image_id),
             notes=notes,
         )
 
@@ -122,7 +127,16 @@ def load_voc(
         counts = (object_names(annotation_path(image_id)) for image_id in image_ids)
         return f"{len(image_ids)} annotation files", sum(counts, Counter())
 
-    database = ImageDatabase(name, tuple(class_index), image_ids, image_path, read_annotation, count_names, notes=notes)
+    database = ImageDatabase(
+        name,
+        tuple(class_index),
+        image_ids,
+        image_path,
+        read_annotation,
+        count_names,
+        notes=notes,
+        ignore_exif=ignore_exif,
+    )
     return database if ids is None else database.subset(ids)
 
 

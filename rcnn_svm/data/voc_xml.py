@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.data.box_table import mend_boxes
 from rcnn_svm.data.database import Annotation
 from rcnn_svm.data.mended import Notes
@@ -134,6 +135,7 @@ def _advice(path: Path) -> str:
 def _parse(path: Path) -> ElementTree.Element:
     """Return the root element of an annotation file."""
     try:
+        require_regular(path)
         return ElementTree.parse(path).getroot()
     except FileNotFoundError as error:
         raise InputError(
@@ -143,6 +145,8 @@ def _parse(path: Path) -> ElementTree.Element:
         raise InputError(
             f"{path}, line {error.position[0]}: malformed XML ({error}); correct or restore the annotation"
         ) from error
+    except InputError:
+        raise
     except (OSError, LookupError, ValueError) as error:
         raise InputError(f"annotation file {path} cannot be read: {error}") from error
 

@@ -25,11 +25,13 @@ def load_xml_folder(
     *,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    ignore_exif: bool = False,
 ) -> ImageDatabase:
     """Open a folder of VOC XML files, without the other folders of a devkit.
 
     The image of `NAME.xml` is the one called NAME, whatever its suffix; NAME may end with that suffix too. If there is
-    none, it is the one that the file names, or the only one called NAME in a sub-folder. Pixels count from 1 in these
+    none, it is the one that the file names, or the only one called NAME in a sub-folder. An image that is missing is
+    missed when it is read. Pixels count from 1 in these
     files, as in VOC. Hidden files are not read. Where the folder has no XML files, those in its sub-folders are read.
 
     Args:
@@ -38,13 +40,14 @@ def load_xml_folder(
         ids: restricts the database to these images, in this order; an id is the name of an XML file without suffix.
         classes: names that define the class indices, objects of all others being ignored; by default all names
             that occur, sorted.
+        ignore_exif: the boxes are of the pixels as they are stored: images are not turned by their EXIF orientation.
 
     Returns:
         The database, named as the folder (plus a digest of `ids` where given), its images sorted by id. Its `notes`
         count the XML files that are no annotations, and what is mended or left out when annotations are read.
 
     Raises:
-        InputError: a folder or an image is missing, two files could be meant, a file's name cannot be written, an
+        InputError: a folder is missing, two files could be meant, a file's name cannot be written, an
             XML file is malformed, or no file is an annotation, such as those of other formats.
     """
     if Path(folder).is_file() and foreign_format(Path(folder)):
@@ -91,7 +94,7 @@ def load_xml_folder(
             class_index,
             ignore_others=classes is not None,
             unknown="was not there when the folder was opened; start again",
-            image_size=lambda: image_size(image_path[image_id]),
+            image_size=lambda: image_size(image_path[image_id], ignore_exif=ignore_exif),
             notes=notes,
         )
 
@@ -102,7 +105,14 @@ def load_xml_folder(
         return f"{len(image_ids)} annotation files", counts
 
     database = ImageDatabase(
-        set_name(folder), chosen, tuple(annotations), image_path.__getitem__, read_annotation, count_names, notes=notes
+        set_name(folder),
+        chosen,
+        tuple(annotations),
+        image_path.__getitem__,
+        read_annotation,
+        count_names,
+        notes=notes,
+        ignore_exif=ignore_exif,
     )
     return database if ids is None else database.subset(ids)
 
@@ -131,11 +141,10 @@ def _find_images(annotations: dict[str, Path], heads: dict[str, AnnotationHead],
         return below().get(image_id) or by_name().get(name) or by_name().get(stated) or []
 
     found = {image_id: find(image_id) for image_id in annotations}
-    missing = [image_id for image_id, files in found.items() if not files]
-    if missing:
-        more = f" (images of {len(missing)} of the {len(annotations)} annotation files are missing)"
-        raise InputError(
-            f"there is no image {missing[0]}.* in {images} for {annotations[missing[0]]}; "
-            f"add it, or give the folder with --images{more if len(missing) > 1 else ''}"
-        )
-    return {i: only_file(files, str(annotations[i]), "the image of") for i, files in found.items()}
+    # One that is missing is looked for where it should be, like any other file that is.
+    return {
+        image_id: only_file(files, str(annotations[image_id]), "the image of")
+        if files
+        else images / (heads[image_id].file_name or f"{image_id}.jpg")
+        for image_id, files in found.items()
+    }

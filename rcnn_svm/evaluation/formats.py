@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import atomic_stream, file_name, write_text
+from rcnn_svm.artefacts.files import atomic_stream, file_name, require_regular, write_text
 from rcnn_svm.data.database import CocoIds
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.detection.detections import Detections
@@ -84,6 +84,7 @@ def read_comp4(
             missing.append(_no_results(source, name))
             continue
         try:
+            require_regular(path)
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the results of class {name!r} from {path}: {error}") from error

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rcnn_svm import paper
+from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
@@ -473,6 +474,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         InputError: the file is missing, damaged or holds anything else.
     """
     try:
+        require_regular(path)
         _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:

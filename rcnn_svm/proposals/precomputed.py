@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from rcnn_svm.artefacts.files import READ_ERRORS, file_digest, open_any_h5
+from rcnn_svm.artefacts.files import READ_ERRORS, file_digest, open_any_h5, require_file
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -39,8 +39,7 @@ def import_proposals(
             cannot be applied to it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; correct the path of the precomputed proposals")
+    require_file(path)
     load = ProposalSet.load if _is_ours(path) else load_girshick_mat
     found = load(path)
     missing = sorted(set(database.image_ids).difference(found.image_ids))

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import READ_ERRORS, open_any_h5, open_h5, read_settings, reading
+from rcnn_svm.artefacts.files import READ_ERRORS, open_any_h5, open_h5, read_settings, reading, require_file
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
@@ -69,11 +69,10 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
     Raises:
         InputError: the file is missing, damaged or not ours.
     """
+    require_file(Path(path))
     try:
         with open_any_h5(path) as handle:
             kind, schema = str(handle.attrs["kind"]), int(handle.attrs["schema"])
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
     except KeyError:
         raise InputError(f"{path} was not written by rcnn-svm") from None
     except InputError:

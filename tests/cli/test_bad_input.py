@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -75,11 +76,62 @@ def test_unreadable_image(pipeline, voc, tmp_path, capsys, how, told):
     path = damage_image(voc, 6, how)
     refused(capsys, propose(pipeline, voc, tmp_path), path.name, told)
     refused(capsys, extract(pipeline, voc, tmp_path / "f"), path.name, told)
-    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "f").glob("shard-*.h5")}
-    assert len(shards) >= (0 if how == "missing" else 5), "the images before the bad one stay"
+    assert not list(tmp_path.glob("p.h5*")) and not (tmp_path / "f").exists(), "told before anything is computed"
     path.write_bytes(content)
     assert command(*extract(pipeline, voc, tmp_path / "f")) == 0
-    assert {p: p.stat().st_mtime_ns for p in shards} == shards
+
+
+def test_bad_images_of_both_sides_and_bad_annotations_are_told_at_once(pipeline, voc, tmp_path, capsys):
+    folder = voc / "VOC2007"
+    damage_image(voc, 0, "missing")
+    damage_image(voc, 3, "text")
+    edit_annotation(voc, 5, r"<width>\d+</width>", "<width>999</width>")
+    bad = edit_annotation(voc, 7, "</annotation>", "")
+    test_id = (folder / "ImageSets" / "Main" / "test.txt").read_text().split()[-1]
+    image = folder / "JPEGImages" / f"{test_id}.jpg"
+    image.write_bytes(image.read_bytes()[:2000])
+    argv = ["run", "--voc", voc, "--classes", pipeline.names, "--out", tmp_path / "run"]
+    assert command(*argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    start = next(index for index, line in enumerate(lines) if "error:" in line)
+    assert "5 things are wrong, 4 of them with images: correct them, or leave them out with --skip-bad" in lines[start]
+    told = "\n".join(lines[start + 1 :])
+    for what in (bad.name, "does not exist", "is not an image", "says 999 x", f"{test_id}.jpg cannot be read"):
+        assert what in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_in_the_place_of_a_file_is_not_waited_for(pipeline, features, tmp_path, capsys):
+    for name in ("pipe", "pipe.xml", "ball.pipe"):
+        os.mkfifo(tmp_path / name)
+    pipe, out = tmp_path / "pipe", ["--out", tmp_path / "out"]
+    voc = ["--voc", pipeline.voc, "--classes", pipeline.names]
+    for argv in (
+        ["propose", "--csv", pipe, "--images", tmp_path, *out],
+        ["propose", "--coco", pipe, "--images", tmp_path, *out],
+        ["propose", "--xml", tmp_path, *out],
+        ["propose", *voc, "--ids", pipe, *out],
+        ["propose", *voc, "--precomputed", pipe, *out],
+        ["extract", *voc, "--weights", pipe, *out],
+        ["evaluate", *voc, "--detections", pipe, *out],
+        ["evaluate", *voc, "--comp4", tmp_path / "%s.pipe", *out],
+        ["test", "--features", features["test"], "--model", pipe, *out],
+        ["detect", "--model", pipe, "a.jpg", *out],
+        ["inspect", pipe],
+    ):
+        refused(capsys, argv, r"pipe(\.xml)? is a named pipe, expected a file; correct the path")
+
+
+def test_what_is_there_is_not_decoded_again(pipeline, voc, tmp_path, capsys):
+    """A run that goes on looks at the headers of what it proposed for."""
+    argv = [word if word != str(pipeline.voc) else voc for word in pipeline.argv]
+    argv[argv.index("--out") + 1] = shutil.copytree(pipeline.out, tmp_path / "out")
+    path = damage_image(voc, 6, "truncated")
+    assert command(*argv) == 2
+    message = capsys.readouterr().err
+    assert "cannot be used" not in message and path.name not in message
+    assert "images' files" in message
 
 
 def edit_annotation(voc: Path, index: int, pattern: str, replacement: str) -> Path:

@@ -225,6 +225,48 @@ def test_unused_images_are_told(own_data, tmp_path, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("source", ["csv", "coco", "xml", "voc"])
+def test_bad_images_are_left_out_if_that_is_said(own_data, tmp_path, capsys, source):
+    root = shutil.copytree(own_data.root, tmp_path / "data")
+    given = getattr(own_data, source)
+    words = [f"--{source}", root / given.relative_to(own_data.root)]
+    if source == "voc":
+        words += ["--classes", NAMES, "--split", "trainval"]
+        photos, ids = root / "VOCdevkit" / "VOC2007" / "JPEGImages", sorted(own_data.splits["trainval"])
+    else:
+        photos, ids = (
+            root / own_data.images.relative_to(own_data.root),
+            sorted(itertools.chain(*own_data.splits.values())),
+        )
+        words += ["--images", photos]
+    (photos / f"{ids[1]}.jpg").unlink()
+    (photos / f"{ids[2]}.jpg").write_text("<html></html>")
+    (photos / f"{ids[3]}.jpg").write_bytes((photos / f"{ids[3]}.jpg").read_bytes()[:3000])
+    argv = ["propose", "--method", "sliding", "--max-boxes", "5", *words, "--out", tmp_path / "p.h5"]
+    assert command(*argv) == 2
+    assert f"3 of {len(ids)} images cannot be used; correct them, or leave them" in capsys.readouterr().err
+    assert command(*argv, "--skip-bad-images") == 0
+    assert capsys.readouterr().err.count("note: images left out of") == 1
+    assert sorted(ProposalSet.load(tmp_path / "p.h5").image_ids) == [ids[0], *ids[4:]]
+
+
+def test_images_left_out_are_missing_in_lists_and_classes_too(own_data, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(
+        "image,x1,y1,x2,y2,class\n"
+        + "".join(f"{name}.jpg,1,1,20,20,{label}\n" for name, label in zip("abcdef", "xxxxyz", strict=True))
+    )
+    for name in "abcde":
+        shutil.copy(own_data.images / f"{own_data.splits['test'][0]}.jpg", tmp_path / f"{name}.jpg")
+    (tmp_path / "ids.txt").write_text("f\na\n")
+    argv = ["propose", "--csv", tmp_path / "a.csv", "--images", tmp_path, "--method", "sliding", "--skip-bad-images"]
+    argv += ["--ids", tmp_path / "ids.txt", "--max-boxes", "5", "--out", tmp_path / "p.h5"]
+    assert command(*argv) == 0
+    captured = capsys.readouterr()
+    assert "note: classes left out, because only images that were left out have them: 'z'" in captured.err
+    assert "y" in captured.out and "z " not in captured.out
+    assert list(ProposalSet.load(tmp_path / "p.h5").image_ids) == ["a"]
+
+
 def test_coco_protocol(own_data, split_run, tmp_path, capsys):
     pytest.importorskip("pycocotools", reason="pycocotools is not installed; it comes with the extra rcnn-svm[coco]")
     argv = ["evaluate", "--protocol", "coco", "--csv", own_data.csv, "--images", own_data.images]

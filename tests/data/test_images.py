@@ -136,15 +136,17 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_exif_orientation_is_applied_or_ignored(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(photo()).save(tmp_path / f"a.{suffix}", exif=exif, quality=100, subsampling=0)
-    image = load_image(tmp_path / f"a.{suffix}")
-    expected = UPRIGHT[orientation](photo())
-    assert image.shape == expected.shape
-    assert np.abs(image.astype(int) - expected).max() <= (0 if suffix == "png" else 6)
+    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+    Image.fromarray(photo()).save(tmp_path / f"a.{suffix}", exif=exif, **options)
+    for ignored, expected in ((False, UPRIGHT[orientation](photo())), (True, photo())):
+        image = load_image(tmp_path / f"a.{suffix}", ignore_exif=ignored)
+        assert image.shape == expected.shape
+        assert np.abs(image.astype(int) - expected).max() <= (6 if suffix == "jpg" else 0)
+        assert image_size(tmp_path / f"a.{suffix}", ignore_exif=ignored) == expected.shape[:2]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
@@ -166,7 +168,7 @@ def test_file_that_is_no_image(tmp_path, content):
 
 
 def test_folder_instead_of_a_file(tmp_path):
-    with pytest.raises(InputError, match="directory"):
+    with pytest.raises(InputError, match="is a folder, expected a file"):
         load_image(tmp_path)
 
 
@@ -224,7 +226,7 @@ def test_an_eps_file_called_jpg_starts_no_program(tmp_path, monkeypatch):
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     for read in (load_image, image_size):
-        with pytest.raises(InputError, match=r"a\.jpg cannot be used: it is a directory, pipe or device"):
+        with pytest.raises(InputError, match=r"a\.jpg is a named pipe, expected a file"):
             read(tmp_path / "a.jpg")
 
 

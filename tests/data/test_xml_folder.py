@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from rcnn_svm.data.checks import require_usable
 from rcnn_svm.data.class_names import read_class_list
 from rcnn_svm.data.image_folder import unused_images
 from rcnn_svm.data.xml_folder import load_xml_folder
@@ -99,8 +100,19 @@ def test_an_image_labelled_as_stored_names_its_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (50, 40)).save(tmp_path / "a.jpg", exif=exif)
-    with pytest.raises(InputError, match=r"is 40 x 50 pixels upright, but its annotation says 50 x 40.*EXIF"):
-        load_xml_folder(tmp_path).load_image(0)
+    upright = load_xml_folder(tmp_path)
+    with pytest.raises(InputError, match=r"is 40 x 50 pixels upright, but its annotation says 50 x 40.*--ignore-exif"):
+        upright.load_image(0)
+    stored = load_xml_folder(tmp_path, ignore_exif=True)
+    assert stored.subset(["a"]).load_image(0).shape == (40, 50, 3)
+    # Proposals and features of one reading are none of the other.
+    assert upright.image_digest(0) != stored.image_digest(0) and upright.source_digest(0) != stored.source_digest(0)
+    text = (tmp_path / "a.xml").read_text()
+    turned = text.replace(SIZE, "<size><width>40</width><height>50</height></size>")
+    (tmp_path / "a.xml").write_text(turned)
+    assert load_xml_folder(tmp_path).load_image(0).shape == (50, 40, 3)
+    with pytest.raises(InputError, match=r"is stored with 50 x 40 pixels, but .* 40 x 50.*without --ignore-exif"):
+        load_xml_folder(tmp_path, ignore_exif=True).load_image(0)
 
 
 def test_a_class_name_may_hold_what_separates_names_and_folders(tmp_path):
@@ -117,8 +129,12 @@ def test_missing_and_ambiguous_images(tmp_path):
         load_xml_folder(tmp_path)
     (tmp_path / "a.png").unlink()
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(InputError, match=r"there is no image a\.\* in .* for .*a\.xml; add it.*--images"):
-        load_xml_folder(tmp_path)
+    database = load_xml_folder(tmp_path)
+    assert len(database.annotation(0).boxes) == 1  # which needs no image
+    with pytest.raises(InputError, match=r"image file .*a\.jpg does not exist"):
+        database.load_image(0)
+    with pytest.raises(InputError, match=r"none of the 1 images .*looked for at .*a\.jpg, so give.*--images"):
+        require_usable([database])
 
 
 def test_folders_that_are_none_or_hold_nothing(tmp_path):
