@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from rcnn_svm.artefacts.files import atomic_path
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.importers import write_cache
-from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.cache.rows import as_float32
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.evaluation.voc import evaluate_detections

@@ -8,13 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
+from rcnn_svm.artefacts.files import describe, read_settings
 from rcnn_svm.boxes import box_deltas, class_overlaps, iou_matrix
 from rcnn_svm.cache import FeatureCache, RegionSet
 from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.importers import write_cache
-from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.cache.rows import as_float32
+from rcnn_svm.cache.shards import ALIGNMENT, KIND, SCHEMA, ShardArrays, write_shard
+from rcnn_svm.hdf5 import open_hdf5
 
 CLASSES = ("cat", "cow", "dog")
 
@@ -75,6 +79,44 @@ def stored(cache: FeatureCache, folder: Path, **options: Any) -> FeatureCache:
     """Write a cache to a folder, as `write_cache` does with its options, and open it."""
     write_cache(cache, folder, **options)
     return FeatureCache.open(folder)
+
+
+def rewrite_shard(path: Path, *, earlier: bool = False, **changed: np.ndarray) -> None:
+    """Write a shard anew with some arrays changed, so that its checksums fit.
+
+    Args:
+        path: the shard.
+        earlier: write it as earlier versions did, without a checksum of every row and one at the end of the file.
+        changed: arrays in place of those of these names.
+    """
+    with h5py.File(path, "r") as handle:
+        names = ShardArrays.__dataclass_fields__
+        arrays = ShardArrays(**{name: changed.get(name, handle[name][...]) for name in names})
+        identity, sources = read_settings(handle), handle["sources"].asstr()[...].tolist()
+    if not earlier:
+        write_shard(path, arrays, identity, sources)
+        return
+    with open_hdf5(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as handle:
+        describe(handle, KIND, SCHEMA, identity)
+        for name, array in arrays.items():
+            handle.create_dataset(name, data=array)
+        handle.create_dataset("sources", data=sources, dtype=h5py.string_dtype())
+        handle.attrs["checksum"] = arrays.checksum()
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip a bit of a byte of a file."""
+    with open(path, "r+b") as stream:
+        stream.seek(at)
+        byte = stream.read(1)[0]
+        stream.seek(at)
+        stream.write(bytes([byte ^ 16]))
+
+
+def place_of(path: Path, name: str) -> int:
+    """Return where an array begins in a shard."""
+    with h5py.File(path, "r") as handle:
+        return handle[name].id.get_offset()
 
 
 class WatchedCache:

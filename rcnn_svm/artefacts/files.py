@@ -300,42 +300,39 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 @contextlib.contextmanager
-def create_h5(
-    path: str | os.PathLike,
-    kind: str,
-    schema: int,
-    settings: dict[str, Any],
-    *,
-    alignment: int = 1,
-    checksum: bool = True,
-) -> Iterator[h5py.File]:
+def create_h5(path: str | os.PathLike, kind: str, schema: int, settings: dict[str, Any]) -> Iterator[h5py.File]:
     """Yield a new HDF5 file that appears at `path`, complete, when the block ends.
 
-    Its root attributes say what it is: `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and
-    `provenance` (JSON), and the checksum of the whole file, which `open_h5` checks.
+    Its root attributes say what it is, as `describe` writes them, and have the checksum of the whole file, which
+    `open_h5` checks.
 
     Args:
         path: the file.
         kind, schema, settings: what it is.
-        alignment: every dataset starts at a multiple of this many bytes.
-        checksum: write the checksum; a file that is mapped, not read, has one of its own that is checked in time.
     """
-    options = {"alignment_threshold": 1, "alignment_interval": alignment} if alignment > 1 else {}
     with atomic_stream(path) as stream:
-        with open_hdf5(stream, "w", **options) as handle:
-            if checksum:  # first of all, so that it is near the beginning of the file, where it is looked for
-                handle.attrs[CHECKSUM] = np.bytes_(CHECKSUM_MARK + b"0" * CHECKSUM_DIGITS)
-            handle.attrs["kind"] = kind
-            handle.attrs["schema"] = schema
-            handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
-            handle.attrs["fingerprint"] = fingerprint(settings)
-            handle.attrs["provenance"] = json.dumps(provenance())
+        with open_hdf5(stream, "w") as handle:
+            # First of all, so that it is near the beginning of the file, where it is looked for.
+            handle.attrs[CHECKSUM] = np.bytes_(CHECKSUM_MARK + b"0" * CHECKSUM_DIGITS)
+            describe(handle, kind, schema, settings)
             yield handle
-        place = _checksum_place(stream) if checksum else None
+        place = _checksum_place(stream)
         if place is not None:
             digest = _digest_around(stream, place)
             stream.seek(place)
             stream.write(digest)
+
+
+def describe(handle: h5py.File, kind: str, schema: int, settings: dict[str, Any]) -> None:
+    """Write what a new file is as root attributes.
+
+    They are `kind`, `schema`, `settings` (JSON), `fingerprint` of the settings and `provenance` (JSON).
+    """
+    handle.attrs["kind"] = kind
+    handle.attrs["schema"] = schema
+    handle.attrs["settings"] = json.dumps(settings, sort_keys=True)
+    handle.attrs["fingerprint"] = fingerprint(settings)
+    handle.attrs["provenance"] = json.dumps(provenance())
 
 
 def _checksum_place(stream: BinaryIO, *, anywhere: bool = False) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcnn_svm.cache.shards import as_float32
+from rcnn_svm.cache.rows import StoredRows, as_float32
 from rcnn_svm.compiled import compiled
 
 
@@ -15,7 +15,7 @@ from rcnn_svm.compiled import compiled
 class Block:
     """The regions of consecutive images.
 
-    All arrays are views of what is stored, read-only where that is a file, and count from the block's first region.
+    All arrays count from the block's first region; they are views of what is in memory, and read from a file.
 
     Attributes:
         images: their indices in the cache.
@@ -27,7 +27,8 @@ class Block:
         difficult: (N,) bool, the row is a ground-truth object marked difficult.
         overlap: (N, K) float32, largest IoU with any ground-truth box of each class.
         image_size: (I, 2) int32, height and width in pixels.
-        stored: (N, S) float32 or float16, what the features are read from: see `features`.
+        stored: (N, S) float32 or float16, what the features are read from: see `features`. An array in memory, or rows
+            in a file, which are not read yet.
         transform: computes the features from `stored`; None where they are stored themselves.
     """
 
@@ -40,7 +41,7 @@ class Block:
     difficult: np.ndarray
     overlap: np.ndarray
     image_size: np.ndarray
-    stored: np.ndarray
+    stored: np.ndarray | StoredRows
     transform: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -52,21 +53,31 @@ class Block:
 
         Args:
             rows: which regions: (n,) int indices, an (N,) bool mask or a slice; all where None.
-            out: (M, D) float32, contiguous, M >= n: memory that half precision may be widened into. A buffer of some
-                MB that is used again and again saves the page faults of new memory.
+            out: (M, D) float32, contiguous, M >= n: memory that what is in a file may be read into, and half precision
+                widened. A buffer of some MB that is used again and again saves the page faults of new memory.
 
         Returns:
-            (n, D) float32. A view of the storage where that holds single precision and `rows` is no array, else
-            the first rows of `out` or a new array.
+            (n, D) float32. A view of what is stored where that is single precision in memory and `rows` is no array,
+            else the first rows of `out` or a new array.
+
+        Raises:
+            InputError: rows in a file are not what was written, or `out` does not fit.
         """
-        stored = self.stored if rows is None else self.stored[rows]
-        return as_float32(stored, out) if self.transform is None else self.transform(stored)
+        if isinstance(self.stored, StoredRows):
+            return self.stored.as_float32(rows, out) if self.transform is None else self.transform(self._rows(rows))
+        return as_float32(self._rows(rows), out) if self.transform is None else self.transform(self._rows(rows))
 
     def norms(self, rows: np.ndarray) -> np.ndarray:
         """Return the L2 norms, (n,) float64, of the features of regions `rows`, (n,) int, without a copy if it can."""
-        if self.transform is None and self.stored.dtype == np.float32:
+        if self.transform is None and isinstance(self.stored, np.ndarray) and self.stored.dtype == np.float32:
             return _row_norms(self.stored, rows)
         return _row_norms(self.features(rows), np.arange(len(rows)))
+
+    def _rows(self, rows: np.ndarray | slice | None) -> np.ndarray:
+        """Return regions as they are stored."""
+        if isinstance(self.stored, StoredRows):
+            return self.stored.read(rows)
+        return self.stored if rows is None else self.stored[rows]
 
 
 @compiled(fastmath=True)

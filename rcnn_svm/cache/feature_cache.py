@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.plan import CachePlan, read_plan
 from rcnn_svm.cache.regions import RegionSet, keys_of
+from rcnn_svm.cache.rows import StoredRows
 from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -66,7 +67,7 @@ class FeatureCache:
     ):
         self._plan = plan
         self._base = base
-        # Only the shards in use are mapped: memory and open files stay the same however many there are.
+        # Only the shards in use are open: memory and open files stay the same however many there are.
         self._shard = functools.lru_cache(maxsize=shards_mapped)(load)
         self.name = plan.name
         self.classes = plan.classes
@@ -81,7 +82,7 @@ class FeatureCache:
 
         Args:
             folder: folder of the cache.
-            shards_mapped: shards to keep mapped, the ones used last; one is enough to go through it in order.
+            shards_mapped: shards to keep open, the ones used last; one is enough to go through it in order.
 
         Raises:
             InputError: the folder is no cache, not complete, damaged, or a mixture of several caches.
@@ -199,8 +200,7 @@ class FeatureCache:
 
         def load(number: int) -> Shard:
             number, local = divmod(images[number], self._plan.shard_images)
-            shard = self._shard(number)
-            return Shard(shard.arrays.of_images(range(local, local + 1)), transform=shard.transform)
+            return self._shard(number).of_image(local)
 
         return FeatureCache(plan, load)
 
@@ -260,6 +260,7 @@ class FeatureCache:
         """Return consecutive images of one shard."""
         number, first = divmod(images.start, self._plan.shard_images)
         shard = self._shard(number)
+        shard.check()
         arrays = dict(shard.arrays.of_images(range(first, first + len(images))).items())
         return Block(
             images=images,
@@ -369,14 +370,23 @@ class FeatureCache:
         problems = []
         for number in range(self._plan.num_shards):
             shard = self._shard(number)
-            arrays = shard.arrays
             where = self._plan.shard_path(number).name
-            if shard.checksum is not None and arrays.checksum() != shard.checksum:
-                problems.append(f"{where}: the content does not match its checksum; delete and extract it again")
-            bad = int((~np.isfinite(arrays.features).all(axis=1)).sum())
+            try:
+                shard.check()
+                bad = sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in _parts(shard.arrays.features))
+                if shard.checksum is not None and shard.arrays.checksum() != shard.checksum:
+                    problems.append(f"{where}: the content does not match its checksum; delete and extract it again")
+            except InputError as error:
+                problems.append(str(error))
+                continue
             if bad:
-                problems.append(f"{where}: {bad} of {len(arrays.features)} feature rows are not finite")
+                problems.append(f"{where}: {bad} of {len(shard.arrays.features)} feature rows are not finite")
         return problems
+
+
+def _parts(rows: np.ndarray | StoredRows) -> Iterable[np.ndarray]:
+    """Return all rows, some at a time where they are in a file."""
+    return rows.parts() if isinstance(rows, StoredRows) else [rows]
 
 
 def _extent(boxes: np.ndarray, image_start: np.ndarray) -> np.ndarray:

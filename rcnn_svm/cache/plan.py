@@ -104,14 +104,22 @@ class CachePlan:
         write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
 
     def read_shard(self, shard: int) -> Shard:
-        """Map a shard.
+        """Open a shard.
 
         Raises:
             InputError: the shard is missing, damaged or not this one, or holds what no cache may hold.
         """
         found = read_shard(self.shard_path(shard), self._shard_identity(shard))
-        self._check(shard, found.arrays, str(self.shard_path(shard)))
+        # Once is enough for a file that nobody writes to: a training goes over all shards several times.
+        if self._checked.get(shard) != found.version:
+            self._check(shard, found.arrays, str(self.shard_path(shard)))
+            self._checked[shard] = found.version
         return found
+
+    @functools.cached_property
+    def _checked(self) -> dict[int, tuple[int, ...]]:
+        """The version of the file of every shard that `_check` accepted."""
+        return {}
 
     def _check(self, shard: int, arrays: ShardArrays, where: str) -> None:
         """Check the arrays of a shard; `where` begins the message."""
@@ -131,7 +139,8 @@ class CachePlan:
                 f"{where} does not hold the regions that {MANIFEST} lists; "
                 "delete it and run the stage that writes it again"
             )
-        check_regions(arrays, self.image_ids[images.start : images.stop], len(self.classes), where)
+        regions = arrays.of_images(range(len(images)))
+        check_regions(regions, self.image_ids[images.start : images.stop], len(self.classes), where)
 
     def _is_complete(self, shard: int) -> bool:
         if not self.shard_path(shard).exists():

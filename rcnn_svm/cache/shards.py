@@ -1,34 +1,48 @@
-"""One shard of a feature cache: some tens of images in one HDF5 file, written whole, read by mapping it."""
+"""One shard of a feature cache: some tens of images in one HDF5 file, written whole, read a few rows at a time.
+
+Everything in it is checked before it is used. The features have a sum for every row, held against the row whenever it
+is read. All other bytes have a digest at the end of the file, held against them before HDF5 sees the file. Shards of
+earlier versions have neither: their arrays have a digest, which takes a pass over the whole file.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import math
-import mmap
+import io
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings, reading, require_file
+from rcnn_svm.artefacts.files import atomic_stream, describe, open_h5, read_settings, reading, require_file
 from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.compiled import compiled
+from rcnn_svm.cache.rows import OpenFile, StoredRows, damaged, row_sums
 from rcnn_svm.errors import InputError
+from rcnn_svm.hdf5 import open_hdf5
 
 KIND = "feature shard"
 SCHEMA = 1
-# Mapped arrays start on cache lines, so that BLAS reads them without a copy.
+# Earlier versions map the arrays, which start on cache lines for BLAS.
 ALIGNMENT = 64
+ROW_SUMS = "row_sums"
+# The last bytes of a file: where its features begin and end, and the digest of all other bytes before these words.
+SEAL = "\nSHA-256 of this feature shard but bytes %020d to %020d: %64s\n"
+_SEAL = re.compile(SEAL.replace("%020d", r"(\d{20})").replace("%64s", "([0-9a-f]{64})").encode())
+_SEAL_BYTES = len(SEAL % (0, 0, ""))
+_CHUNK = 1 << 20
 
 
 @dataclass
 class ShardArrays:
     """The flat arrays of consecutive images; rows `image_start[i]:image_start[i + 1]` are image i's.
+
+    Those of a file are `StoredRows`, but for `image_start` and `image_size`.
 
     Attributes:
         features: (N, D) float32 or float16.
@@ -41,12 +55,12 @@ class ShardArrays:
         image_size: (I, 2) int32, height and width in pixels.
     """
 
-    features: np.ndarray
-    boxes: np.ndarray
-    gt: np.ndarray
-    label: np.ndarray
-    difficult: np.ndarray
-    overlap: np.ndarray
+    features: np.ndarray | StoredRows
+    boxes: np.ndarray | StoredRows
+    gt: np.ndarray | StoredRows
+    label: np.ndarray | StoredRows
+    difficult: np.ndarray | StoredRows
+    overlap: np.ndarray | StoredRows
     image_start: np.ndarray
     image_size: np.ndarray
 
@@ -70,20 +84,30 @@ class ShardArrays:
         )
 
     def of_images(self, images: range) -> ShardArrays:
-        """Return the arrays of consecutive images, views of these; `images` count from the first image of the shard."""
+        """Return the arrays of consecutive images, all in memory but the features, which are as they are here.
+
+        Args:
+            images: counted from the first image of the shard.
+        """
         start = self.image_start[images.start : images.stop + 1]
-        of_images = {"image_start": start - start[0], "image_size": self.image_size[images.start : images.stop]}
-        return ShardArrays(**{name: of_images.get(name, array[start[0] : start[-1]]) for name, array in self.items()})
+        rows = slice(int(start[0]), int(start[-1]))
+        found = {"image_start": start - start[0], "image_size": self.image_size[images.start : images.stop]}
+        for name, array in self.items():
+            if name not in found:
+                part = array[rows]
+                found[name] = part.read() if isinstance(part, StoredRows) and name != "features" else part
+        return ShardArrays(**found)
 
     def checksum(self) -> str:
-        """Return a digest of every array, 32 hex digits."""
+        """Return a digest of every array, 32 hex digits; features in a file are read for it."""
         digest = hashlib.blake2b(digest_size=16)
         for name, array in self.items():
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for part in array.parts() if isinstance(array, StoredRows) else [array]:
+                digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
-    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+    def items(self) -> Iterator[tuple[str, np.ndarray | StoredRows]]:
         """Yield every array with its name, in a fixed order."""
         for field in fields(self):
             yield field.name, getattr(self, field.name)
@@ -117,18 +141,57 @@ def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sourc
     Raises:
         InputError: the disk is full; the shards written before are intact.
     """
-    with create_h5(path, KIND, SCHEMA, identity, alignment=ALIGNMENT, checksum=False) as handle:
-        for name, array in arrays.items():
-            handle.create_dataset(name, data=array)
-        handle.create_dataset("sources", data=list(sources), dtype=h5py.string_dtype())
-        handle.attrs["checksum"] = arrays.checksum()
+    with atomic_stream(path) as stream:
+        with open_hdf5(stream, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as handle:
+            describe(handle, KIND, SCHEMA, identity)
+            for name, array in arrays.items():
+                handle.create_dataset(name, data=array)
+            handle.create_dataset(ROW_SUMS, data=row_sums(arrays.features))
+            handle.create_dataset("sources", data=list(sources), dtype=h5py.string_dtype())
+            handle.attrs["checksum"] = arrays.checksum()
+            features = _Place.of(handle["features"])
+        start, stop = features.offset, features.offset + arrays.features.nbytes
+        end = stream.seek(0, io.SEEK_END)
+        stream.write((SEAL % (start, stop, _digest_around(stream, start, stop, end))).encode())
+
+
+def _digest_around(stream: BinaryIO, start: int, stop: int, end: int) -> str:
+    """Return the SHA-256 of the first `end` bytes of a file but those from `start` to `stop`; ends at the end."""
+    digest = hashlib.sha256()
+    for first, last in ((0, start), (stop, end)):
+        stream.seek(first)
+        while first < last and (chunk := stream.read(min(last - first, _CHUNK))):
+            digest.update(chunk)
+            first += len(chunk)
+    stream.seek(end)
+    return digest.hexdigest()
+
+
+def _check_seal(path: Path) -> tuple[int, int] | None:
+    """Return where a shard's features begin and end, by its last bytes; None where they say nothing.
+
+    Raises:
+        InputError: the other bytes are not those that were written.
+    """
+    with open(path, "rb") as stream:
+        end = stream.seek(0, io.SEEK_END) - _SEAL_BYTES
+        stream.seek(max(end, 0))
+        seal = _SEAL.fullmatch(stream.read(_SEAL_BYTES))
+        if seal is None:
+            return None
+        start, stop = int(seal[1]), int(seal[2])
+        if not start <= stop <= end or _digest_around(stream, start, stop, end).encode() != seal[3]:
+            raise damaged(path, "it does not match its checksum")
+        return start, stop
+
+
+def _nothing() -> None:
+    """Check nothing: all is checked otherwise."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of a shard, in memory or mapped read-only from its file.
-
-    Mapped arrays are read when they are used, and give their memory back when the last view of them goes.
+    """The arrays of a shard, in memory or in its file.
 
     Attributes:
         arrays: the arrays.
@@ -136,17 +199,27 @@ class Shard:
         sources: per image, a digest of what its rows were made from.
         transform: computes the features of some rows, (n, D) float32, from those that are stored, (n, S) float32 or
             float16, each row for itself; None where features are used as they are stored.
+        version: changes when somebody writes to the file.
+        check: to be called before the arrays are used; does what no reading of rows does.
     """
 
     arrays: ShardArrays
     checksum: str | None = None
     sources: tuple[str, ...] = ()
     transform: Callable[[np.ndarray], np.ndarray] | None = None
+    version: tuple[int, ...] = ()
+    check: Callable[[], None] = _nothing
+
+    def of_image(self, image: int) -> Shard:
+        """Return one image, counted from the first of the shard."""
+        arrays = self.arrays.of_images(range(image, image + 1))
+        return Shard(arrays, transform=self.transform, check=self.check)
 
     def derived(self, transform: Callable[[np.ndarray], np.ndarray]) -> Shard:
         """Return the same regions with features that are computed from these ones."""
         first = self.transform
-        return Shard(self.arrays, transform=transform if first is None else lambda stored: transform(first(stored)))
+        both = transform if first is None else lambda stored: transform(first(stored))
+        return Shard(self.arrays, transform=both, check=self.check)
 
     def digest(self) -> str:
         """Return the recorded checksum, or else the one of the arrays with their features as they are used."""
@@ -154,11 +227,13 @@ class Shard:
             return self.checksum
         if self.transform is None:
             return self.arrays.checksum()
-        return replace(self.arrays, features=self.transform(self.arrays.features)).checksum()
+        features = self.arrays.features
+        stored = features.read() if isinstance(features, StoredRows) else features
+        return replace(self.arrays, features=self.transform(stored)).checksum()
 
 
 def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
-    """Map a shard.
+    """Open a shard.
 
     Args:
         path: file of the shard.
@@ -169,96 +244,93 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
         InputError: the file is missing or damaged.
     """
     require_file(path)
-    with reading(path), open(path, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        layout = _read_layout(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    with reading(path):
+        file = OpenFile(path, os.open(path, os.O_RDONLY))
+        version = file.version
+        layout = _read_layout(path, version)
         if layout.owner != identity:
             raise MixedCacheError(
                 f"{path} is {_describe(layout.owner)}, its folder and name say {_describe(identity)}; caches of "
                 "different backbones, settings or image sets cannot be mixed, so move it back where it belongs"
             )
-        mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped = np.frombuffer(mapping, np.uint8)
-        arrays = ShardArrays(**{name: place.view(mapped) for name, place in layout.places.items()})
-    return Shard(arrays, layout.checksum, layout.sources)
+        check = _nothing if layout.row_sums is not None else functools.partial(_check_arrays, path, version)
+        return Shard(layout.arrays(file), layout.checksum, layout.sources, version=version, check=check)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _check_arrays(path: Path, version: tuple[int, ...]) -> None:
+    """Check the arrays of a shard of an earlier version, once for every version of the file.
+
+    Raises:
+        InputError: they are not those that were written.
+    """
+    layout = _read_layout(path, version)
+    if layout.arrays(OpenFile(path, os.open(path, os.O_RDONLY))).checksum() != layout.checksum:
+        raise damaged(path, "it does not match its checksum")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of an array in a file; `offset` is None for an empty one, which has no storage."""
+    """The place of an array in a file; `offset` is 0 for an empty one, which has no storage."""
 
-    offset: int | None
+    offset: int
     dtype: np.dtype
     shape: tuple[int, ...]
 
-    def view(self, mapped: np.ndarray) -> np.ndarray:
-        """Return the array as a view of the file's bytes."""
-        if self.offset is None:
-            return np.empty(self.shape, self.dtype)
-        count = math.prod(self.shape) * self.dtype.itemsize
-        return mapped[self.offset : self.offset + count].view(self.dtype).reshape(self.shape)
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> _Place:
+        """Return the place of a dataset that is stored in one piece."""
+        offset = dataset.id.get_offset()
+        if offset is None and dataset.size:
+            raise InputError(
+                f"{dataset.file.filename} does not hold its {dataset.name[1:]} in one piece, as it was written (was it "
+                "compressed?); delete it and run the stage that writes it again"
+            )
+        return cls(offset or 0, dataset.dtype, dataset.shape)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """All that HDF5 is needed for to map a shard; `owner` is its identity, the rest as in `Shard`."""
+    """All that HDF5 is needed for to read a shard.
+
+    `owner` is its identity, `row_sums` (N,) uint64 or None in a shard of an earlier version, the rest as in `Shard`.
+    """
 
     owner: dict[str, Any]
     checksum: str
     sources: tuple[str, ...]
     places: dict[str, _Place]
+    row_sums: np.ndarray | None
+
+    def arrays(self, file: OpenFile) -> ShardArrays:
+        """Return the arrays in an open file."""
+        rows = {
+            name: StoredRows(
+                file, place.offset, place.dtype, place.shape, self.row_sums if name == "features" else None
+            )
+            for name, place in self.places.items()
+        }
+        return ShardArrays(**{name: rows[name].read() if name.startswith("image_") else rows[name] for name in rows})
 
 
 @functools.lru_cache(maxsize=10_000)
 def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
     """Read a shard's layout, once for every version of the file: a training goes over all shards several times."""
-    with open_h5(path, KIND, SCHEMA) as handle:
-        places = {}
-        for field in fields(ShardArrays):
-            dataset = handle[field.name]
-            places[field.name] = _Place(dataset.id.get_offset(), dataset.dtype, dataset.shape)
-            if places[field.name].offset is None and dataset.size:
-                raise InputError(
-                    f"{path} does not hold its {field.name} in one piece, as it was written (was it compressed?); "
-                    "delete it and run the stage that writes it again"
-                )
+    sealed = _check_seal(path)
+    with open_h5(path, KIND, SCHEMA, checksum=sealed is None) as handle:
+        places = {field.name: _Place.of(handle[field.name]) for field in fields(ShardArrays)}
+        sums = None
+        if ROW_SUMS in handle:
+            features = places["features"]
+            size = features.dtype.itemsize * int(np.prod(features.shape))
+            sums = handle[ROW_SUMS][...]
+            if sealed != (features.offset, features.offset + size) or sums.shape != features.shape[:1]:
+                raise damaged(path, "its last bytes are not its checksum; it is truncated or damaged on disk")
+        elif sealed is not None:
+            raise damaged(path, "it has no checksums of its rows")
         sources = tuple(handle["sources"].asstr()[()])
-        return _Layout(read_settings(handle), str(handle.attrs["checksum"]), sources, places)
+        return _Layout(read_settings(handle), str(handle.attrs["checksum"]), sources, places, sums)
 
 
 def _describe(identity: dict[str, Any]) -> str:
     return f"shard {identity.get('shard')} of the cache with fingerprint {identity.get('cache')}"
-
-
-def as_float32(features: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Return stored features in single precision; without a copy where they are stored so.
-
-    Args:
-        features: (N, D) float32 or float16.
-        out: (M, D) float32, contiguous, M >= N; where half precision is widened to, instead of a new array.
-            A buffer of some MB that is used again and again saves the page faults of new memory.
-
-    Returns:
-        (N, D) float32: `features` itself, the first rows of `out`, or a new array.
-
-    numpy's `astype` gives the same numbers, some thirty times slower.
-    """
-    if features.dtype == np.float32:
-        return features
-    widened = np.empty(features.shape, np.float32) if out is None else out[: len(features)]
-    bits = np.ascontiguousarray(features).view(np.uint16).reshape(-1)
-    _widen(bits, widened.reshape(-1).view(np.uint32))
-    return widened
-
-
-@compiled()
-def _widen(bits, out):
-    # Fraction and exponent move into place, a product corrects the bias of the exponent, subnormals included.
-    # Integers because the processor's own instruction is not everywhere, and its lack ends the process.
-    for i in range(len(bits)):
-        half = np.uint32(bits[i])
-        shifted = np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13))
-        single = np.float32(shifted.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
-        if shifted >= np.uint32(0x0F800000):  # infinite or not a number
-            single = np.uint32(single | np.uint32(0x7F800000))
-        out[i] = np.uint32(single | np.uint32((half & np.uint32(0x8000)) << np.uint32(16)))

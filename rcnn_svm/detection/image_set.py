@@ -177,13 +177,17 @@ def detect_in_cache(
 
 
 def _scored(cache: FeatureCache, detector: RegionScorer) -> Iterator[ScoredImage]:
+    # Used again and again: new memory costs as much as reading.
+    buffer = np.empty((0, cache.dim), np.float32)
     with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
-        for number in range(cache.num_images):
-            regions = cache.regions(number)
-            num_gt = int(regions.gt.sum())  # ground truth comes first
-            boxes = regions.boxes[num_gt:]
-            z = detector.scores(regions.features[num_gt:])
-            yield ScoredImage(regions.image_id, z, lambda rows, cls, boxes=boxes: boxes[rows], num_gt)
+        for number, image_id in enumerate(cache.image_ids):
+            block = cache.block(number)
+            if len(buffer) < len(block):
+                buffer = np.empty((len(block), cache.dim), np.float32)
+            num_gt = int(block.gt.sum())  # ground truth comes first
+            boxes = block.boxes[num_gt:]
+            z = detector.scores(block.features(slice(num_gt, None), buffer))
+            yield ScoredImage(image_id, z, lambda rows, cls, boxes=boxes: boxes[rows], num_gt)
             bar.update()
 
 

@@ -25,7 +25,7 @@ from rcnn_svm.fast_rcnn.targets import BOX_TARGETS, FIXED, BoxScale, RoITargets,
 from rcnn_svm.mining.sampling import AllRoIs
 from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, real, whole
 
-# Images are drawn from all over the cache; so many shards of it stay mapped.
+# Images are drawn from all over the cache; so many shards of it stay open.
 SHARDS_MAPPED = 64
 # Over the RoIs of so many images, the same ones throughout, a training measures its loss.
 PROBE_IMAGES = 20

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 import pytest
 
 from rcnn_svm.cache import FeatureCache, mean_feature_norm, plan_cache
 from rcnn_svm.errors import InputError
-from tests.toys import arrays_of, stored, toy_cache
+from tests.toys import arrays_of, rewrite_shard, stored, toy_cache
 
 # Two images, whose first row is an object each: a cat, then a cow.
 ROWS = [3, 2]
@@ -49,11 +48,7 @@ def test_arrays_that_no_cache_may_hold_are_refused(change, told):
 def damaged(folder, **arrays):
     """Replace arrays of the only shard of the good cache; nothing else of the file tells that."""
     stored(GOOD, folder)
-    path = folder / "shard-00000.h5"
-    with h5py.File(path, "r+") as handle:
-        for name, array in arrays.items():
-            del handle[name]
-            handle.create_dataset(name, data=array)
+    rewrite_shard(folder / "shard-00000.h5", **arrays)
     return folder
 
 

@@ -187,7 +187,7 @@ def test_bad_parameters_and_data(telling):
         RoIHeadTrainer(iterations=1).fit(empty)
 
 
-def test_more_shards_may_stay_mapped(telling, tmp_path):
+def test_more_shards_may_stay_open(telling, tmp_path):
     from rcnn_svm.cache import plan_cache
 
     rows = np.diff(telling.image_start)
