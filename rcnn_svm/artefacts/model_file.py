@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import h5py
@@ -77,6 +79,10 @@ class Model:
         named = {name: getattr(self, name) for name in self.ARRAYS}
         return {name: array for name, array in named.items() if array is not None}
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes with which arrays fit the classes and each other; none of arrays that are checked elsewhere."""
+        return {}
+
     @classmethod
     def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> Self:
         """Return the model of `settings` and `arrays` as they were saved; `more` are further attributes."""
@@ -117,7 +123,11 @@ class Model:
             settings = read_settings(handle)
             for name in settings["classes"]:
                 name.encode()  # damaged text decodes to what cannot be written again
-            return cls._restored(settings, handle)
+            model = cls._restored(settings, handle)
+            problem = _nonsense(model)
+        if problem:
+            raise InputError(f"{path} cannot be used: {problem}; train the model again")
+        return model
 
     @classmethod
     def load_history(cls, path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -131,6 +141,31 @@ class Model:
                 name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
                 for name, data in handle.get("history", {}).items()
             }
+
+
+def _nonsense(model: Model) -> str | None:
+    """Return what makes the results of a model wrong without an error; None for nothing."""
+    twice = next((name for name in model.classes if model.classes.count(name) > 1), None)
+    if twice is not None or not model.classes:
+        return "it has no classes" if twice is None else f"it has class {twice!r} more than once"
+    settings = model.settings()
+    for name in ("features", "training", "network"):
+        if not isinstance(settings.get(name, {}), dict):
+            return f"its settings of {name} are {str(settings[name])[:60]!r}"
+    mean = settings.get("feat_norm_mean", 1.0)
+    if not (isinstance(mean, Real) and 0 < mean < math.inf):
+        return f"feat_norm_mean is {mean}, expected the mean length of the features"
+    stds = settings.get("box_stds", [1.0] * 4)
+    if len(stds) != 4 or not all(isinstance(value, Real) and 0 < value < math.inf for value in stds):
+        return f"box_stds are {stds}, expected 4 numbers above 0"
+    arrays = model.arrays()
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            return f"its {name} are not finite numbers"
+    for name, shape in model.shapes().items():
+        if name in arrays and arrays[name].shape != shape:
+            return f"its {name} have shape {arrays[name].shape}, expected {shape}"
+    return None
 
 
 def load_model(path: str | os.PathLike, kinds: Sequence[str] = tuple(MODELS)) -> Model:

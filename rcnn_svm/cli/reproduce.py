@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,8 +232,12 @@ def _read_result(path: Path) -> dict[str, Any]:
 
     with reading(path):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if not {"row", "title", "weights", "classes", "seconds", "map_voc07"} <= result.keys():
-            raise ValueError("keys are missing")
+        figures = [result["map_voc07"], result["map_area"], *result["classes"].values(), *result["seconds"].values()]
+        texts = [result["row"], result["title"], result["weights"], *result["deviations"], result["note"]]
+        if not all(isinstance(figure, Real | None) for figure in figures) or not all(
+            isinstance(text, str) for text in texts
+        ):
+            raise ValueError("a figure is no number, or a name no text")
         return result
 
 

@@ -62,6 +62,11 @@ class Detector(Model):
         """D, the length of a feature vector."""
         return self.W.shape[0]
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in `Model`."""
+        K = len(self.classes)
+        return {"W": (len(self.W), K), "B": (K,), "calibration": (K, 2)}
+
     @property
     def digest(self) -> str:
         """16 hex digits that change with the classes, any weight or the scale of the features."""

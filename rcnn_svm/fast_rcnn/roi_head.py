@@ -60,6 +60,14 @@ class RoIHead(Model):
         """D, the length of a feature vector."""
         return self.hidden_W.shape[0]
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """As in `Model`."""
+        outputs, hidden = len(self.classes) + 1, self.hidden_W.shape[1]
+        last = hidden or self.dim
+        of_hidden = {"hidden_W": (self.dim, hidden), "hidden_B": (hidden,)}
+        of_boxes = {"box_W": (last, 4 * outputs), "box_B": (4 * outputs,)}
+        return {**of_hidden, "W": (last, outputs), "B": (outputs,), **of_boxes}
+
     @cached_property
     def digest(self) -> str:
         """16 hex digits that change with anything that decides a score or a correction."""

@@ -464,6 +464,8 @@ def _fill(classifier: nn.Module, module: nn.Module, state: dict[str, torch.Tenso
                 f"{origin}: tensor {key!r} has shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}; it belongs to another network"
             )
+        if not torch.isfinite(state[key]).all():
+            raise InputError(f"{origin}: tensor {key!r} has values that are not finite; fetch or train it again")
     classifier.load_state_dict({key: state[key] for key in wanted}, strict=False)
 
 

@@ -116,7 +116,7 @@ class FeatureExtractor:
                     parts.append(features[first : first + count])
                     first += count
                     if segment.ends_image:
-                        yield np.concatenate(parts)
+                        yield _finite(np.concatenate(parts))
                         parts = []
 
     def _batches(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[Segment]]:
@@ -183,6 +183,17 @@ class FeatureExtractor:
                 torch.empty(shape, device=self._runtime.device) if self._on_gpu else np.empty(shape, np.float32)
             )
         return self._local.crops
+
+
+def _finite(features: np.ndarray) -> np.ndarray:
+    """Return the features of an image; InputError unless all are finite."""
+    wrong = ~np.isfinite(features).all(axis=1)
+    if wrong.any():
+        raise InputError(
+            f"the network makes features that are not finite of {wrong.sum()} of the {len(wrong)} boxes of an image; "
+            "look for damaged weights, or fine-tune anew with a lower learning rate"
+        )
+    return features
 
 
 def make_extractor(

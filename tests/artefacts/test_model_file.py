@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import h5py
@@ -149,3 +150,35 @@ def test_a_class_that_a_model_lacks_is_named():
     assert regressor.columns(("dog", "cat", "dog")).tolist() == [1, 0, 1]
     with pytest.raises(InputError, match="the box regressor has no class 'cow', it has cat, dog; train one on a cache"):
         regressor.columns(("dog", "cow"))
+
+
+def changed(model, **changes):
+    return dataclasses.replace(model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (changed(WRITTEN_BEFORE[0][0], B=numbers(1)), r"its B have shape \(1,\), expected \(2,\)"),
+        (changed(WRITTEN_BEFORE[0][0], W=numbers(3, 3)), r"its W have shape \(3, 3\), expected \(3, 2\)"),
+        (changed(WRITTEN_BEFORE[0][0], calibration=np.ones(2)), "its calibration have shape"),
+        (changed(WRITTEN_BEFORE[0][0], W=np.full((3, 2), np.nan)), "its W are not finite"),
+        (changed(WRITTEN_BEFORE[0][0], B=np.array([b"x", b"y"])), "its B are not finite numbers"),
+        (changed(WRITTEN_BEFORE[0][0], classes=("dog", "dog")), "it has class 'dog' more than once"),
+        (changed(WRITTEN_BEFORE[0][0], feature_settings="lite0"), "its settings of features are 'lite0'"),
+        *(
+            (changed(written[0], feat_norm_mean=mean), f"feat_norm_mean is {mean}")
+            for mean in (0, -3, np.nan, "x")
+            for written in WRITTEN_BEFORE
+        ),
+        (changed(WRITTEN_BEFORE[1][0], Beta=np.full((2, 4, 4), np.inf)), "its Beta are not finite"),
+        (changed(WRITTEN_BEFORE[2][0], box_B=numbers(3)), "its box_B have shape"),
+        (changed(WRITTEN_BEFORE[2][0], hidden_B=numbers(1)), "its hidden_B have shape"),
+        (changed(WRITTEN_BEFORE[2][0], box_stds=(0.1, 0, 1, 1)), "box_stds are"),
+    ],
+)
+def test_a_file_whose_results_would_be_nonsense_is_refused(tmp_path, model, message):
+    """These opened: one bias served five classes, and a mean norm of 0 made every score infinite."""
+    model.save(tmp_path / "m.h5")
+    with pytest.raises(InputError, match=rf"m\.h5 cannot be used: {message}"):
+        load_model(tmp_path / "m.h5")

@@ -13,8 +13,10 @@ from rcnn_svm.artefacts.files import write_text
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli import main as cli
 from rcnn_svm.cli.main import main
+from rcnn_svm.cli.reproduce import _read_result
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.finetune.record import load_softmax
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
@@ -184,3 +186,27 @@ def test_refuses_wrong_arguments_before_work(arguments, tmp_path, calls, capsys)
         assert main([*arguments, *words, *out]) == 2
         assert message in capsys.readouterr().err
     assert not calls and not (tmp_path / "out").exists()
+
+
+ROW = {
+    "row": "r",
+    "title": "R",
+    "weights": "published",
+    "map_voc07": 0.5,
+    "map_area": None,
+    "deviations": ["fewer"],
+    "note": "",
+}
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"map_voc07": "x"}, {"classes": {"cat": []}}, {"seconds": None}, {"title": 3}, {"deviations": [1]}]
+)
+def test_a_row_with_values_of_other_types_is_one_sentence(tmp_path, change):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({**ROW, "classes": {"cat": 0.5}, "seconds": {"train": 1.5}, **change}))
+    if not change:
+        assert _read_result(path)["map_voc07"] == 0.5
+    else:
+        with pytest.raises(InputError, match=r"r\.json is damaged"):
+            _read_result(path)

@@ -232,3 +232,13 @@ def test_a_flipped_bit_of_a_weight_is_noticed(small_weights):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"damaged: the checksum of its part .*/data/0 is another"):
         load_backbone(SMALL, weights=path)
+
+
+def test_weights_that_are_not_finite_are_refused(small_weights):
+    """`extract` wrote rows of NaN with them, and `detect` said that it had found nothing."""
+    path, state = small_weights
+    name = next(iter(state))
+    state[name][0, 0, 0, 0] = float("nan")
+    torch.save(state, path)
+    with pytest.raises(InputError, match=rf"tensor '{name}' has values that are not finite"):
+        load_backbone(SMALL, weights=path)

@@ -323,3 +323,9 @@ def test_random_weights_are_rebuilt():
     backbone = load_backbone("shufflenet_v2_x0_5", weights="random", crop_size=64)
     extractor = FeatureExtractor(backbone, make_runtime(backbone, threads=1))
     assert make_extractor(extractor.settings, threads=1).settings == extractor.settings
+
+
+def test_features_that_are_not_finite_are_no_result(extractor):
+    extractor._runtime.module = lambda crops: torch.full((len(crops), 11), torch.nan)
+    with pytest.raises(InputError, match="features that are not finite of 2 of the 2 boxes"):
+        extractor.extract(np.zeros((20, 30, 3), np.uint8), np.array([[0, 0, 9, 9], [5, 5, 20, 15]]))
