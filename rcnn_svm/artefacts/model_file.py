@@ -80,7 +80,7 @@ class Model:
         return {name: array for name, array in named.items() if array is not None}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes with which arrays fit the classes and each other; none of arrays that are checked elsewhere."""
+        """Return the shapes with which arrays fit the classes and each other, of those not checked elsewhere."""
         return {}
 
     @classmethod
