@@ -26,7 +26,7 @@ from rcnn_svm.errors import InputError
 # Seconds between two signs of life of a claim, and without one until its process is taken for gone, where it is one of
 # another machine or container and cannot be looked for.
 SIGN_OF_LIFE = 10.0
-SILENCE = 300.0
+SILENCE = 120.0
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def _take(path: Path, claim: Path, mine: dict[str, Any]) -> None:
             if other is not None and _is_at_work(claim, other):
                 raise InputError(
                     f"{_by(other, path)}{_duration(other)}; wait for it to end and run the same command again, or, if "
-                    f"that process is gone, delete {claim}"
+                    f"that process is gone, delete {claim} (it counts as gone after {SILENCE:.0f} seconds of silence)"
                 )
             if other is not None:
                 _remove(claim, other)
