@@ -74,10 +74,19 @@ def say_written(path: Path, *parts: Path) -> None:
     Raises:
         InputError: someone removed it while the stage ran.
     """
-    for there in (path, *parts):
-        if not there.exists():
-            raise InputError(f"{there} was removed while it was made; run the same command again")
+    check_still_there(path, *parts)
     print(f"wrote {path}", flush=True)
+
+
+def check_still_there(*paths: Path) -> None:
+    """Check that what was written is there.
+
+    Raises:
+        InputError: someone removed it meanwhile.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} was removed while it was made; run the same command again")
 
 
 def first_difference(found: Any, wanted: Any, where: str = "") -> str:

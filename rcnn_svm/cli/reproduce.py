@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
             _make(pipeline, row, _result_path(args.out, row), setup.weights_of(row), failed)
             _write_tables(setup, known, failed)
     print()
-    say_written(args.out, *(args.out / name for name in ("table.md", "table.csv", "times.csv", "results.json")))
+    tables = [args.out / name for name in ("table.md", "table.csv", "times.csv", "results.json")]
+    say_written(args.out, *tables, *(_result_path(args.out, row) for row in chosen if row.id not in failed))
     return 1 if failed else 0
 
 

@@ -129,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the stages one after the other."""
     from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.identity import check_still_there
     from rcnn_svm.data.checks import require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
 
@@ -142,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
     with claimed(args.out / "train_ids.txt"):
         _record(train, test, args.out, overwrite=args.overwrite)
         _run_stages(args, train, test)
+    made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json")
+    check_still_there(*(args.out / name for name in made))
     print(f"\nreport: {args.out / 'report'}")
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 
 from rcnn_svm.artefacts.claims import claimed
 from rcnn_svm.artefacts.files import fingerprint
-from rcnn_svm.artefacts.identity import already_done
+from rcnn_svm.artefacts.identity import already_done, check_still_there
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
@@ -64,6 +64,7 @@ def propose_database(
         proposals = existing_proposals(out_path, database, whole, overwrite=overwrite)
         if proposals is None:
             _compute_parts(database, proposer, settings, digests, parts, jobs)
+            check_still_there(*parts)
             boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
             proposals = ProposalSet(database.image_ids, boxes, whole)
             proposals.save(out_path)

@@ -180,6 +180,20 @@ def test_a_shard_with_other_settings_than_a_shard_has_is_damaged(tmp_path):
         FeatureCache.open(tmp_path)
 
 
+def test_a_cache_that_is_removed_or_replaced_while_it_is_made_is_told(tmp_path):
+    """Two commands begun at once both found no manifest; the second one's replaced the first's."""
+    first = make_plan(tmp_path / "cache")
+    (tmp_path / "cache" / "cache.json").unlink()
+    with pytest.raises(
+        InputError, match=r"cache\.json was removed while the cache was made; run the same command again"
+    ):
+        first.write_shard(0, [REGIONS[i] for i in first.images_of(0)])
+    make_plan(tmp_path / "cache", settings={"backbone": {"name": "other"}})
+    with pytest.raises(InputError, match=r"made with other settings \(settings\.backbone\.name: other there, net"):
+        first.write_shard(0, [REGIONS[i] for i in first.images_of(0)])
+    assert not first.shard_path(0).exists()
+
+
 @pytest.mark.parametrize(
     ("missing", "told"), [(1, r"is damaged \(.* truncated or"), (500, r"is not a readable HDF5 file \(truncated or")]
 )

@@ -158,6 +158,13 @@ def test_damaged_part_is_made_again(tmp_path, make_database):
     check_complete(path, database, Recorder())
 
 
+def test_parts_removed_meanwhile_are_told(tmp_path, make_database):
+    remove = Recorder(8, lambda: shutil.rmtree(tmp_path / "p.h5.parts"))
+    with pytest.raises(InputError, match=r"0000000\.h5 was removed while it was made; run the same command again"):
+        propose_database(make_database(SIZES), remove, tmp_path / "p.h5", part_images=3)
+    assert not (tmp_path / "p.h5").exists()
+
+
 def test_finished_file_is_kept_and_another_not_overwritten(tmp_path, make_database, capsys):
     database, path = make_database(SIZES), tmp_path / "p.h5"
     propose_database(database, Recorder(), path)
