@@ -224,11 +224,13 @@ class _Image(NamedTuple):
 
     def features_of(self, examples: np.ndarray) -> np.ndarray:
         """Return the (n, D) float32 features of some of the examples, by number or mask."""
-        features = self.regions.features(self.examples.rows[examples])
-        if not np.isfinite(features).all():
+        rows = self.examples.rows[examples]
+        features = self.regions.features(rows)
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
             raise InputError(
-                f"image {self.image_id} has features that are not finite numbers; extract them again "
-                "(the inspect stage verifies a cache)"
+                f"row {rows[finite.argmin()]} of image {self.image_id} has features that are not finite numbers; "
+                "extract them again (the inspect stage verifies a cache)"
             )
         return features
 

@@ -242,5 +242,8 @@ class _Minibatches:
 
     def _load(self, images: list[int]) -> tuple[list[Tensor], list[RoITargets]]:
         regions = [self._cache.regions(int(image)) for image in images]
+        for image, region in zip(images, regions, strict=True):
+            first = self._cache.image_start[image]
+            self._cache.check_finite(range(first, first + len(region)), region.features.sum(axis=1))
         features = [torch.from_numpy(region.features * self._scale) for region in regions]
         return features, [region_targets(region, self.box_scale) for region in regions]

@@ -226,8 +226,11 @@ def measure_cache(
         for block in cache.blocks(block_bytes):
             for first in range(0, len(block), step):
                 rows = slice(first, first + step)
-                scores = detector.scores(block.features(rows))
+                features = block.features(rows)
+                scores = detector.scores(features)
                 if not np.isfinite(scores).all():
+                    regions = block.first_region + np.arange(first, first + len(features))
+                    cache.check_finite(regions, features.sum(axis=1))
                     raise InputError(
                         f"a region of the images {cache.image_ids[block.images[0]]} to "
                         f"{cache.image_ids[block.images[-1]]} "

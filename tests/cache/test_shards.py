@@ -112,3 +112,13 @@ def test_a_training_whose_shard_is_cut_ends_with_one_sentence(tmp_path):
     os.truncate(path, 0)
     with pytest.raises(InputError, match=r"shard-00001\.h5"):
         HardNegativeMiner(n_jobs=1).fit(cache)
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_a_feature_that_is_no_number_is_named_by_image_and_row(stage):
+    """The cache is one of arrays, whose features nobody has looked at; rows are an object and a proposal."""
+    rows, features = [0, 3], TOY.gather(np.arange(TOY.num_rows))
+    features[TOY.image_start[2] + rows, 1] = np.nan
+    cache = toy_cache([9, 8, 7, 9], features=features)
+    with np.errstate(all="ignore"), pytest.raises(InputError, match=r"(row [03] of )?image 2 .*not finite"):
+        stage(cache)
