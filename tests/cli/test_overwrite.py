@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,23 @@ def test_what_another_process_is_making_is_left_to_it(stage, made, pipeline, fea
             assert main([stage, *map(str, [*words, "--out", out, *more])]) == 2
             assert f"{out / made} is made by another process" in capsys.readouterr().err
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_takes_no_more_is_one_sentence(stage, pipeline, features, tmp_path, capsys):
+    """Some stages ended with a segmentation fault, tracebacks of libraries, or cut files under their final names."""
+    import resource
+
+    out = tmp_path / "out"
+    words, *_ = commands(pipeline, features, out)[stage]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        code = main([stage, *map(str, [*words, "--out", out])])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line and "|" not in line]
+    assert code == 2 and "cannot write" in told and "File too large" in told
+    assert [path for path in tmp_path.rglob("*.h5*") if path.is_file()] == []
+    assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []
