@@ -81,6 +81,8 @@ def list_of(item: Check, noun: str) -> Check:
     return Check(accepts, noun)
 
 
+# An array of so few numbers is shown as a list.
+SHORT = 10
 INFINITY = Check(lambda value: isinstance(value, Real) and value == math.inf, "infinity")
 NONE = Check(lambda value: value is None, "None")
 FLAG = Check(lambda value: isinstance(value, bool), "True or False")
@@ -95,9 +97,13 @@ def checks(**by_name: Check) -> Mapping[str, Check]:
 
 
 def plain(value: Any) -> Any:
-    """Return a number or text of numpy as Python's, alone or in a list, for a sentence: 2 for np.int64(2)."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    """Return a number or text of numpy as Python's, alone or in a collection, for a sentence: 2 for np.int64(2)."""
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray) and (value.size <= SHORT or value.dtype == object):
+        return plain(value.tolist())
     return value.item() if isinstance(value, np.generic) else value
 
 

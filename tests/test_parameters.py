@@ -6,15 +6,30 @@ import importlib
 import inspect
 import math
 import pkgutil
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.svm import LinearSVC
 
 import rcnn_svm
-from rcnn_svm import HardNegativeMiner
+from rcnn_svm import BootstrapClassifier, Detections, FeatureCache, HardNegativeMiner, ImageDatabase, load_backbone
+from rcnn_svm.boxes import nms
+from rcnn_svm.descent import Schedule
 from rcnn_svm.errors import InputError
-from rcnn_svm.parameters import FLAG, NAMES, NONE, SEED, check_values, list_of, one_of, real, whole
+from rcnn_svm.fast_rcnn.samplers import make_sampler
+from rcnn_svm.features.runtime import find_device
+from rcnn_svm.mining import (
+    HardNegativeRatio,
+    OnlineHardExampleMiner,
+    RandomNegativeTrainer,
+    RoISampler,
+    cache_batches,
+)
+from rcnn_svm.parameters import FLAG, NAMES, NONE, SEED, Check, check_values, list_of, one_of, real, whole
+from rcnn_svm.proposals.methods import make_proposer
 
 MODULES = [importlib.import_module(module.name) for module in pkgutil.walk_packages(rcnn_svm.__path__, "rcnn_svm.")]
 CLASSES = {
@@ -129,3 +144,77 @@ def test_mining_refuses_them_before_it_reads_anything(wrong):
 def test_sentences_show_numbers_and_not_their_types(value, said):
     with pytest.raises(InputError, match=said):
         check_values({"mode": value}, {"mode": one_of(("fast", "slow"))})
+
+
+NUMPYS = (
+    np.int64(-7),
+    np.float32(-0.5),
+    np.str_("no such word"),
+    [np.int64(-7)],
+    (np.str_("x"),),
+    {"a": np.float64(1)},
+)
+
+
+@pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)
+def test_no_sentence_on_a_parameter_shows_a_type_of_numpy(cls):
+    for name, check in cls.PARAMETER_CHECKS.items():
+        for value in (*NUMPYS, np.array([np.str_("x"), np.int64(3)], object), {np.int64(4)}):
+            with pytest.raises(InputError) as caught:
+                check_values({name: value}, {name: Check(lambda value: False, check.expected)})
+            assert "np." not in str(caught.value)
+
+
+ONE = {"boxes": [[0, 0, 9, 9]] * 3, "gt": [True, False, False], "image_start": [0, 3], "features": np.ones((3, 2))}
+DOGS = FeatureCache.from_arrays(
+    **ONE, label=[1, 0, 0], overlap=[[1, 1], [1, 1], [1, 1]], classes=np.array(["dog", "cat"]), name=np.str_("dogs")
+)
+WORD = np.str_("no such word")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: HardNegativeMiner(classes=np.array(["mouse"])).fit(DOGS),
+        lambda: HardNegativeMiner(classes=np.array(["cat"])).fit(DOGS),
+        lambda: RandomNegativeTrainer(num_negatives=np.int64(3), classes=["dog"]).fit(DOGS),
+        lambda: RandomNegativeTrainer(num_negatives=[np.int64(3)] * 3).fit(DOGS),
+        lambda: RandomNegativeTrainer(num_negatives=np.array([np.int64(0), 1])).fit(DOGS),
+        lambda: cache_batches(DOGS, np.str_("mouse")),
+        lambda: DOGS.subset(np.array([5])),
+        lambda: DOGS.gather(np.array([7])),
+        lambda: make_sampler(WORD),
+        lambda: make_sampler("heuristic", np.int64(-1)),
+        lambda: make_sampler("ohem", np.int64(0)),
+        lambda: RoISampler(fg_thresh=np.float32(0.1)),
+        lambda: OnlineHardExampleMiner(batch_size=np.int64(3), num_images=np.int64(2)),
+        lambda: HardNegativeRatio(ratio=np.float64(-1)),
+        lambda: BootstrapClassifier(LinearSVC(), evict_margin=np.float32(0), hard_margin=np.float64(1)).fit(
+            [[0], [1]], [0, 1]
+        ),
+        lambda: BootstrapClassifier(LinearSVC(), negative_label=np.int64(3)).fit([[0], [1]], [0, 1]),
+        lambda: BootstrapClassifier(LinearSVC(), negative_label=[np.int64(3)]).fit([[0], [1]], [0, 1]),
+        lambda: BootstrapClassifier(LinearSVC()).fit([[0], [1]], np.array(["a", "b"]), initial=np.array([np.int64(8)])),
+        lambda: load_backbone(WORD),
+        lambda: load_backbone("lite0", layer=WORD),
+        lambda: make_proposer({"method": WORD}),
+        lambda: find_device(WORD),
+        lambda: ImageDatabase("d", np.array(["a"]), np.array(["1", "1"]), Path, str),
+        lambda: Detections(
+            image_ids=("a",), classes=("b",), image=np.int64([3]), cls=np.int64([0]), box=[[0, 0, 1, 1]], score=[1]
+        ),
+        lambda: Detections(("a",), ("b",), [], [], np.empty((0, 4)), []).after_nms(np.float32(2)),
+        lambda: nms(np.zeros((1, 4)), np.zeros(1), np.float32(3)),
+        lambda: Schedule(iterations=np.int64(0)),
+    ],
+)
+def test_sentences_of_calls_show_numbers_and_text_and_not_their_types(call):
+    with warnings.catch_warnings(record=True), pytest.raises(InputError) as caught:
+        call()
+    assert "np." not in str(caught.value) and "array(" not in str(caught.value)
+
+
+def test_names_of_numpy_are_shown_as_text():
+    assert repr(DOGS) == "FeatureCache('dogs', 1 images, 3 rows, 2-d, 2 classes)"
+    database = ImageDatabase(np.str_("d"), np.array(["a"]), ["1"], Path, str)
+    assert repr(database) == "ImageDatabase('d', 1 images, 1 classes)"

@@ -14,6 +14,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 # Where the class of every kind of model is; imported when a file of its kind is loaded, so that a detector loads no
 # torch.
@@ -60,7 +61,7 @@ class Model:
         missing = [name for name in classes if name not in self.classes]
         if missing:
             raise InputError(
-                f"the {self.KIND} has no class {missing[0]!r}, it has {', '.join(self.classes)}; "
+                f"the {self.KIND} has no class {plain(missing[0])!r}, it has {', '.join(self.classes)}; "
                 "train one on a cache that has it"
             )
         return np.array([self.classes.index(name) for name in classes], np.int64)

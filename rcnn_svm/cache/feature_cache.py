@@ -18,6 +18,7 @@ from rcnn_svm.cache.regions import RegionSet, keys_of
 from rcnn_svm.cache.rows import StoredRows
 from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 from rcnn_svm.progress import progress_bar
 
 
@@ -229,7 +230,7 @@ class FeatureCache:
 
     def __repr__(self) -> str:
         return (
-            f"FeatureCache({self.name!r}, {self.num_images} images, {self.num_rows} rows, "
+            f"FeatureCache({plain(self.name)!r}, {self.num_images} images, {self.num_rows} rows, "
             f"{self.dim}-d, {len(self.classes)} classes)"
         )
 

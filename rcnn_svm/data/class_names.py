@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 # Control characters (line feed, tab, NUL), and halves of characters, which JSON can spell and no file can hold.
 _UNWRITABLE = ("Cc", "Cs")
@@ -39,11 +40,11 @@ def choose_classes(
         raise InputError(f"no object in {source} is called {wanted}; the names there are {found}")
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
+        raise InputError(f"class {plain(twice[0])!r} is given more than once; name each class once")
     for name in classes:
         unwritable = unwritable_character(name)
         if unwritable:
-            raise InputError(f"{source}: class name {name!r} holds {unwritable!r}; rename the class")
+            raise InputError(f"{source}: class name {plain(name)!r} holds {unwritable!r}; rename the class")
     return tuple(classes)
 
 

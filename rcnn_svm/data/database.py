@@ -14,6 +14,7 @@ from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
 from rcnn_svm.data.images import image_size, load_image
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class ImageDatabase:
         return len(self.image_ids)
 
     def __repr__(self) -> str:
-        return f"ImageDatabase({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
+        return f"ImageDatabase({plain(self.name)!r}, {len(self)} images, {len(self.classes)} classes)"
 
     def image_path(self, index: int) -> Path:
         """Return the path of image `index`."""

@@ -17,6 +17,7 @@ from rcnn_svm.data.images import image_size
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.data.voc_xml import object_names, read_voc_xml
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 VOC_CLASSES = (
     "aeroplane",
@@ -143,7 +144,7 @@ def load_voc(
 def _find_voc_folder(root: Path, year: str) -> Path:
     """Return the folder that holds `ImageSets`, `Annotations` and `JPEGImages` of `year`."""
     if not re.fullmatch(r"\d{4}", str(year)):
-        raise InputError(f"VOC year {year!r} is not a year; give four digits such as 2007")
+        raise InputError(f"VOC year {plain(year)!r} is not a year; give four digits such as 2007")
     if not root.is_dir():
         raise InputError(f"VOC folder {root} does not exist; give the path of a VOCdevkit folder")
     if (root / f"VOC{year}").is_dir():
@@ -174,7 +175,8 @@ def _read_split(folder: Path, split: str) -> list[str]:
         # The per-class lists (`car_train.txt`) are no splits of images.
         splits = sorted(p.stem for p in sets.glob("*.txt") if "_" not in p.stem)
         raise InputError(
-            f"split {split!r} does not exist: there is no {path}; the splits there are: {', '.join(splits) or 'none'}"
+            f"split {plain(split)!r} does not exist: there is no {path}; the splits there are: "
+            f"{', '.join(splits) or 'none'}"
         )
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     image_ids = []
@@ -200,7 +202,7 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
     """Raise InputError for a class named twice, or known neither to VOC nor to anything in the folder."""
     twice = [c for c, count in Counter(classes).items() if count > 1]
     if twice:
-        raise InputError(f"class {twice[0]!r} is given more than once; name each class once")
+        raise InputError(f"class {plain(twice[0])!r} is given more than once; name each class once")
     listed = {p.stem.rpartition("_")[0] for p in (folder / "ImageSets" / "Main").glob("*_*.txt")}
     unknown = [c for c in classes if c not in VOC_CLASSES and c not in listed]
     names: Counter[str] = Counter()
@@ -214,7 +216,7 @@ def _check_classes(classes: Sequence[str], folder: Path) -> None:
     unknown = [c for c in unknown if c not in names]
     if unknown:
         raise InputError(
-            f"unknown class {unknown[0]!r}: it is not one of the 20 VOC classes ({', '.join(VOC_CLASSES)}) and "
+            f"unknown class {plain(unknown[0])!r}: it is not one of the 20 VOC classes ({', '.join(VOC_CLASSES)}) and "
             f"none of the {len(paths)} annotation files of {folder} names it; they name "
             f"{', '.join(f'{c} ({n})' for c, n in names.most_common()) or 'nothing'}"
         )

@@ -27,7 +27,7 @@ from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
 from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxRegressor
 from rcnn_svm.errors import InputError
-from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, real, whole
+from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, plain, real, whole
 from rcnn_svm.progress import progress_bar
 
 # A fifth of the images is held out to see what corrections do to boxes that no fit has seen.
@@ -341,7 +341,7 @@ class _Training:
             )
         for name, count in zip(self.cache.classes, counts, strict=True):
             if not count:
-                warnings.warn(f"class {name!r} has no examples: its boxes stay uncorrected", stacklevel=4)
+                warnings.warn(f"class {plain(name)!r} has no examples: its boxes stay uncorrected", stacklevel=4)
 
     def _load(self, regressor: BoxRegressor, sums: np.ndarray) -> int:
         """Take over a checkpoint, if there is one, and return the number of classes done."""

@@ -17,6 +17,7 @@ from rcnn_svm.data.database import CocoIds
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 
 def write_comp4(detections: Detections, folder: str | os.PathLike, split: str) -> list[Path]:
@@ -87,7 +88,7 @@ def read_comp4(
             require_regular(path)
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the results of class {name!r} from {path}: {error}") from error
+            raise InputError(f"cannot read the results of class {plain(name)!r} from {path}: {error}") from error
         for number, line in enumerate(lines, 1):
             fields = line.strip().rsplit(maxsplit=5)  # file names may hold spaces
             if not fields:
@@ -139,7 +140,7 @@ def _comp4_path(source: str | os.PathLike, name: str) -> Path:
     found = sorted(Path(source).glob(f"comp*_det_*_{glob.escape(written)}.txt"))
     if len(found) > 1:
         raise InputError(
-            f"{source} holds several results files ({found[0].name}, {found[1].name}) for class {name!r}; "
+            f"{source} holds several results files ({found[0].name}, {found[1].name}) for class {plain(name)!r}; "
             f"give the one to read as a path with %s in the place of the class name"
         )
     return found[0] if found else Path(source) / f"comp4_det_test_{written}.txt"
@@ -147,8 +148,10 @@ def _comp4_path(source: str | os.PathLike, name: str) -> Path:
 
 def _no_results(source: str | os.PathLike, name: str) -> str:
     if "%s" in str(source):
-        return f"cannot read the results of class {name!r} from {_comp4_path(source, name)}: there is no such file"
-    return f"{source} holds no results file for class {name!r}"
+        return (
+            f"cannot read the results of class {plain(name)!r} from {_comp4_path(source, name)}: there is no such file"
+        )
+    return f"{source} holds no results file for class {plain(name)!r}"
 
 
 def _score_and_box(fields: Sequence[str]) -> list[float]:

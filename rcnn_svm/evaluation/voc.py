@@ -19,6 +19,7 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.detection.interfaces import RegionScorer
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 # MATLAB's 0:0.1:1, as the development kit has them. MATLAB counts the lower half from the beginning and the upper from
 # the end: the level called 0.3 is one rounding error above 0.3, and 0.6 and 0.7 are exact, which numpy's are not.
@@ -372,7 +373,7 @@ def align(detections: Detections, database: ImageDatabase) -> Detections:
     missing = [name for name in database.classes if name not in detections.classes]
     if missing:
         raise InputError(
-            f"the detections do not cover class {missing[0]!r} of {database.name} ({len(missing)} of its "
+            f"the detections do not cover class {plain(missing[0])!r} of {database.name} ({len(missing)} of its "
             f"{len(database.classes)} classes are missing); name the classes to evaluate with --classes"
         )
     wanted = [detections.classes.index(name) for name in database.classes]

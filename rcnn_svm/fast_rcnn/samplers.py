@@ -10,6 +10,7 @@ from rcnn_svm.mining.fast_rcnn import RoISampler
 from rcnn_svm.mining.ohem import OnlineHardExampleMiner
 from rcnn_svm.mining.sampling import AllRoIs, Sampler
 from rcnn_svm.mining.ssd import HardNegativeRatio
+from rcnn_svm.parameters import plain
 
 # Name -> the sampler that takes at most so many RoIs of an image, where it has such a number.
 SAMPLERS: dict[str, Callable[[int], Sampler]] = {
@@ -35,5 +36,5 @@ def make_sampler(name: str, rois_per_image: int = paper.ROIS_PER_IMAGE) -> Sampl
     Source: Fast R-CNN section 2.3; Shrivastava et al. 2016, section 4 and 5.1; SSD section 2.2.
     """
     if name not in SAMPLERS:
-        raise InputError(f"sampler {name!r} is unknown; choose one of {', '.join(SAMPLERS)}")
+        raise InputError(f"sampler {plain(name)!r} is unknown; choose one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name](rois_per_image)

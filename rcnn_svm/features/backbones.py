@@ -22,6 +22,7 @@ from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
+from rcnn_svm.parameters import plain
 
 LITE0 = "lite0"
 TIMM_PREFIX = "timm:"
@@ -284,7 +285,7 @@ def _find_source(name: str) -> Source:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
         advice = f"did you mean {' or '.join(close)}?" if close else "use lite0, alexnet, vgg16, resnet50 or another"
-        raise InputError(f"backbone {name!r} is neither lite0 nor a classifier of torchvision; {advice}")
+        raise InputError(f"backbone {plain(name)!r} is neither lite0 nor a classifier of torchvision; {advice}")
     return _torchvision(name)
 
 
@@ -340,7 +341,7 @@ def _timm(name: str) -> Source:
         raise InputError(f"backbone timm:{name} needs timm; install it with `pip install timm`") from error
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:4]
-        raise InputError(f"timm has no model {name!r}; close names: {', '.join(close) or 'none'}")
+        raise InputError(f"timm has no model {plain(name)!r}; close names: {', '.join(close) or 'none'}")
     expected = timm.get_pretrained_cfg(name)
 
     def download() -> dict[str, torch.Tensor]:
@@ -385,7 +386,7 @@ def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
     """Return the part of a classifier up to `layer`; its parameters stay shared with the classifier."""
     known = (*PAPER_LAYERS, PENULTIMATE) if has_paper_layers(name) else (PENULTIMATE,)
     if layer not in known:
-        raise InputError(f"backbone {name} has no layer {layer!r}, expected {' or '.join(known)}")
+        raise InputError(f"backbone {name} has no layer {plain(layer)!r}, expected {' or '.join(known)}")
     if has_paper_layers(name):
         head = list(classifier.classifier)
         relus = [index for index, module in enumerate(head) if isinstance(module, nn.ReLU)]

@@ -13,6 +13,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import POOL5_LENGTH, load_recorded
 from rcnn_svm.features.settings import PAPER_LAYERS, FeatureSettings
+from rcnn_svm.parameters import plain
 
 # Rows at once: enough to read the weights seldom, and with VGG's pool5 still only 100 MB.
 BATCH_ROWS = 1024
@@ -83,7 +84,7 @@ def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = No
         InputError: the cache holds another layer, or the weights at hand are not those of the cache.
     """
     if layer not in PAPER_LAYERS:
-        raise InputError(f"layer {layer!r} is unknown; expected {', '.join(PAPER_LAYERS)}")
+        raise InputError(f"layer {plain(layer)!r} is unknown; expected {', '.join(PAPER_LAYERS)}")
     found = FeatureSettings.from_json(cache.settings)
     if found.layer == layer:
         return cache

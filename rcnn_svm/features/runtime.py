@@ -26,6 +26,7 @@ import onnxruntime
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone, one_thread
+from rcnn_svm.parameters import plain
 
 KINDS = ("auto", "torch", "onnxruntime", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
@@ -175,7 +176,7 @@ def find_device(device: str = "auto") -> torch.device:
         InputError: an unknown device, or no GPU here.
     """
     if device not in DEVICES:
-        raise InputError(f"device {device!r} is unknown; expected one of {', '.join(DEVICES)}")
+        raise InputError(f"device {plain(device)!r} is unknown; expected one of {', '.join(DEVICES)}")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError("torch finds no CUDA GPU on this machine; use --device cpu")
@@ -196,7 +197,7 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
             installed.
     """
     if kind not in KINDS:
-        raise InputError(f"runtime {kind!r} is unknown; expected one of {', '.join(KINDS)}")
+        raise InputError(f"runtime {plain(kind)!r} is unknown; expected one of {', '.join(KINDS)}")
     found = find_device(device)
     if kind in CPU_RUNTIMES and device == "cuda":
         raise InputError(f"the {kind} runtime is for the CPU; use --runtime torch with --device cuda")

@@ -18,6 +18,7 @@ from rcnn_svm import paper
 from rcnn_svm.compiled import compiled
 from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 CROP_MODES = ("warp", "square")
 
@@ -93,7 +94,7 @@ def plan_crops(
     Source: `rcnn_im_crop.m`. A box that shows nothing of the image gives an empty crop instead of an error.
     """
     if mode not in CROP_MODES:
-        raise InputError(f"crop mode {mode!r} is unknown, expected one of {', '.join(CROP_MODES)}")
+        raise InputError(f"crop mode {plain(mode)!r} is unknown, expected one of {', '.join(CROP_MODES)}")
     if crop_size < 1 or not 0 <= 2 * padding < crop_size:
         raise InputError(
             f"crop size {crop_size} with padding {padding} leaves no room for the box; "

@@ -626,8 +626,8 @@ class BootstrapClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             value = float(check_scoring(estimator, self.scoring)(estimator, X, y))
             if np.isnan(value):
                 raise InputError(
-                    f"the score of the validation data is not a number with scoring = {self.scoring!r}; give another "
-                    "scoring, or validation data with examples of every class"
+                    f"the score of the validation data is not a number with scoring = {plain(self.scoring)!r}; give "
+                    "another scoring, or validation data with examples of every class"
                 )
             return value
 

@@ -11,6 +11,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.rules import MiningRules
+from rcnn_svm.parameters import plain
 
 
 def one_vs_rest_targets(label: np.ndarray, overlap: np.ndarray, neg_overlap: float) -> np.ndarray:
@@ -42,7 +43,7 @@ def class_columns(cache: FeatureCache, names: Sequence[str] | None) -> list[int]
         return list(range(len(cache.classes)))
     for name in names:
         if name not in cache.classes:
-            raise InputError(f"class {name!r} is not in {cache.name}; it has {', '.join(cache.classes)}")
+            raise InputError(f"class {plain(name)!r} is not in {cache.name}; it has {', '.join(cache.classes)}")
     return [cache.classes.index(name) for name in names]
 
 
@@ -68,7 +69,7 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
     for column, regions in zip(columns, positives, strict=True):
         if not len(regions):
             raise InputError(
-                f"class {cache.classes[column]!r} has no ground truth in {cache.name}: none of its "
+                f"class {plain(cache.classes[column])!r} has no ground truth in {cache.name}: none of its "
                 f"{cache.num_images} images shows one; leave the class out or add images that do"
             )
     return positives

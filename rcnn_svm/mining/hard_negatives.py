@@ -33,7 +33,7 @@ from rcnn_svm.mining.engine.scan import MiningLoop
 from rcnn_svm.mining.engine.validation import Validation, check_validation
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
-from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, real, whole
+from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, plain, real, whole
 from rcnn_svm.svm.class_weights import AUTO, balanced_weight
 from rcnn_svm.svm.solvers import SOLVERS, make_solver
 
@@ -259,7 +259,7 @@ class HardNegativeMiner(BaseEstimator):
         for miner in classes:
             if not miner.num_updates:
                 warnings.warn(
-                    f"class {miner.name!r} never had a negative and is not trained: every region scores 0",
+                    f"class {plain(miner.name)!r} never had a negative and is not trained: every region scores 0",
                     stacklevel=2,
                 )
         self.detector_ = detector_of(classes)

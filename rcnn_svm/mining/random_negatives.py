@@ -22,7 +22,7 @@ from rcnn_svm.mining.engine.history import MiningHistory, training_record
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.hard_negatives import LARGEST, HardNegativeMiner
 from rcnn_svm.mining.rules import MiningRules, supports
-from rcnn_svm.parameters import check_parameters, checks, list_of, real, whole
+from rcnn_svm.parameters import check_parameters, checks, list_of, plain, real, whole
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, warn_of_gap
 from rcnn_svm.svm.solvers import make_solver
@@ -169,7 +169,8 @@ class RandomNegativeTrainer(BaseEstimator):
         counts = [int(self.num_negatives)] * len(columns) if single else [int(n) for n in self.num_negatives]
         if len(counts) != len(columns):
             raise InputError(
-                f"num_negatives = {self.num_negatives} must be one number, or {len(columns)} of them, one per class"
+                f"num_negatives = {plain(self.num_negatives)} must be one number, or {len(columns)} of them, one per "
+                "class"
             )
         return counts
 
@@ -237,8 +238,8 @@ def draw_negatives(
     for column, drawn in zip(columns, regions, strict=True):
         if not len(drawn):
             raise InputError(
-                f"class {cache.classes[column]!r} has no region with IoU below {neg_overlap:g} in {cache.name}, so "
-                "there are no negatives to draw"
+                f"class {plain(cache.classes[column])!r} has no region with IoU below {neg_overlap:g} in {cache.name}, "
+                "so there are no negatives to draw"
             )
     return regions
 
@@ -257,6 +258,8 @@ def negatives_of_model(path: str | Path, classes: Sequence[str]) -> list[int]:
             updates = history.get("updates", np.empty((0, 8), np.int32))
             trainings = updates[updates[:, 0] == number]
             if not len(trainings):
-                raise InputError(f"{path} records no training of class {name!r}; give the model of a train stage")
+                raise InputError(
+                    f"{path} records no training of class {plain(name)!r}; give the model of a train stage"
+                )
             counts.append(int(trainings[-1, 4]))
     return counts

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 METHODS = ("fast", "quality", "opencv-fast", "opencv-quality", "sliding")
 
@@ -36,7 +37,7 @@ def make_proposer(settings: dict[str, Any]) -> Proposer:
         from rcnn_svm.proposals.selective_search import SelectiveSearch
 
         return SelectiveSearch(method, **limits)
-    origin = f"were read from {settings['source']}" if "source" in settings else f"have method {method!r}"
+    origin = f"were read from {settings['source']}" if "source" in settings else f"have method {plain(method)!r}"
     raise InputError(
         f"the proposals {origin}, so none can be made like them for another image; "
         f"choose how with --method: {', '.join(METHODS)}"

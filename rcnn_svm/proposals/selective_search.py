@@ -13,6 +13,7 @@ from rcnn_svm import paper
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
 MAX_SIDE = 1000  # pixels; time and memory grow with the square of the area
@@ -38,7 +39,7 @@ class SelectiveSearch:
 
     def __init__(self, mode: str = "fast", max_boxes: int | None = None, merge_iou: float | None = None):
         if mode not in _SEARCHES:
-            raise InputError(f"selective search has no mode {mode!r}; it has {', '.join(_SEARCHES)}")
+            raise InputError(f"selective search has no mode {plain(mode)!r}; it has {', '.join(_SEARCHES)}")
         check_limits(max_boxes, merge_iou)
         self.mode = mode
         self.max_boxes = max_boxes

@@ -14,6 +14,7 @@ from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FeatureSettings
+from rcnn_svm.parameters import plain
 from rcnn_svm.reports.table import Table
 
 
@@ -106,7 +107,7 @@ def hardest_table(path: str | Path, name: str, top: int) -> str:
     """
     detector, history = Detector.load(path), Detector.load_history(path)
     if name not in detector.classes:
-        raise InputError(f"class {name!r} is not in {path}; it has {', '.join(detector.classes)}")
+        raise InputError(f"class {plain(name)!r} is not in {path}; it has {', '.join(detector.classes)}")
     if "support" not in history:
         raise InputError(f"{path} has no record of its training, only the detector")
     with reading(path):

@@ -17,6 +17,8 @@ from typing import Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from rcnn_svm.parameters import plain
+
 
 @dataclass(frozen=True)
 class SvmProblem:
@@ -92,8 +94,8 @@ def warn_of_gap(solution: SvmSolution, tolerance: float, name: str) -> None:
     """Warn, in the name of a class, of a solution above the gap to reach, if its solver gives the gap."""
     if solution.alpha is not None and not solution.relative_gap <= tolerance:
         warnings.warn(
-            f"class {name!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, above the tolerance "
-            f"{tolerance:g}",
+            f"class {plain(name)!r}: the solver stopped at a relative gap of {solution.relative_gap:.1e}, above the "
+            f"tolerance {tolerance:g}",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -23,6 +23,7 @@ from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.examples import class_positives
+from rcnn_svm.parameters import plain
 from rcnn_svm.progress import progress_bar
 
 FOLDS = 5
@@ -78,8 +79,8 @@ def check_folds(cache: FeatureCache, classes: Sequence[str], folds: Sequence[np.
         images = cache.keys(regions)[:, 0]
         if sum(np.isin(fold, images).any() for fold in folds) < 2:
             raise InputError(
-                f"class {name!r} cannot be calibrated: its objects are all in one of the {len(folds)} folds, so no "
-                "detector is trained without them; use more folds or images, or leave the class out"
+                f"class {plain(name)!r} cannot be calibrated: its objects are all in one of the {len(folds)} folds, so "
+                "no detector is trained without them; use more folds or images, or leave the class out"
             )
 
 
