@@ -217,4 +217,5 @@ def test_sentences_of_calls_show_numbers_and_text_and_not_their_types(call):
 def test_names_of_numpy_are_shown_as_text():
     assert repr(DOGS) == "FeatureCache('dogs', 1 images, 3 rows, 2-d, 2 classes)"
     database = ImageDatabase(np.str_("d"), np.array(["a"]), ["1"], Path, str)
+    assert {type(name) for name in (*DOGS.classes, *database.classes)} == {str}, "a digest of another type is another"
     assert repr(database) == "ImageDatabase('d', 1 images, 1 classes)"

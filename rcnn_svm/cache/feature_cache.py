@@ -156,7 +156,8 @@ class FeatureCache:
                 raise InputError(f"{key} has {len(array)} rows, expected {wanted} like the other arrays")
         if arrays.overlap.ndim == 2 and arrays.overlap.shape[1] != len(classes):
             raise InputError(f"overlap has {arrays.overlap.shape[1]} columns for {len(classes)} classes")
-        image_ids = tuple(map(str, range(num_images))) if image_ids is None else tuple(image_ids)
+        classes = tuple(map(plain, classes))  # a digest of text of numpy is another
+        image_ids = tuple(map(str, range(num_images)) if image_ids is None else map(plain, image_ids))
         if len(image_ids) != num_images:
             raise InputError(f"there are {len(image_ids)} image_ids for {num_images} images")
         sizes = {"num_images": num_images, "num_rows": num_rows, "num_classes": len(classes), "dtype": "float32"}
@@ -165,7 +166,7 @@ class FeatureCache:
         plan = CachePlan(
             folder=Path(),
             name=name,
-            classes=tuple(classes),
+            classes=classes,
             image_ids=image_ids,
             rows=tuple(np.diff(image_start).tolist()),
             dim=features.shape[1],

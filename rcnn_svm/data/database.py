@@ -82,8 +82,8 @@ class ImageDatabase:
         ignore_exif: bool = False,
     ):
         self.name = name
-        self.classes = tuple(classes)
-        self.image_ids = tuple(image_ids)
+        self.classes = tuple(map(plain, classes))
+        self.image_ids = tuple(map(plain, image_ids))
         self.coco_ids = coco_ids
         self.notes = Notes() if notes is None else notes
         self.ignore_exif = ignore_exif

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.evaluation.coco import METRICS, CocoResult
-from rcnn_svm.reports.table import Table, json_text, percent, records_csv
+from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv
 
 HEADER = ("class", "objects", "difficult", "detections", *METRICS)
 
@@ -29,22 +29,9 @@ def coco_csv(result: CocoResult) -> str:
 
 
 def coco_json(result: CocoResult, made_from: dict[str, Any]) -> str:
-    """Return an evaluation as JSON; null where there is no value.
-
-    Args:
-        result: the evaluation.
-        made_from: what was evaluated, JSON-able.
-    """
-    return json_text(
-        {
-            "image_set": result.image_set,
-            "images": result.num_images,
-            "nms": result.nms_threshold,
-            "means": _by_metric(result.means),
-            "classes": _records(result),
-            "made_from": made_from,
-        }
-    )
+    """Return an evaluation as JSON; see `evaluation_json`."""
+    figures = {"nms": result.nms_threshold, "means": _by_metric(result.means)}
+    return evaluation_json(result.image_set, result.num_images, figures, _records(result), made_from)
 
 
 def _records(result: CocoResult) -> list[dict[str, Any]]:

@@ -109,6 +109,21 @@ def json_text(content: Any) -> str:
     return json.dumps(_strict(content), indent=1, allow_nan=False) + "\n"
 
 
+def evaluation_json(
+    image_set: str, num_images: int, figures: Mapping[str, Any], records: Sequence[Any], made_from: dict[str, Any]
+) -> str:
+    """Return an evaluation as JSON; null where there is no value.
+
+    Args:
+        image_set, num_images: what was evaluated on.
+        figures: protocol and means.
+        records: one per class.
+        made_from: what was evaluated, JSON-able.
+    """
+    content = {"image_set": image_set, "images": num_images, **figures, "classes": records, "made_from": made_from}
+    return json_text(content)
+
+
 def _strict(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {key: _strict(value) for key, value in content.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rcnn_svm.evaluation.voc import VocResult
-from rcnn_svm.reports.table import Table, json_text, percent, records_csv
+from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv
 
 HEADER = ("class", "objects", "difficult", "detections", "max recall", "AP VOC07", "AP area")
 
@@ -32,24 +32,14 @@ def voc_csv(result: VocResult) -> str:
 
 
 def voc_json(result: VocResult, made_from: dict[str, Any]) -> str:
-    """Return an evaluation as JSON, without its curves; null where there is no AP.
-
-    Args:
-        result: the evaluation.
-        made_from: what was evaluated, JSON-able.
-    """
-    return json_text(
-        {
-            "image_set": result.image_set,
-            "images": result.num_images,
-            "iou": result.iou,
-            "nms": result.nms_threshold,
-            "map_voc07": result.map11,
-            "map_area": result.map_area,
-            "classes": _records(result),
-            "made_from": made_from,
-        }
-    )
+    """Return an evaluation as JSON, without its curves; see `evaluation_json`."""
+    figures = {
+        "iou": result.iou,
+        "nms": result.nms_threshold,
+        "map_voc07": result.map11,
+        "map_area": result.map_area,
+    }
+    return evaluation_json(result.image_set, result.num_images, figures, _records(result), made_from)
 
 
 def _records(result: VocResult) -> list[dict[str, Any]]:
