@@ -258,8 +258,10 @@ def check_writable(path: str | os.PathLike) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected the name of a file to write")
     try:
-        path.exists()  # fails on a name that is too long
-        with tempfile.TemporaryFile(dir=next(parent for parent in path.resolve().parents if parent.exists())):
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(path)  # fails on a name that is too long and on links that lead to each other
+        parents = Path(os.path.realpath(path)).parents
+        with tempfile.TemporaryFile(dir=next(parent for parent in parents if parent.exists())):
             pass
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error

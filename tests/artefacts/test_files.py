@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcnn_svm.artefacts.files import atomic_path, create_h5, file_name, fingerprint, open_h5, read_settings, write_text
+from rcnn_svm.artefacts.files import (
+    atomic_path,
+    check_writable,
+    create_h5,
+    file_name,
+    fingerprint,
+    open_h5,
+    read_settings,
+    write_text,
+)
 from rcnn_svm.errors import InputError
 
 
@@ -123,3 +132,14 @@ def test_no_id_names_another_folder(name):
 def test_different_ids_have_different_names():
     names = ["a/b", "a-b", "a\\b", "a//b", "..", ".", "", "../", *("x" * n for n in range(95, 120))]
     assert len({file_name(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("name", ["a", "a/model.h5", "x" * 300, "file/model.h5"])
+def test_a_place_that_no_file_can_have_is_told_before_the_work(tmp_path, name):
+    """Links that lead to each other were a RuntimeError."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "new" / "model.h5")
+    with pytest.raises(InputError, match=r"cannot write .*; choose another place"):
+        check_writable(tmp_path / name)
