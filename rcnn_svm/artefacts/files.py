@@ -255,7 +255,7 @@ def check_writable(path: str | os.PathLike) -> None:
         InputError: the path is a folder, or nothing can be written there.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{path} is a folder, expected the name of a file to write")
     try:
         with contextlib.suppress(FileNotFoundError):
