@@ -70,6 +70,7 @@ class Block:
     def norms(self, rows: np.ndarray) -> np.ndarray:
         """Return the L2 norms, (n,) float64, of the features of regions `rows`, (n,) int, without a copy if it can."""
         if self.transform is None and isinstance(self.stored, np.ndarray) and self.stored.dtype == np.float32:
+            rows = np.arange(len(self))[rows]  # an index beyond them is an error here, and none in the compiled loop
             return _row_norms(self.stored, rows)
         return _row_norms(self.features(rows), np.arange(len(rows)))
 

@@ -201,7 +201,17 @@ def sample_crops(
         plan: N crops.
         mean, std: 3 numbers each, RGB in 0..255.
         out: (N, 3, S, S) float32, written: (pixel - mean) / std; 0 beyond the image.
+
+    Raises:
+        InputError: the image is smaller than that of the plan, or `out` does not fit.
     """
+    # The compiled loop looks at no bounds.
+    size = plan.crop_size
+    if out.shape != (len(plan), 3, size, size) or out.dtype != np.float32:
+        raise InputError(f"out is {out.dtype} of shape {out.shape}, expected float32 {(len(plan), 3, size, size)}")
+    last = plan.y.high.max(initial=0), plan.x.high.max(initial=0)
+    if image.ndim != 3 or image.shape[2] != 3 or (len(plan) and not (last < np.array(image.shape[:2])).all()):
+        raise InputError(f"an image of shape {image.shape} is not the one that the crops were planned for")
     scale = 1 / np.asarray(std, np.float32)
     shift = -np.asarray(mean, np.float32) * scale
     x, y = plan.x, plan.y

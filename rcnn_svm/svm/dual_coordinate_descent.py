@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
+from rcnn_svm.errors import InputError
 from rcnn_svm.svm.kernels import combine, descend, score_examples
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
 
@@ -61,7 +62,13 @@ class DualCoordinateDescent:
         """Solve `problem`, starting from dual variables `alpha` (N,) float64 or from zero.
 
         `scores` (N,) float32, about those that belong to `alpha`, save the first pass over all examples.
+
+        Raises:
+            InputError: `alpha` or `scores` is no number per example.
         """
+        for given in (alpha, scores):
+            if given is not None and given.shape != problem.slots.shape:
+                raise InputError(f"the solver is to start from {given.shape} numbers, expected {problem.slots.shape}")
         rows, slots, y, upper = problem.rows, problem.slots, problem.y, problem.upper
         alpha = np.zeros(len(slots)) if alpha is None else alpha.copy()
         norms = problem.norms[slots] + problem.bias_mult**2

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from rcnn_svm.compiled import compiled
+from rcnn_svm.errors import InputError
 
 # An example without weight in the solution is set aside once its margin is exceeded by this.
 SLACK = 0.02
@@ -27,7 +28,16 @@ def score_regions(features: np.ndarray, weights: np.ndarray, biases: np.ndarray)
 
     Returns:
         (N, K) float32, features @ weights.T + biases.
+
+    Raises:
+        InputError: the arrays do not fit together.
     """
+    # The compiled loops look at no bounds.
+    if features.ndim != 2 or weights.shape[1:] != features.shape[1:] or biases.shape != weights.shape[:1]:
+        raise InputError(
+            f"features of shape {features.shape}, weights {weights.shape} and biases {biases.shape} do not fit "
+            "together; expected (N, D), (K, D) and (K,)"
+        )
     scores = np.empty((len(features), len(weights)), np.float32)
     if len(features):
         _score_regions(features, np.ascontiguousarray(weights), biases, scores)

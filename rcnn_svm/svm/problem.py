@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 
 
@@ -39,6 +40,18 @@ class SvmProblem:
     upper: np.ndarray
     bias_mult: float
     norms: np.ndarray
+
+    def __post_init__(self) -> None:
+        # The compiled loops look at no bounds.
+        count = len(self.slots)
+        fits = self.y.shape == self.upper.shape == (count,) and self.rows.ndim == 2
+        if not fits or self.norms.shape != self.rows.shape[:1]:
+            raise InputError(
+                f"an SVM problem of rows {self.rows.shape} with norms {self.norms.shape}, {count} slots, y "
+                f"{self.y.shape} and upper {self.upper.shape} does not fit together"
+            )
+        if count and not 0 <= self.slots.min() <= self.slots.max() < len(self.rows):
+            raise InputError(f"an SVM problem has slots beyond its {len(self.rows)} rows")
 
     @classmethod
     def of(
