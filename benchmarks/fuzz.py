@@ -91,7 +91,8 @@ def fuzz(valid: Path, cases: Sequence[Case], jobs: int = 1, seconds: float = SEC
         seconds: what takes the processor longer has hung.
     """
     left = list(reversed(cases))
-    workers = [_Worker(valid) for _ in range(min(jobs, len(cases)))]
+    scratch = tempfile.TemporaryDirectory(prefix="fuzz-")  # here, as those who are killed leave their files
+    workers = [_Worker(valid, Path(scratch.name)) for _ in range(min(jobs, len(cases)))]
     try:
         for worker in workers:
             worker.start(left.pop(), seconds)
@@ -107,13 +108,15 @@ def fuzz(valid: Path, cases: Sequence[Case], jobs: int = 1, seconds: float = SEC
     finally:
         for worker in workers:
             worker.stop()
+        scratch.cleanup()
 
 
 class _Worker:
     """A process that tries one case after the other, replaced by a new one when it dies or has tried many."""
 
-    def __init__(self, valid: Path):
+    def __init__(self, valid: Path, scratch: Path):
         self._valid = valid
+        self._scratch = scratch
         self._process: Any = None
         self._tried = 0
         self.case: Case | None = None
@@ -124,7 +127,7 @@ class _Worker:
         if self._process is None or self._tried >= CASES_A_PROCESS:
             self.stop()
             self.answers, theirs = FORK.Pipe()
-            self._process = FORK.Process(target=_work, args=(self._valid, theirs), daemon=False)
+            self._process = FORK.Process(target=_work, args=(self._valid, self._scratch, theirs), daemon=False)
             self._process.start()
             theirs.close()
             self._tried = 0
@@ -170,29 +173,28 @@ class _Worker:
             self._process = None
 
 
-def _work(valid: Path, answers: Connection) -> None:
+def _work(valid: Path, scratch: Path, answers: Connection) -> None:
     """Answer cases with their outcomes until killed."""
     os.setpgid(0, 0)
     readers = {reader.name: reader for reader in all_readers()}
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        root = Path(name)
-        printed = os.open(root / "printed", os.O_RDWR | os.O_CREAT)
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        faulthandler.enable(2)
-        opened = _watch_files(root)
-        resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 4 * MEMORY,) * 2)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        wanted: dict[str, str] = {}
-        while True:
-            try:
-                reader, number, seed = answers.recv()
-            except EOFError:
-                return
-            case = Case(readers[reader], number, seed)
-            if case.reader.name not in wanted:
-                wanted[case.reader.name] = _valid_result(case.reader, valid, root / "valid")
-            answers.send(_try(case, valid, root, wanted[case.reader.name], opened))
+    root = Path(tempfile.mkdtemp(dir=scratch))
+    printed = os.open(root / "printed", os.O_RDWR | os.O_CREAT)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    faulthandler.enable(2)
+    opened = _watch_files(root)
+    resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 4 * MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted: dict[str, str] = {}
+    while True:
+        try:
+            reader, number, seed = answers.recv()
+        except EOFError:
+            return
+        case = Case(readers[reader], number, seed)
+        if case.reader.name not in wanted:
+            wanted[case.reader.name] = _valid_result(case.reader, valid, root / "valid")
+        answers.send(_try(case, valid, root, wanted[case.reader.name], opened))
 
 
 def _valid_result(reader: Reader, valid: Path, folder: Path) -> str:
