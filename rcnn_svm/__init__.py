@@ -16,10 +16,10 @@ Errors: InputError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rcnn_svm.lazy import lazy_names
 
+# What type checkers take for true, without loading `typing`: see `__main__.py`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rcnn_svm.artefacts import load_model
     from rcnn_svm.cache import FeatureCache, RegionSet

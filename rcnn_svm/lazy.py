@@ -7,11 +7,13 @@ in `__all__`. In the `else` of it, `lazy_names` makes the same imports at run ti
 
 from __future__ import annotations
 
-import ast
-import importlib
 import sys
-from collections.abc import Callable
-from typing import Any
+
+# What type checkers take for true, without loading `typing`: see `__main__.py`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -21,6 +23,9 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
     def load_name(name: str) -> Any:
         if name not in module.__all__:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        import ast
+        import importlib
+
         for statement in ast.walk(ast.parse(module.__spec__.loader.get_source(package))):
             if isinstance(statement, ast.ImportFrom) and name in [alias.name for alias in statement.names]:
                 value = getattr(importlib.import_module(statement.module), name)

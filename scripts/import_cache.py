@@ -3,7 +3,10 @@
 
 import sys
 
-from rcnn_svm.cli.main import run_command
+try:
+    from rcnn_svm.__main__ import run_command
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(run_command("import"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from types import ModuleType
 
@@ -66,6 +67,58 @@ def test_help_loads_no_library():
 def test_help_of_a_command_loads_no_library_that_takes_long(command):
     heavy = {"torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime", "scipy", "h5py"}
     assert not loaded_by(command, "--help") & heavy
+
+
+# Ctrl-C while a module is looked for, by whichever of the ways to start a command.
+CTRL_C = """
+import os, runpy, signal, sys
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Press())
+sys.argv = ["rcnn-svm", {words}]
+{start}
+"""
+STARTS = {
+    "module": ("'detect', 'x.jpg', '--model', 'x.h5'", "runpy.run_module('rcnn_svm', run_name='__main__')"),
+    "console": ("'detect', 'x.jpg', '--model', 'x.h5'", "import {module}; sys.exit({module}.{function}())"),
+    "script": ("'x.jpg', '--model', 'x.h5'", "runpy.run_path('{script}', run_name='__main__')"),
+}
+
+
+@pytest.mark.parametrize("module", ["rcnn_svm.cli", "argparse", "rcnn_svm.cli.detect", "numpy", "PIL"])
+@pytest.mark.parametrize("start", STARTS)
+def test_ctrl_c_while_libraries_are_loaded_is_one_sentence(module, start):
+    setup = ConfigParser()
+    setup.read(SCRIPTS.parent / "setup.cfg")
+    entry = setup["options.entry_points"]["console_scripts"].partition("=")[2].strip().split(":")
+    words, line = STARTS[start]
+    line = line.format(module=entry[0], function=entry[1], script=SCRIPTS / "detect.py")
+    code = CTRL_C.format(module=module, words=words, start=line)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPTS.parent)
+    assert done.stderr.count("\n") == 1 and "interrupted" in done.stderr
+    assert done.returncode == 130
+
+
+def test_ctrl_c_that_python_drops_is_pressed_again():
+    # Python drops what destructors and callbacks raise, of which the import system has one for every module.
+    code = (
+        "import signal, sys, time\nfrom rcnn_svm.__main__ import main\nfrom rcnn_svm.cli import main as commands\n"
+        "class Left:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
+        "def run(command):\n    Left()\n    time.sleep(10)\n    return 0\n"
+        "commands.main = lambda: run('x')\nsys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "rcnn-svm: interrupted\n")
+
+
+def test_what_guards_against_ctrl_c_loads_nothing_before():
+    code = "import sys; before = {*sys.modules}; import rcnn_svm.__main__; print(*sorted({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {*done.stdout.split()} <= {"__future__", "rcnn_svm", "rcnn_svm.__main__", "rcnn_svm.lazy"}
 
 
 def script_of(command: str) -> Path:
