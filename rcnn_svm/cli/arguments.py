@@ -6,7 +6,7 @@ import argparse
 import functools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ DTYPES = ("float32", "float16")
 SOLVERS = ("dcd", "liblinear")
 SAMPLERS = ("random", "heuristic", "ohem", "ratio", "all")
 BOX_TARGETS = ("fixed", "per-class")
+
+MOST_LETTERS = 10  # that a note names
 
 
 def add_data_arguments(
@@ -401,6 +403,22 @@ def say(notes: Notes) -> None:
     """Print what was mended or left out, each line once."""
     for line in notes.lines():
         _note(line)
+
+
+def say_letters(names: Iterable[str]) -> None:
+    """Note the letters of names that pictures and plots will spell out, as no installed font has them."""
+    beyond = [name for name in names if not name.isascii()]
+    if not beyond:
+        return
+    from rcnn_svm.reports.lettering import lettering, spelled_out
+
+    lacking = list(dict.fromkeys(sign for name in beyond for sign in lettering(name).lacking))
+    if lacking:
+        more = f" and {len(lacking) - MOST_LETTERS} more" if len(lacking) > MOST_LETTERS else ""
+        _note(
+            f"pictures and plots spell out {' '.join(lacking[:MOST_LETTERS])}{more}, as {spelled_out(lacking[0])}: no "
+            "installed font has all letters of the names; install one, such as Noto Sans CJK"
+        )
 
 
 @functools.cache

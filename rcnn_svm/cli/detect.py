@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_made_with_argument, add_method_argument, positive_int
+from rcnn_svm.cli.arguments import add_made_with_argument, add_method_argument, positive_int, say_letters
 from rcnn_svm.cli.surroundings import say
 
 
@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
         if picture.resolve() in given:
             raise InputError(f"{picture} is one of the images, and a picture would replace it; give another --out")
     detector = Detector.load(args.model)
+    say_letters(detector.classes)
     bbox_regressor = BoxRegressor.load(args.bbox) if args.bbox else None
     if bbox_regressor:
         check_regressor(bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")

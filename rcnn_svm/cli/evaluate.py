@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_data_arguments, add_overwrite_argument, load_database, say, split_name
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_overwrite_argument,
+    load_database,
+    say,
+    say_letters,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -155,13 +162,15 @@ def _write_report(
     from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
     from rcnn_svm.reports.curves import save_precision_recall
-    from rcnn_svm.reports.pictures import save_detection_pictures
+    from rcnn_svm.reports.pictures import evenly_spaced, save_detection_pictures
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
     names = ("ap.csv", "ap.md", "results.json", "precision_recall.png", "coco_results.json")
     write_text(out / "ap.csv", voc_csv(result))
     write_text(out / "ap.md", voc_table(result).markdown() + "\n")
     write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
+    shown = evenly_spaced(args.pictures, len(database)) if args.pictures > 0 else []
+    say_letters([*database.classes, *(database.image_ids[index] for index in shown)])
     save_precision_recall(result, out / "precision_recall.png")
     paths = [*(out / name for name in names), *write_comp4(detections, out / "comp4", split_name(args))]
     write_coco_results(detections, out / "coco_results.json", database.coco_ids)

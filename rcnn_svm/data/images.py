@@ -71,8 +71,9 @@ def check_image(image: np.ndarray) -> np.ndarray:
         )
     shape = tuple(image.shape)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or shape[2] != 3 or 0 in shape:
+        what = "an array" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
         raise InputError(
-            f"the image is a {type(image).__name__} of shape {shape} and type {image.dtype}, expected an array, "
+            f"the image is {what} of shape {shape} and type {image.dtype}, expected an array, "
             f"(H, W, 3) uint8 RGB; {_conversion(image)}"
         )
     return np.ascontiguousarray(image)

@@ -28,6 +28,7 @@ def precision_recall_figure(result: VocResult) -> Figure:
     figure.suptitle(
         f"{result.image_set}: mAP {100 * result.map11:.1f} (VOC07) | {100 * result.map_area:.1f} (area)",
         fontsize=12,
+        parse_math=False,
     )
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
@@ -38,10 +39,11 @@ def _plot_class(axis: Axes, entry: PrecisionRecall) -> None:
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axis.tick_params(labelsize=8)
     tidy(axis)
+    # A name may hold $, which would be a formula.
     if not entry.num_objects:
-        axis.set_title(f"{entry.name}: no objects", fontsize=9)
+        axis.set_title(f"{entry.name}: no objects", fontsize=9, parse_math=False)
         return
-    axis.set_title(f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}", fontsize=9)
+    axis.set_title(f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}", fontsize=9, parse_math=False)
     precision = np.nan_to_num(entry.precision)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     axis.fill_between(np.append(0, entry.recall), np.append(best[:1], best), step="pre", color=PALE_BLUE, lw=0)

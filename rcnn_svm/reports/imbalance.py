@@ -142,7 +142,7 @@ def imbalance_figure(measured: Imbalance, easy_loss: float, title: str) -> Figur
     _plot_cumulative(axes[2], counts.sum(axis=0), losses)
     for axis in axes:
         tidy(axis, legend=8)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, parse_math=False)
     return figure
 
 

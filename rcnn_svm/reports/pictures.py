@@ -128,13 +128,24 @@ def _label(
     plate: Colour,
 ) -> None:
     """Write `text` on a small plate that stands on `anchor` (left end), kept inside the picture."""
-    font = ImageFont.load_default(size=FONT_SIZE)
+    text, font = _written(text)
     _, _, text_width, text_height = canvas.textbbox((0, 0), text, font=font)
     width, height = text_width + 6, text_height + 5
     left = min(max(anchor[0] - 1, 0), max(size[0] - width, 0))
     top = min(max(anchor[1] - height + 1, 0), max(size[1] - height, 0))
     canvas.rectangle([left, top, left + width - 1, top + height - 1], fill=plate)
     canvas.text((left + 3, top + 1), text, fill=ink, font=font)
+
+
+def _written(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a text as it can be drawn, and its font."""
+    if text.isascii():
+        return text, ImageFont.load_default(size=FONT_SIZE)
+    # Imported here, for it loads matplotlib.
+    from rcnn_svm.reports.lettering import lettering
+
+    drawn = lettering(text)
+    return drawn.shown, ImageFont.truetype(drawn.font, FONT_SIZE)
 
 
 def _ink_on(colour: Colour) -> Colour:
@@ -164,14 +175,15 @@ def contact_sheet(
     pitch = cell_height + line + gap
     sheet = Image.new("RGB", (columns * (cell_width + gap) + gap, rows * pitch + gap + line), (255, 255, 255))
     canvas = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=FONT_SIZE)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(number, columns)
         left, bottom = gap + column * (cell_width + gap), gap + row * pitch + cell_height
         thumbnail = ImageOps.contain(picture, (cell_width, cell_height), Image.Resampling.LANCZOS)
         sheet.paste(thumbnail, (left + (cell_width - thumbnail.width) // 2, bottom - thumbnail.height))
-        canvas.text((left + cell_width / 2, bottom + 15), caption, (40, 40, 40), font, anchor="ms")
-    canvas.text((gap, rows * pitch + 15), note, (40, 40, 40), font, anchor="ls")
+        text, font = _written(caption)
+        canvas.text((left + cell_width / 2, bottom + 15), text, (40, 40, 40), font, anchor="ms")
+    text, font = _written(note)
+    canvas.text((gap, rows * pitch + 15), text, (40, 40, 40), font, anchor="ls")
     return sheet
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from rcnn_svm.artefacts.files import atomic_stream
+from rcnn_svm.reports.lettering import lettering
 
 BLUE, LIGHT_BLUE, PALE_BLUE = "#08519c", "#6baed6", "#c6dbef"
 RED, ORANGE, LIGHT_ORANGE = "#a63603", "#d94801", "#e6550d"
@@ -44,10 +46,15 @@ def log_ticks(axis: Axis, steps: Sequence[int]) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG.
+    """Write a figure as PNG, every text in a font that has its letters.
 
     Raises:
         InputError: the file cannot be written.
     """
+    for text in figure.findobj(lambda part: isinstance(part, Text) and not part.get_text().isascii()):
+        drawn = lettering(text.get_text())
+        font = text.get_fontproperties().copy()
+        font.set_file(drawn.font)
+        text.set(text=drawn.shown, fontproperties=font)
     with atomic_stream(path) as stream:
         figure.savefig(stream, format="png", dpi=DPI)

@@ -77,3 +77,13 @@ def test_every_option_says_what_it_is(command):
         assert action.nargs == 0 or action.metavar or action.choices, said
         counted.update(action.option_strings)
     assert max(counted.values()) == 1
+
+
+def test_letters_that_no_font_has_are_noted_once(capsys):
+    letter = "\U0010fffd"  # for private use
+    arguments.say_letters(["cat", "Käfer"])
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        arguments.say_letters([f"cat{letter}"])
+    note = capsys.readouterr().err
+    assert note.startswith(f"note: pictures and plots spell out {letter}, as \\U0010fffd: ") and note.count("\n") == 1

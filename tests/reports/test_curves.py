@@ -38,3 +38,10 @@ def test_file_is_a_picture(tmp_path):
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 1000
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    curve = (np.array([2.0]), np.array([0.5]), np.array([1.0]))
+    entries = (PrecisionRecall("$a_{$", 4, 0, *curve, 0.3, 0.375), PrecisionRecall("$b^^$", 0, 0, *curve, 0.0, 0.0))
+    save_precision_recall(VocResult("5$ or 6$^^", 9, 0.5, 0.3, entries), tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
