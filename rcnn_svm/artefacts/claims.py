@@ -70,7 +70,7 @@ def claimed(path: str | os.PathLike) -> Iterator[None]:
 
 def claim_file(path: Path) -> Path:
     """Return the file that says that a process makes `path`."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     return path.with_name(f".{file_name(path.name)}.at-work")
 
 

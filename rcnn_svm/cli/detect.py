@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from rcnn_svm import paper
@@ -88,9 +89,9 @@ def run(args: argparse.Namespace) -> None:
             check_writable(path)
     images = images_at(args.images, aside=args.out)
     pictures = [args.out / name for name in picture_names(path.stem for path in images)]
-    given = {path.resolve() for path in images}
+    given = {os.path.realpath(path) for path in images}
     for picture in pictures:
-        if picture.resolve() in given:
+        if os.path.realpath(picture) in given:
             raise InputError(f"{picture} is one of the images, and a picture would replace it; give another --out")
     detector = Detector.load(args.model)
     say_letters(detector.classes)

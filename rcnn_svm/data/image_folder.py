@@ -69,12 +69,17 @@ def images_at(paths: Iterable[str | os.PathLike], *, aside: str | os.PathLike | 
             images[path] = None
             continue
         found = [file for files in named_files(path, IMAGE_SUFFIXES, below=True).values() for file in files]
-        if aside is not None and path.resolve() in Path(aside).resolve().parents:
-            found = [file for file in found if Path(aside).resolve() not in file.resolve().parents]
+        if aside is not None and _real(path) in _real(aside).parents:
+            found = [file for file in found if _real(aside) not in _real(file).parents]
         if not found:
             raise InputError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}); correct the path")
         images.update(dict.fromkeys(sorted(found)))
     return list(images)
+
+
+def _real(path: str | os.PathLike) -> Path:
+    """Return a path without links; unlike `Path.resolve`, links in a circle are no error yet."""
+    return Path(os.path.realpath(path))
 
 
 def only_file(files: list[Path], image_id: str, what: str) -> Path:
@@ -90,7 +95,7 @@ def only_file(files: list[Path], image_id: str, what: str) -> Path:
 
 def set_name(path: str | os.PathLike) -> str:
     """Return the name of an image set that comes from `path`, fit for file names."""
-    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().stem)
+    return re.sub(r"[^\w.-]+", "-", _real(path).stem)
 
 
 def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[str]:

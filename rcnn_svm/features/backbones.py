@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -479,22 +480,51 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         require_regular(path)
         _check_stored(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a TorchScript archive, which is refused with a sentence
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except FileNotFoundError as error:
         raise InputError(f"weights file {path} does not exist") from error
     # A file that was downloaded by half raises nearly anything: struct.error, IndexError, ...
     except Exception as error:
-        raise InputError(f"{path} is not a PyTorch state dict file (damaged, or holds more than tensors)") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path} is not a state dict, which maps names to tensors; save `model.state_dict()` alone")
+        raise InputError(f"{path} is not a PyTorch state dict file ({_what_it_is(path, error)}") from error
+    if not _is_state_dict(state):
+        nested = [key for key, value in state.items() if _is_state_dict(value)] if isinstance(state, dict) else []
+        advice = f"`torch.load(FILE)[{nested[0]!r}]`, its state_dict," if nested else "`model.state_dict()`"
+        raise InputError(f"{path} is not a state dict, which maps names to tensors; save {advice} alone")
     for name, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise InputError(f"{path}: {name} is sparse, quantised or without values; save the network's float weights")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise InputError(f"{path}: {name} has more values than are stored of it; save `model.state_dict()` alone")
     return state
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    """Return what a file is that torch refused, and what makes a state dict of it; the file is not loaded for that."""
+    with open(path, "rb") as stream:
+        head = stream.read(512)
+    names: list[str] = []
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    trusted = (
+        "where you trust it, save its tensors: `torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)`"
+    )
+    if any(name.endswith("/constants.pkl") for name in names):
+        return "it is a TorchScript archive); save its tensors: `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return "it is in safetensors' format); save its tensors: `torch.save(safetensors.torch.load_file(FILE), NEW)`"
+    if head[257:262] == b"ustar":
+        return f"it is a tar archive, as PyTorch before 0.4 wrote, and reading one may run any code); {trusted}"
+    if "GLOBAL" in str(error):  # in a pickle, what is no number and no tensor
+        return f"it holds more than tensors, such as a whole model, and reading that may run any code); {trusted}"
+    return "damaged, or holds more than tensors); fetch it again, or save `model.state_dict()` alone"
 
 
 def _check_stored(path: Path) -> None:

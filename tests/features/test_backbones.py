@@ -1,5 +1,8 @@
 """Backbones: the layer that is asked for, the weights that are given, errors that explain."""
 
+import io
+import tarfile
+import warnings
 import zipfile
 
 import numpy as np
@@ -222,6 +225,52 @@ def test_weights_without_plain_values_are_refused(tmp_path, value):
     torch.save({"a": value}, tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth"):
         read_state_dict(tmp_path / "a.pth")
+
+
+def of_whole_model(path):
+    torch.save(nn.Linear(3, 2), path)
+
+
+def of_old_whole_model(path):
+    torch.save(nn.Linear(3, 2), path, _use_new_zipfile_serialization=False)
+
+
+def of_tar(path):
+    with tarfile.open(path, "w") as archive:
+        for name in ("sys_info", "storages", "tensors", "pickle"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+
+
+def of_torch_script(path):
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        torch.jit.script(nn.Linear(3, 2)).save(path)
+
+
+def of_safetensors(path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+def of_training(path):
+    torch.save({"epoch": 3, "model": {"a": torch.ones(2)}}, path)
+
+
+@pytest.mark.parametrize(
+    ("save", "said"),
+    [
+        (of_whole_model, "such as a whole model.* may run any code.*weights_only=False.*state_dict"),
+        (of_old_whole_model, "such as a whole model.* may run any code.*weights_only=False.*state_dict"),
+        (of_tar, "a tar archive, as PyTorch before 0.4 wrote.*weights_only=False.*state_dict"),
+        (of_torch_script, "a TorchScript archive.*torch.jit.load"),
+        (of_safetensors, "safetensors' format.*load_file"),
+        (of_training, "maps names to tensors; save `torch.load.FILE.\\['model'\\]`, its state_dict, alone"),
+    ],
+)
+def test_other_files_of_weights_are_named_with_how_to_save_a_state_dict(tmp_path, save, said):
+    save(tmp_path / "a.pth")
+    with pytest.raises(InputError, match=said) as refused:
+        read_state_dict(tmp_path / "a.pth")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_flipped_bit_of_a_weight_is_noticed(small_weights):
