@@ -334,16 +334,20 @@ def _open_own(
     args: argparse.Namespace, split: str, wanted: list[str] | None, classes: list[str] | None, read: Reading
 ) -> ImageDatabase:
     """Return one split of a source that is no devkit, as `open_split` does."""
-    from rcnn_svm.data import split_database
+    from rcnn_svm.data import Notes, split_database
+    from rcnn_svm.data.checks import without_bad_images
 
     if split not in ("train", "test", "all"):
         raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
     database = _load_own(args, classes)
     _note_what_is_missing(database, args)
     if args.skip_bad_images:
-        whole, database = database, _without_bad_images(database, args, classes)
+        whole, database = database, without_bad_images(database, notes := Notes())
+        say(notes)
         left_out = set(whole.image_ids).difference(database.image_ids)
         wanted = wanted and [image_id for image_id in wanted if image_id not in left_out]
+    if classes is None:
+        database = _with_its_classes(database, args)
     if split != "all":
         check_sets([database], read, args)
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
@@ -363,23 +367,20 @@ def _load_own(args: argparse.Namespace, classes: list[str] | None) -> ImageDatab
     return (load_coco if args.coco else load_csv)(args.coco or args.csv, args.images, **options)
 
 
-def _without_bad_images(database: ImageDatabase, args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
-    """Return the images of a source that can be used, with the classes that they have, unless the user chose some."""
-    from rcnn_svm.data import Notes
-    from rcnn_svm.data.checks import count_classes, without_bad_images
+def _with_its_classes(database: ImageDatabase, args: argparse.Namespace) -> ImageDatabase:
+    """Return an image set without classes that have no object left: one bad box must not stop all others."""
+    from rcnn_svm.data.checks import count_classes
 
-    kept = without_bad_images(database, notes := Notes())
-    say(notes)
-    if classes is not None or len(kept) == len(database):
-        return kept
-    check_sets([kept], "annotations", args)
-    objects, _ = count_classes(kept)
-    gone = [name for name, count in zip(kept.classes, objects, strict=True) if not count]
-    if gone:
-        _note(f"classes left out, because only images that were left out have them: {', '.join(map(repr, gone))}")
-        classes = [name for name in kept.classes if name not in gone]
-        kept = _load_own(args, classes).subset(kept.image_ids, kept.name)
-    return kept
+    try:
+        objects, _ = count_classes(database)
+    except InputError:  # said later, with all else that is wrong
+        return database
+    gone = [name for name, count in zip(database.classes, objects, strict=True) if not count]
+    kept = [name for name in database.classes if name not in gone]
+    if not (gone and kept):
+        return database
+    _note(f"classes left out, because no image that is used has an object of them: {', '.join(map(repr, gone))}")
+    return _load_own(args, kept).subset(database.image_ids, database.name)
 
 
 def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rcnn_svm.data.class_names import choose_classes
 from rcnn_svm.data.database import Annotation, CocoIds, ImageDatabase
-from rcnn_svm.data.image_folder import image_ids_of, set_name
+from rcnn_svm.data.image_folder import set_name
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
 
@@ -27,6 +27,7 @@ class BoxTable:
         path: the file.
         entries: the file's word for objects, in the plural, such as `rows`.
         file_names: I image files, relative to the image folder.
+        image_ids: I identifiers.
         names: C class names, in the order of default class indices.
         image: (N,) int64, indices into `file_names`.
         label: (N,) int64, indices into `names`.
@@ -34,6 +35,7 @@ class BoxTable:
         difficult: (N,) bool.
         describe: maps an object's index to where it is in the file and its box as the file has it.
         notes: counts what was mended or left out.
+        left_out: objects whose boxes cannot be used: index into `file_names`, class name.
         shares: the boxes are in shares of their image's width and height, areas from 0 to 1.
         coco_ids: the file's numbers of images and classes, if it is COCO's.
     """
@@ -41,6 +43,7 @@ class BoxTable:
     path: Path
     entries: str
     file_names: Sequence[str]
+    image_ids: Sequence[str]
     names: Sequence[str]
     image: np.ndarray
     label: np.ndarray
@@ -48,6 +51,7 @@ class BoxTable:
     difficult: np.ndarray
     describe: Callable[[int], str]
     notes: Notes
+    left_out: Sequence[tuple[int, str]] = ()
     shares: bool = False
     coco_ids: CocoIds | None = None
 
@@ -72,6 +76,8 @@ def mend_boxes(
     """
     height, width = image_size
     limit = np.array([width, height, width, height], np.float64) - 1
+    if ((boxes >= 0) & (boxes <= limit)).all() and (boxes[:, :2] <= boxes[:, 2:]).all():
+        return boxes.astype(np.float32), np.ones(len(boxes), bool)
     numbers = np.isfinite(boxes).all(axis=1)
     ordered = np.hstack([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])])
     with np.errstate(invalid="ignore"):
@@ -108,15 +114,21 @@ def open_table(
         ignore_exif: as in `ImageDatabase`.
 
     Raises:
-        InputError: there are no images, or see `choose_classes` and `image_ids_of`.
+        InputError: there are no images, or see `choose_classes`.
     """
-    if not table.file_names:
+    image_ids = table.image_ids
+    if not image_ids:
         raise InputError(f"{table.path} names no images; add them")
-    image_ids = image_ids_of(table.file_names, table.path)
     index_of = {image_id: index for index, image_id in enumerate(image_ids)}
     totals = np.bincount(table.label, minlength=len(table.names)).tolist()
     names = Counter({name: count for name, count in zip(table.names, totals, strict=True) if count})
-    classes = choose_classes(names, table.names, classes, table.path)
+    left_out = Counter(name for _, name in table.left_out)
+    if classes is None:
+        for name, count in left_out.items():
+            if not names[name]:
+                kind = "classes left out, because no object of them has a box that can be used"
+                table.notes.add(kind, f"{name!r} with {count} in {table.path}")
+    classes = choose_classes(names, table.names, classes, table.path, left_out)
     note_case(names, table.path, table.notes)
     index_of_class = {name: index for index, name in enumerate(classes)}
     class_index = np.array([index_of_class.get(name, -1) for name in table.names], np.int64)
@@ -146,8 +158,12 @@ def open_table(
         )
 
     def count_names(image_ids: Sequence[str]) -> tuple[str, Counter[str]]:
-        labels = [label for image_id in image_ids for label in table.label[rows_of(image_id)].tolist()]
-        return f"{len(labels)} {table.entries} of {table.path}", Counter(table.names[label] for label in labels)
+        counts: Counter[str] = Counter()
+        for image_id in image_ids:
+            counts.update(table.names[label] for label in table.label[rows_of(image_id)].tolist())
+        chosen = {index_of[image_id] for image_id in image_ids}
+        counts.update(name for image, name in table.left_out if image in chosen)
+        return f"{counts.total()} {table.entries} of {table.path}", counts
 
     return ImageDatabase(
         set_name(table.path),

@@ -211,11 +211,14 @@ def require_ground_truth(database: ImageDatabase) -> None:
     present = ", ".join(f"{name} ({count})" for name, count in names.most_common())
     one = len(empty) == 1
     subject = f"{'class' if one else 'classes'} {', '.join(map(repr, empty))} {'has' if one else 'have'}"
-    pronoun = "it" if one else "them"
-    reason = f"none of {read} names {pronoun}"
-    if left_out := sum(names[name] for name in empty):
-        reason = f"{left_out} of {read} name {pronoun}, but were left out, because their boxes cannot be used"
+    reasons = [
+        f"all {names[name]} objects called {name!r} were left out, as notes say" for name in empty if names[name]
+    ]
+    unnamed = [repr(name) for name in empty if not names[name]]
+    if unnamed:
+        pronoun = ", ".join(unnamed) if reasons else "it" if one else "them"
+        reasons.insert(0, f"none of {read} names {pronoun}")
     raise InputError(
-        f"{subject} no ground truth in {database.name}: {reason}; they name {present or 'nothing'}; pass --classes "
-        "with the ones you want"
+        f"{subject} no ground truth in {database.name}: {', and '.join(reasons)}; they name {present or 'nothing'}; "
+        "pass --classes with the ones you want"
     )

@@ -14,9 +14,18 @@ from rcnn_svm.parameters import plain
 # Control characters (line feed, tab, NUL), and halves of characters, which JSON can spell and no file can hold.
 _UNWRITABLE = ("Cc", "Cs")
 
+# What pandas and databases write where there is no value.
+NO_VALUE = ("", "nan", "na", "n/a", "none", "null", "nil", "<na>")
+# What tools call the class of an image without objects, to which they give a box of four zeros.
+NO_CLASS = ("background", *NO_VALUE)
+
 
 def choose_classes(
-    names: Counter[str], order: Iterable[str], classes: Sequence[str] | None, source: str | os.PathLike
+    names: Counter[str],
+    order: Iterable[str],
+    classes: Sequence[str] | None,
+    source: str | os.PathLike,
+    left_out: Counter[str] | None = None,
 ) -> tuple[str, ...]:
     """Return the class names of an image set, whose order defines the class indices.
 
@@ -25,18 +34,27 @@ def choose_classes(
         order: every name, in the order of the result where `classes` is None; those without objects are left out.
         classes: the choice; None for all names that occur.
         source: what was read, for the messages.
+        left_out: how many objects of every name are not among `names`, because their boxes cannot be used.
 
     Raises:
         InputError: no name occurs and none is chosen, a class is chosen twice, no object has one of those chosen
             although there are objects, or a name holds a character that cannot be written.
     """
+    left_out = left_out or Counter()
     if classes is None:
         classes = [name for name in order if names[name]]
         if not classes:
-            raise InputError(f"{source} has no objects, so its classes are unknown; name them with --classes")
+            usable = f" with boxes that can be used ({left_out.total()} were left out)" if left_out else ""
+            raise InputError(f"{source} has no objects{usable}, so its classes are unknown; name them with --classes")
     elif names and not any(names[name] for name in classes):
         wanted = " or ".join(repr(name) for name in classes)
         found = ", ".join(f"{name} ({count})" for name, count in names.most_common() if count)
+        lost = sum(left_out[name] for name in classes)
+        if lost:
+            raise InputError(
+                f"all {lost} objects in {source} that are called {wanted} were left out, because their boxes cannot be "
+                f"used; the other names there are {found}"
+            )
         raise InputError(f"no object in {source} is called {wanted}; the names there are {found}")
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:

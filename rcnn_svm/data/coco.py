@@ -24,6 +24,7 @@ _PARTS = ("images", "annotations", "categories")
 
 # Beyond any image; larger whole numbers do not fit a float.
 LARGEST = 1e9
+_PLAIN = {int, float}
 
 
 def load_coco(
@@ -122,11 +123,13 @@ def _table(
     image_of, file_names, sizes, image_ids = _images(content["images"], path, folder, notes)
     notes.check()
 
-    keys, image, label, areas, difficult = [], [], [], [], []
+    keys, image, label, areas, difficult, left_out = [], [], [], [], [], []
+    prefix = f"{path}, annotation "
     for number, entry in enumerate(content["annotations"], 1):
         key = entry.get("id", number)
-        where = f"{path}, annotation {key}"
-        image_key, category = (_key(entry, field, where, notes) for field in ("image_id", "category_id"))
+        where = f"{prefix}{key}"
+        image_key = _key(entry, "image_id", where, notes)
+        category = _key(entry, "category_id", where, notes)
         if image_key is None or category is None:
             continue
         bbox = entry.get("bbox")
@@ -141,7 +144,9 @@ def _table(
                 f"annotations left out, because their category is not among the {len(label_of)} of the file",
                 f"{where}: category_id {entry['category_id']!r}",
             )
-        elif area is not None:
+        elif area is None:
+            left_out.append((image_of[image_key], names[label_of[category]]))
+        else:
             keys.append(key)
             image.append(image_of[image_key])
             label.append(label_of[category])
@@ -156,10 +161,12 @@ def _table(
         bbox = ", ".join(f"{value:g}" for value in areas[index])
         return f"{path}, annotation {keys[index]} ({names[label[index]]}): bbox [{bbox}]"
 
+    our_ids = image_ids_of(file_names, path)
     table = BoxTable(
         path=path,
         entries="annotations",
         file_names=file_names,
+        image_ids=our_ids,
         names=names,
         image=np.array(image, np.int64),
         label=label,
@@ -167,8 +174,9 @@ def _table(
         difficult=np.array(difficult, bool),
         describe=describe,
         notes=notes,
+        left_out=left_out,
         coco_ids=CocoIds(
-            images=dict(zip(image_ids_of(file_names, path), image_ids, strict=True)),
+            images=dict(zip(our_ids, image_ids, strict=True)),
             categories=dict(zip(names, category_ids, strict=True)),
         ),
     )
@@ -241,7 +249,10 @@ def _area(bbox: Any, where: str, notes: Notes) -> list[float] | None:
     if bbox is None or bbox == []:
         notes.add("annotations left out, because they have no bbox", f"{where}: bbox {bbox}")
         return None
-    numbers = [_number(value) for value in bbox] if isinstance(bbox, list) else []
+    if type(bbox) is list and _PLAIN.issuperset(map(type, bbox)):
+        numbers = bbox if all(-LARGEST < value < LARGEST for value in bbox) else []
+    else:
+        numbers = [_number(value) for value in bbox] if isinstance(bbox, list) else []
     if len(numbers) != 4 or None in numbers:
         notes.refuse(f"{where}: bbox is {bbox!r}, expected four numbers [x, y, width, height]")
         return None
@@ -249,8 +260,9 @@ def _area(bbox: Any, where: str, notes: Notes) -> list[float] | None:
     if width == 0 or height == 0:
         notes.add("annotations left out, because their bbox is empty", f"{where}: bbox {bbox}")
         return None
-    if width < 0 or height < 0:
-        notes.add("bboxes with a negative side, corners exchanged", f"{where}: bbox {bbox}")
+    if width > 0 and height > 0:
+        return numbers
+    notes.add("bboxes with a negative side, corners exchanged", f"{where}: bbox {bbox}")
     return [min(x, x + width), min(y, y + height), abs(width), abs(height)]
 
 
@@ -280,6 +292,8 @@ def _whole(value: Any) -> int | None:
 def _key(entry: dict, field: str, where: str, notes: Notes) -> int | str | None:
     """Return an id in one spelling: a number, or any other text; None where there is none."""
     value = entry.get(field)
+    if type(value) is int:
+        return value
     whole = _whole(value)
     if whole is not None:
         return whole

@@ -17,9 +17,10 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.data.box_table import BoxTable, open_table
+from rcnn_svm.data.class_names import NO_CLASS, NO_VALUE
 from rcnn_svm.data.coco import coco_to_boxes
 from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, ImageFinder, check_folder
+from rcnn_svm.data.image_folder import IMAGE_SUFFIXES, ImageFinder, check_folder, image_ids_of
 from rcnn_svm.data.images import image_size
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.data.other_formats import foreign_format
@@ -46,8 +47,6 @@ _NAMES = {
     "shape": "regionshapeattributes",
     "attributes": "regionattributes",
 }
-# What pandas and databases write where there is no value.
-_NO_VALUE = ("", "nan", "na", "n/a", "none", "null", "nil", "<na>")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _read(path: Path, folder: Path) -> BoxTable:
     notes = Notes()
     find = ImageFinder(folder, path, notes)
     images: dict[str, int] = {}
-    lines, image, found, numbers, difficult = [], [], [], [], []
+    lines, image, found, numbers, difficult, left_out = [], [], [], [], [], []
     text = _text(path)
     layout = _layout(text, path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator, skipinitialspace=True)
@@ -148,16 +147,20 @@ def _read(path: Path, folder: Path) -> BoxTable:
                 continue
             index = images.setdefault(find(name), len(images))
             box, label = row.box(), row.text("class")
+            if box is None and label:
+                left_out.append((index, label))
             if box == []:
-                if label.lower() not in _NO_VALUE:
+                if label.lower() not in NO_VALUE:
                     notes.add("rows left out, because they have a class and no box", f"{where}: {label!r}")
+                if label.lower() not in NO_CLASS:
+                    left_out.append((index, label))
                 continue
             if not label:
                 row.refuse_empty("class")
             is_difficult = row.flag("difficult")
             if box is None or not label or is_difficult is None:
                 continue
-            if not any(box) and label.lower() in ("background", *_NO_VALUE):
+            if not any(box) and label.lower() in NO_CLASS:
                 notes.add(
                     "rows left out, because their box is 0,0,0,0 and their class is no object", f"{where}: {label!r}"
                 )
@@ -190,6 +193,7 @@ def _read(path: Path, folder: Path) -> BoxTable:
         path=path,
         entries="rows",
         file_names=list(images),
+        image_ids=image_ids_of(images, path),
         names=names,
         image=np.array(image, np.int64),
         label=np.array([label_of[name] for name in found], np.int64),
@@ -197,6 +201,7 @@ def _read(path: Path, folder: Path) -> BoxTable:
         difficult=np.array(difficult, bool),
         describe=describe,
         notes=notes,
+        left_out=left_out,
         shares=shares,
     )
 
@@ -314,7 +319,7 @@ class _Row:
     def box(self) -> list[float] | None:
         """Return the four numbers of the box, [] where all are empty, None where one is refused."""
         texts = [self.text(column) for column in self._layout.numbers]
-        if all(text.lower() in _NO_VALUE for text in texts):
+        if all(text.lower() in NO_VALUE for text in texts):
             return []
         numbers = []
         for column, text in zip(self._layout.numbers, texts, strict=True):
@@ -340,7 +345,7 @@ class _Row:
         """Return a 0/1 column as bool, False where it is empty, None where it is refused."""
         text = self.text(column).lower()
         # -1 is unknown in Open Images.
-        if text in (*_NO_VALUE, "0", "0.0", "false", "-1"):
+        if text in (*NO_VALUE, "0", "0.0", "false", "-1"):
             return False
         if text in ("1", "1.0", "true"):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -99,7 +100,7 @@ def set_name(path: str | os.PathLike) -> str:
 
 
 def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[str]:
-    """Return the identifiers of image files: their names without suffix.
+    """Return the identifiers of image files: their names without suffix, or with it where two would be the same.
 
     Args:
         file_names: names relative to the image folder, subfolders included.
@@ -107,9 +108,9 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
 
     Raises:
         InputError: a name is absolute, leads out of the folder or holds a character that cannot be written, or two
-            names are the same or differ in their suffix only.
+            names are the same.
     """
-    named: dict[str, str] = {}
+    stem_of: dict[str, str] = {}
     for file_name in file_names:
         path = PurePosixPath(file_name)
         if not path.name or path.is_absolute() or ".." in path.parts:
@@ -120,16 +121,15 @@ def image_ids_of(file_names: Iterable[str], source: str | os.PathLike) -> list[s
         unwritable = unwritable_character(file_name)
         if unwritable:
             raise InputError(f"{source} names the image {file_name!r}, which holds {unwritable!r}; rename the image")
-        image_id = str(path.with_suffix(""))
-        if named.get(image_id) == file_name:
+        if file_name in stem_of:
             raise InputError(f"{source} lists the image {file_name} more than once; list each image once")
-        if image_id in named:
-            raise InputError(
-                f"{source} names the images {named[image_id]} and {file_name}, which differ in their "
-                "suffix only; rename one of them"
-            )
-        named[image_id] = file_name
-    return list(named)
+        stem_of[file_name] = str(path.with_suffix(""))
+    ids = stem_of
+    # A name with suffix may be another one without: `a.jpg`, beside `a.png` and `a.jpg.png`.
+    while len(set(ids.values())) < len(ids):
+        count = Counter(ids.values())
+        ids = {name: name if count[image_id] > 1 else image_id for name, image_id in ids.items()}
+    return list(ids.values())
 
 
 class ImageFinder:

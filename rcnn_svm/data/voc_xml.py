@@ -13,6 +13,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.data.box_table import mend_boxes
+from rcnn_svm.data.class_names import NO_CLASS
 from rcnn_svm.data.database import Annotation
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.data.other_formats import foreign_format
@@ -66,8 +67,14 @@ def read_voc_xml(
         if not name:
             notes.add("objects left out, because they have no <name>", f"{path}, object {number}")
             continue
+        if _is_empty(element):
+            notes.add("objects left out, because their box is 0 0 0 0, which VOC has not", where)
+            continue
         if name not in class_index:
             if ignore_others:
+                if name.casefold() in map(str.casefold, class_index):
+                    kind = "objects left out, because upper and lower case make their class another one"
+                    notes.add(kind, where)
                 continue
             raise InputError(f"{where}: {name!r} {unknown}")
         box, text = _box(element, where, notes)
@@ -110,7 +117,8 @@ def read_head(path: Path) -> AnnotationHead | None:
     if not _is_annotation(root):
         return None
     stated = (root.findtext("filename") or "").strip().replace("\\", "/")
-    names = Counter(name for name in map(_name, root.findall("object")) if name)
+    objects = [element for element in root.findall("object") if not (_is_empty(element) and _no_class(element))]
+    names = Counter(name for name in map(_name, objects) if name)
     return AnnotationHead(names, stated.rpartition("/")[2])
 
 
@@ -153,6 +161,15 @@ def _parse(path: Path) -> ElementTree.Element:
 
 def _name(element: ElementTree.Element) -> str:
     return (element.findtext("name") or "").strip()
+
+
+def _no_class(element: ElementTree.Element) -> bool:
+    return _name(element).lower() in NO_CLASS
+
+
+def _is_empty(element: ElementTree.Element) -> bool:
+    """Return whether all corners are 0, as tools write it for an image without objects."""
+    return all(_number(element.findtext(f"bndbox/{side}")) == 0 for side in _SIDES)
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:

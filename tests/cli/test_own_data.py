@@ -262,7 +262,7 @@ def test_images_left_out_are_missing_in_lists_and_classes_too(own_data, tmp_path
     argv += ["--ids", tmp_path / "ids.txt", "--max-boxes", "5", "--out", tmp_path / "p.h5"]
     assert command(*argv) == 0
     captured = capsys.readouterr()
-    assert "note: classes left out, because only images that were left out have them: 'z'" in captured.err
+    assert "note: classes left out, because no image that is used has an object of them: 'z'" in captured.err
     assert "y" in captured.out and "z " not in captured.out
     assert list(ProposalSet.load(tmp_path / "p.h5").image_ids) == ["a"]
 

@@ -57,7 +57,7 @@ def test_says_that_objects_were_left_out_where_they_were():
         lambda image_id: database.annotation(int(image_id)),
         lambda image_ids: ("4 rows of a.csv", Counter(dog=1, cat=3)),
     )
-    with pytest.raises(InputError, match=r"3 of 4 rows of a\.csv name it, but were left out, because their"):
+    with pytest.raises(InputError, match=r"train: all 3 objects called 'cat' were left out, as notes say; they"):
         require_ground_truth(counted)
 
 

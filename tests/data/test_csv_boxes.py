@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from rcnn_svm.data.checks import require_annotations
+from rcnn_svm.data.checks import require_annotations, require_ground_truth
 from rcnn_svm.data.csv_boxes import load_csv
 from rcnn_svm.errors import InputError
 
@@ -139,10 +139,6 @@ def test_bad_rows_are_said_at_once(tmp_path):
         (HEADER + "a.png,1,2,nan,4,dog,0\n", "line 2: x2 is 'nan', expected a number"),
         (HEADER + "a.png,1,2,3,4,dog,yes\n", "line 2: difficult is 'yes', expected 0 or 1"),
         (HEADER + "../c.png,1,2,3,4,dog,0\n", r"names the image '\.\./c\.png', expected a name inside"),
-        (
-            HEADER + "a.png,1,2,3,4,dog,0\na.jpg,1,2,3,4,dog,0\n",
-            r"a\.png and a\.jpg, which differ in their suffix only",
-        ),
         (HEADER + 'a.png,1,2,3,4,"a\tb",0\n', r"class name 'a\\tb' holds '\\t'"),
         (HEADER + "a\0.png,1,2,3,4,dog,0\n", r"names the image 'a\\x00\.png', which holds '\\x00'"),
         (HEADER + "a.png,1,2,3,4,dog,0,0\n", "line 2: '0' is beyond the 7 columns of line 1"),
@@ -192,3 +188,30 @@ def test_a_name_that_no_file_can_have_is_an_image_that_is_missing(tmp_path):
     database = load(tmp_path, f"{HEADER}{'x' * 300}.png,1,1,2,2,dog,0\n")
     with pytest.raises(InputError, match=r"x\.png"):
         database.annotation(0)
+
+
+def test_images_that_differ_in_their_suffix_only_keep_it(tmp_path):
+    for name in ("a.jpg", "c.png", "c.png.png", "c.jpg"):
+        Image.new("RGB", (50, 40)).save(tmp_path / name)
+    names = ("a.png", "a.jpg", "b.jpg", "c.jpg", "c.png", "c.png.png")
+    database = load(tmp_path, HEADER + "".join(f"{name},1,2,3,4,dog,0\n" for name in names))
+    # `c.png.png` without its suffix would be another image's name.
+    assert database.image_ids == ("a.png", "a.jpg", "b", "c.jpg", "c.png", "c.png.png")
+    assert [database.image_path(index).name for index in range(6)] == list(names)
+
+
+def test_a_class_whose_rows_have_no_box_is_said_to_be_left_out(tmp_path):
+    rows = "b.jpg,1,1,2,2,cat,0\na.png,,,,,dog,0\n"
+    database = load(tmp_path, HEADER + rows)
+    assert database.classes == ("cat",)
+    assert (
+        "classes left out, because no object of them has a box that can be used: 1, the first is 'dog' with 1"
+        in (database.notes.lines()[-1])
+    )
+    database = load(tmp_path, HEADER + rows, classes=["cat", "dog"])
+    with pytest.raises(InputError, match=r"class 'dog' has no ground truth in boxes: all 1 objects called 'dog'"):
+        require_ground_truth(database)
+    with pytest.raises(InputError, match=r"all 1 objects in .*boxes\.csv that are called 'dog' were left out, because"):
+        load(tmp_path, HEADER + rows, classes=["dog"])
+    with pytest.raises(InputError, match=r"no objects with boxes that can be used \(1 were left out\), so its classes"):
+        load(tmp_path, HEADER + "a.png,,,,,dog,0\n")

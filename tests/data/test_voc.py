@@ -164,6 +164,15 @@ def test_choice_of_classes_ignores_the_others(tmp_path):
     assert annotation.classes.tolist() == [0]
 
 
+def test_what_a_choice_of_classes_ignores_by_its_case_and_boxes_of_zeros_are_noted(tmp_path):
+    objects = [object_xml(), object_xml("Dog"), object_xml("background", (0, 0, 0, 0))]
+    root = write_devkit(tmp_path, {"000001": annotation_xml(*objects)})
+    database = load_voc(root, classes=["dog"])
+    assert len(database.annotation(0).boxes) == 1
+    case, zeros = database.notes.lines()
+    assert "upper and lower case" in case and "(Dog)" in case and "0 0 0 0" in zeros
+
+
 def test_own_classes_in_their_order(tmp_path):
     xml = annotation_xml(object_xml("unicorn"), object_xml("gnome"))
     root = write_devkit(tmp_path, {"a": annotation_xml(), "b": xml})

@@ -179,3 +179,20 @@ def test_classes_that_differ_in_case_only_are_noted(tmp_path):
     assert database.classes == ("Disc", "disc")
     (line,) = database.notes.lines()
     assert line.startswith("classes that differ in upper and lower case only") and "'Disc' and 'disc'" in line
+
+
+def test_a_box_of_zeros_is_no_object_and_a_background_no_class(tmp_path):
+    write(tmp_path, "a", ("dog", (1, 1, 5, 5)))
+    write(tmp_path, "b", ("Background", (0, 0, 0, 0)))
+    database = load_xml_folder(tmp_path)
+    assert database.classes == ("dog",) and len(database.annotation(1).boxes) == 0
+    (line,) = database.notes.lines()
+    assert line.startswith("objects left out, because their box is 0 0 0 0") and "b.xml, object 1 (Background)" in line
+
+
+def test_objects_of_a_class_in_other_case_than_the_chosen_are_noted(tmp_path):
+    write(tmp_path, "a", ("dog", (1, 1, 5, 5)), ("Dog", (1, 1, 6, 6)), ("cat", (1, 1, 6, 6)))
+    database = load_xml_folder(tmp_path, classes=["dog"])
+    assert len(database.annotation(0).boxes) == 1
+    line = database.notes.lines()[-1]
+    assert "because upper and lower case make their class another one: 1" in line and "a.xml, object 2 (Dog)" in line
