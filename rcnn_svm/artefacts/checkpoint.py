@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -10,7 +11,7 @@ import h5py
 import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, create_h5, open_h5, read_settings
-from rcnn_svm.artefacts.identity import first_difference
+from rcnn_svm.artefacts.identity import first_difference, only_data_differs
 from rcnn_svm.errors import InputError
 
 T = TypeVar("T")
@@ -92,17 +93,26 @@ class Checkpoint:
             ) from error
 
 
-def checkpoint_beside(out: Path, identity: dict[str, Any], *, overwrite: bool = False) -> Path:
+def checkpoint_beside(
+    out: Path, identity: dict[str, Any], *, overwrite: bool = False, update: bool = False, derived: Sequence[str] = ()
+) -> Path:
     """Return the file for the progress of the training that writes `out`.
 
     Args:
         out: what the training writes.
         identity: settings and data of the training, JSON-able.
         overwrite: `out` is to be replaced: remove the checkpoint of another training, which would be refused.
+        update: remove the checkpoint of a training that differs in images or labels alone.
+        derived: names in `identity` of what follows from images and labels, besides those of `without_data`.
     """
     path = out.with_name(f"{out.name}.checkpoint")
     if overwrite:
         remove_other(path, identity)
+    elif update and path.exists():
+        with contextlib.suppress(InputError), open_h5(path, KIND, SCHEMA) as handle:
+            if only_data_differs(read_settings(handle), identity, derived):
+                path.unlink()
+                print(f"begun anew: images or labels changed since {path} was written", flush=True)
     return path
 
 

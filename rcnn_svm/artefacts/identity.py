@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rcnn_svm.errors import InputError
 
 REMEDY = "give another --out, or --overwrite to replace it"
+# Where only images or labels differ.
+UPDATE = "give another --out, --update to make again what they change, or --overwrite to replace it"
 
 
-def already_done(path: Path, read: Callable[[], Any], wanted: Any, *, overwrite: bool = False) -> bool:
+def already_done(
+    path: Path,
+    read: Callable[[], Any],
+    wanted: Any,
+    *,
+    overwrite: bool = False,
+    update: bool = False,
+    same_settings: Callable[[Any], bool] | None = None,
+) -> bool:
     """Return whether the result of a stage is on disk, so that nothing is left to do.
 
     The policy of every stage: the same is there: it is done, and a sentence says so. Something else is there: it
-    is refused with the first difference, or made anew with `overwrite`. What is there stays until its replacement
-    is complete, as every artefact is written under a temporary name (`atomic_path`).
+    is refused with the first difference, or made anew with `overwrite`. With `update` it is made again where only
+    images or labels differ, and a sentence says that too. What is there stays until its replacement is complete, as
+    every artefact is written under a temporary name (`atomic_path`).
 
     Args:
         path: file or folder that the stage writes.
         read: returns the settings that made what is at `path`, JSON-able; called only where something is there.
         wanted: the settings that the stage would make it with now, JSON-able.
         overwrite: replace what was made with other settings, or cannot be read.
+        update: make again what was made with the same settings from other images or labels.
+        same_settings: returns whether the settings found differ from those wanted in images and labels alone; where
+            None, none do.
 
     Raises:
         InputError: something else is there, or what is there cannot be read, and `overwrite` is not given.
@@ -36,9 +50,14 @@ def already_done(path: Path, read: Callable[[], Any], wanted: Any, *, overwrite:
             return False
         raise InputError(f"{error}; or replace it with --overwrite") from error
     if found != wanted:
-        if overwrite:
-            return False
-        check_same(path, found, wanted)
+        only_data = same_settings is not None and same_settings(found)
+        if update and only_data:
+            say_again(path, found, wanted)
+        elif not overwrite:
+            if update:  # the setting is what is refused
+                check_same(path, without_data(found), without_data(wanted))
+            check_same(path, found, wanted, UPDATE if only_data else REMEDY)
+        return False
     say_done(path)
     return True
 
@@ -57,6 +76,45 @@ def check_same(path: Path, found: Any, wanted: Any, remedy: str = REMEDY) -> Non
     """
     if found != wanted:
         raise InputError(f"{path} was made with other settings ({first_difference(found, wanted)}); {remedy}")
+
+
+def say_again(path: Path, found: Any, wanted: Any) -> None:
+    """Print that a stage makes its result again, since images or labels are others than when it was made."""
+    print(f"made again: {path}, as images or labels changed ({first_difference(found, wanted)})", flush=True)
+
+
+def without_data(identity: Any, *names: str) -> Any:
+    """Return what decides the result of a training, or of what depends on one, without images and labels.
+
+    Args:
+        identity: JSON-able.
+        names: left out wherever they occur, besides the digest of the features and what was read off the training set.
+    """
+    if not isinstance(identity, dict):
+        return identity
+    left_out = {
+        *names,
+        "images",
+        "images' files",
+        "cache",
+        "features",
+        "digest",
+        "num_images",
+        "num_regions",
+        "num_held_out",
+        "max_per_set",
+    }
+    return {key: without_data(value, *names) for key, value in identity.items() if key not in left_out}
+
+
+def only_data_differs(found: Any, wanted: dict[str, Any], derived: Sequence[str] = ()) -> bool:
+    """Return whether two trainings, or what depends on them, differ in images and labels alone.
+
+    Args:
+        found, wanted: JSON-able.
+        derived: names of what follows from images and labels too, besides those of `without_data`.
+    """
+    return found != wanted and without_data(found, *derived) == without_data(wanted, *derived)
 
 
 def say_done(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.files import READ_ERRORS, fingerprint, provenance, sync_folder, write_text
-from rcnn_svm.artefacts.identity import check_same
+from rcnn_svm.artefacts.identity import REMEDY, UPDATE, check_same, say_again
 from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
@@ -43,6 +43,7 @@ class CachePlan:
         settings: everything that decides the features' values (backbone, weights, crop, proposals).
         sources: per image, a digest of what its rows are made from (pixels, ground truth); a shard made from
             anything else is made again. Empty when a cache is only read.
+        image_digests: per image, a digest of its file, where there is one. Empty when a cache is only read.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class CachePlan:
     shard_images: int
     settings: dict[str, Any]
     sources: tuple[str, ...] = ()
+    image_digests: tuple[str, ...] = ()
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -101,7 +103,8 @@ class CachePlan:
             raise InputError(
                 f"{self.folder / MANIFEST} was removed while the cache was made; run the same command again"
             )
-        write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard))
+        digests = self.image_digests and [self.image_digests[i] for i in self.images_of(shard)]
+        write_shard(self.shard_path(shard), arrays, self._shard_identity(shard), self._sources_of(shard), digests)
 
     def read_shard(self, shard: int) -> Shard:
         """Open a shard.
@@ -191,7 +194,9 @@ class CachePlan:
         """Return whether the folder holds the manifest of this plan; InputError if it is that of another."""
         if not (self.folder / MANIFEST).exists():
             return False
-        check_same(self.folder, read_plan(self.folder)._identity(), self._identity())
+        found = read_plan(self.folder)._identity()
+        remedy = UPDATE if _without_data(found) == _without_data(self._identity()) else REMEDY
+        check_same(self.folder, found, self._identity(), remedy)
         return True
 
     def holds_another(self) -> bool:
@@ -202,6 +207,20 @@ class CachePlan:
         except InputError:
             return True
         return False
+
+    def updates(self, aside: CachePlan) -> bool:
+        """Return whether the folder holds a cache that differs from this plan in images, boxes or classes alone.
+
+        Args:
+            aside: the same plan in the folder where the new cache is made; if it is begun, an earlier call was stopped.
+        """
+        if (self.folder / MANIFEST).exists():
+            found, wanted = read_plan(self.folder)._identity(), self._identity()
+            if found != wanted and _without_data(found) == _without_data(wanted):
+                say_again(self.folder, found, wanted)
+                return True
+            return False
+        return (aside.folder / MANIFEST).exists() and not aside.holds_another()
 
     def move_to(self, folder: str | Path) -> CachePlan:
         """Put this cache, which is complete, in the place of one that `folder` may hold, and return its plan there.
@@ -220,6 +239,11 @@ class CachePlan:
             self.folder.rmdir()
             sync_folder(moved.folder)
         return moved
+
+
+def _without_data(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a cache besides images, boxes and labels."""
+    return {key: value for key, value in identity.items() if key not in ("image_ids", "rows", "classes")}
 
 
 def read_plan(folder: str | Path) -> CachePlan:
@@ -273,6 +297,8 @@ def plan_cache(
     dtype: str = "float32",
     shard_images: int = 20,
     overwrite: bool = False,
+    update: bool = False,
+    image_digests: Sequence[str] = (),
 ) -> CachePlan:
     """Begin a feature cache, or go on with one begun before.
 
@@ -289,9 +315,11 @@ def plan_cache(
         shard_images: images per shard; a shard is what an interruption can lose.
         overwrite: a cache made with other settings is to be replaced. The new one is made in a folder beside it,
             `<folder>.new`; `CachePlan.move_to` replaces the old one when the new one is complete.
+        update: the same for a cache of other images, boxes or classes that was made with the same settings.
+        image_digests: per image, a digest of its file, where there is one.
 
     Raises:
-        InputError: the folder holds a cache made with other settings, and `overwrite` is not given.
+        InputError: the folder holds another cache, and neither `overwrite` nor `update` allows to replace it.
     """
     plan = CachePlan(
         folder=Path(folder),
@@ -304,9 +332,11 @@ def plan_cache(
         shard_images=int(shard_images),
         settings=json.loads(json.dumps(settings)),
         sources=tuple(sources),
+        image_digests=tuple(image_digests),
     )
-    if overwrite and plan.holds_another():
-        plan = replace(plan, folder=plan.folder.with_name(f"{plan.folder.name}.new"))
+    aside = replace(plan, folder=plan.folder.with_name(f"{plan.folder.name}.new"))
+    if (update and plan.updates(aside)) or (overwrite and plan.holds_another()):
+        plan = aside
         if plan.holds_another():  # begun with yet other settings
             for path in [plan.folder / MANIFEST, *plan.folder.glob(SHARDS)]:
                 path.unlink(missing_ok=True)

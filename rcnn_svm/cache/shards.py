@@ -129,7 +129,13 @@ class MixedCacheError(InputError):
     """A shard is in a cache that it was not made for."""
 
 
-def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sources: Sequence[str]) -> None:
+def write_shard(
+    path: Path,
+    arrays: ShardArrays,
+    identity: dict[str, Any],
+    sources: Sequence[str],
+    image_digests: Sequence[str] = (),
+) -> None:
     """Write a shard atomically.
 
     Args:
@@ -137,6 +143,7 @@ def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sourc
         arrays: contents of the shard.
         identity: says which shard of which cache this is, JSON-able.
         sources: per image, a digest of what its rows were made from.
+        image_digests: per image, a digest of its file, where there is one.
 
     Raises:
         InputError: the disk is full; the shards written before are intact.
@@ -148,6 +155,8 @@ def write_shard(path: Path, arrays: ShardArrays, identity: dict[str, Any], sourc
                 handle.create_dataset(name, data=array)
             handle.create_dataset(ROW_SUMS, data=row_sums(arrays.features))
             handle.create_dataset("sources", data=list(sources), dtype=h5py.string_dtype())
+            if image_digests:
+                handle.create_dataset("image_digests", data=list(image_digests), dtype=h5py.string_dtype())
             handle.attrs["checksum"] = arrays.checksum()
             features = _Place.of(handle["features"])
         start, stop = features.offset, features.offset + arrays.features.nbytes
@@ -197,6 +206,7 @@ class Shard:
         arrays: the arrays.
         checksum: digest of the arrays when they were written; None for arrays that never were.
         sources: per image, a digest of what its rows were made from.
+        image_digests: per image, a digest of its file; empty where that is not known.
         transform: computes the features of some rows, (n, D) float32, from those that are stored, (n, S) float32 or
             float16, each row for itself; None where features are used as they are stored.
         version: changes when somebody writes to the file.
@@ -206,6 +216,7 @@ class Shard:
     arrays: ShardArrays
     checksum: str | None = None
     sources: tuple[str, ...] = ()
+    image_digests: tuple[str, ...] = ()
     transform: Callable[[np.ndarray], np.ndarray] | None = None
     version: tuple[int, ...] = ()
     check: Callable[[], None] = _nothing
@@ -254,7 +265,9 @@ def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
                 "different backbones, settings or image sets cannot be mixed, so move it back where it belongs"
             )
         check = _nothing if layout.row_sums is not None else functools.partial(_check_arrays, path, version)
-        return Shard(layout.arrays(file), layout.checksum, layout.sources, version=version, check=check)
+        return Shard(
+            layout.arrays(file), layout.checksum, layout.sources, layout.image_digests, version=version, check=check
+        )
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -299,6 +312,7 @@ class _Layout:
     owner: dict[str, Any]
     checksum: str
     sources: tuple[str, ...]
+    image_digests: tuple[str, ...]
     places: dict[str, _Place]
     row_sums: np.ndarray | None
 
@@ -329,7 +343,8 @@ def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
         elif sealed is not None:
             raise damaged(path, "it has no checksums of its rows")
         sources = tuple(handle["sources"].asstr()[()])
-        return _Layout(read_settings(handle), str(handle.attrs["checksum"]), sources, places, sums)
+        digests = tuple(handle["image_digests"].asstr()[()]) if "image_digests" in handle else ()
+        return _Layout(read_settings(handle), str(handle.attrs["checksum"]), sources, digests, places, sums)
 
 
 def _describe(identity: dict[str, Any]) -> str:

@@ -114,6 +114,15 @@ def add_overwrite_argument(parser: argparse._ActionsContainer, what: str) -> Non
     parser.add_argument("--overwrite", action="store_true", help=f"replace {what} made with other settings")
 
 
+def add_update_argument(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add --update, which makes `what` again where images or labels changed."""
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help=f"make {what} again where it was made with the same settings from other images or labels",
+    )
+
+
 def add_seed_argument(parser: argparse._ActionsContainer, what: str, default: int = paper.SEED) -> None:
     """Add --seed, which decides `what`."""
     parser.add_argument("--seed", metavar="N", type=int, default=default, help=f"seed of {what} (default: %(default)s)")
@@ -316,8 +325,9 @@ def open_split(args: argparse.Namespace, split: str, ids: Path | None, read: Rea
     Where a split is drawn, all images of the source are checked before as `read` says, as the split depends on all.
     """
     wanted, classes = read_ids(ids) if ids else None, class_names(args)
+    name = recorded_name(ids) if ids else None
     if not args.voc:
-        return _open_own(args, split, wanted, classes, read)
+        return _open_own(args, split, wanted, classes, read, name)
     from rcnn_svm.data import Notes, load_voc
     from rcnn_svm.data.checks import without_bad_images
 
@@ -327,13 +337,21 @@ def open_split(args: argparse.Namespace, split: str, ids: Path | None, read: Rea
     if args.skip_bad_images:
         database = without_bad_images(database, notes := Notes())
         say(notes)
-    return database
+    return database.subset(database.image_ids, name) if name else database
 
 
 def _open_own(
-    args: argparse.Namespace, split: str, wanted: list[str] | None, classes: list[str] | None, read: Reading
+    args: argparse.Namespace,
+    split: str,
+    wanted: list[str] | None,
+    classes: list[str] | None,
+    read: Reading,
+    name: str | None,
 ) -> ImageDatabase:
-    """Return one split of a source that is no devkit, as `open_split` does."""
+    """Return one split of a source that is no devkit, as `open_split` does.
+
+    A list of a run, which has a `name`, is what was drawn then and images that came later: nothing is drawn.
+    """
     from rcnn_svm.data import Notes, split_database
     from rcnn_svm.data.checks import without_bad_images
 
@@ -348,10 +366,10 @@ def _open_own(
         wanted = wanted and [image_id for image_id in wanted if image_id not in left_out]
     if classes is None:
         database = _with_its_classes(database, args)
-    if split != "all":
+    if split != "all" and not name:
         check_sets([database], read, args)
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
-    return database.subset(wanted) if wanted else database
+    return database.subset(wanted, name) if wanted else database
 
 
 def _load_own(args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
@@ -454,6 +472,15 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise InputError(f"{path} lists no image ids; write one a line")
     return ids
+
+
+def recorded_name(path: Path) -> str | None:
+    """Return the name of the image set whose ids `rcnn-svm run` recorded in a text file, None where it was not."""
+    from rcnn_svm.artefacts.files import file_name
+
+    first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+    found = re.match(r"# .*; image set (\S.*)$", first)
+    return file_name(found[1].strip()) if found else None
 
 
 def positive_int(text: str) -> int:

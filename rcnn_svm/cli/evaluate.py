@@ -25,6 +25,7 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_overwrite_argument,
+    add_update_argument,
     load_database,
     say,
     say_letters,
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=Path, help="where to write (default: cache/reports/<name of the detections>/)"
     )
     add_overwrite_argument(parser, "a report")
+    add_update_argument(parser, "a report")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -99,7 +101,8 @@ def run(args: argparse.Namespace) -> None:
         detections = detections.after_nms(nms_threshold)
     with claimed(out / "results.json"):
         if not args.overwrite:
-            _check_report(out, {"image_set": database.name, "iou": args.iou, "detections": detections.settings})
+            wanted = {"image_set": database.name, "iou": args.iou, "detections": detections.settings}
+            _check_report(out, wanted, update=args.update)
         result = evaluate_detections(detections, database, iou=args.iou, nms_threshold=None)
         if args.protocol == "coco":
             _evaluate_coco(out, detections, database)
@@ -125,10 +128,14 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
     return found, f"{database.name}.comp4", args.nms
 
 
-def _check_report(out: Path, wanted: dict[str, Any]) -> None:
-    """Check that a report in `out`, if there is one, is of the same detections, image set and thresholds."""
+def _check_report(out: Path, wanted: dict[str, Any], *, update: bool) -> None:
+    """Check that a report in `out`, if there is one, is of the same detections, image set and thresholds.
+
+    With `update`, the detections may come from other images and labels.
+    """
     from rcnn_svm.artefacts.files import reading
-    from rcnn_svm.artefacts.identity import check_same
+    from rcnn_svm.artefacts.identity import REMEDY, UPDATE, check_same, say_again
+    from rcnn_svm.detection.image_set import differs_in_data
 
     path = out / "results.json"
     if path.exists():
@@ -136,7 +143,13 @@ def _check_report(out: Path, wanted: dict[str, Any]) -> None:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = {key: content[key] for key in ("image_set", "iou")}
             found["detections"] = content["made_from"]["detections"]
-        check_same(out, found, wanted)
+        only_data = {**found, "detections": None} == {**wanted, "detections": None} and differs_in_data(
+            found["detections"], wanted["detections"]
+        )
+        if update and only_data:
+            say_again(out, found, wanted)
+        else:
+            check_same(out, found, wanted, UPDATE if only_data else REMEDY)
 
 
 def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -> None:

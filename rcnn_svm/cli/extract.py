@@ -25,6 +25,7 @@ from rcnn_svm.cli.arguments import (
     add_padding_argument,
     add_proposals_argument,
     add_shard_images_argument,
+    add_update_argument,
     add_weights_argument,
     load_database,
     positive_int,
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shard_images_argument(output)
     output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
     add_overwrite_argument(output, "a feature cache")
+    add_update_argument(output, "a feature cache")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -116,12 +118,15 @@ def run(args: argparse.Namespace) -> None:
             dtype=args.dtype,
             part=args.part,
             overwrite=args.overwrite,
+            update=args.update,
         )
     plan = summary.plan
-    if not summary.images:
+    if not summary.images and not summary.kept:
         say_done(out)
     rate = f", {summary.rows / summary.seconds:.0f} crops/s" if summary.rows else ""
     print(f"computed now: {summary.images} images, {summary.rows} regions in {summary.seconds:.1f} s{rate}")
+    if summary.kept:
+        print(f"taken over: {summary.kept} regions whose images and boxes are as they were")
     size = sum(path.stat().st_size for path in map(plan.shard_path, range(plan.num_shards)) if path.exists())
     print(
         f"cache: {len(plan.image_ids)} images, {sum(plan.rows)} regions, {plan.dim} dimensions of {plan.dtype}, "

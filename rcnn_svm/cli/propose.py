@@ -21,6 +21,7 @@ from rcnn_svm.cli.arguments import (
     add_limit_arguments,
     add_method_argument,
     add_overwrite_argument,
+    add_update_argument,
     load_database,
 )
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
     )
     add_overwrite_argument(parser, "proposals")
+    add_update_argument(parser, "proposals")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -68,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     if args.precomputed:
         proposals = import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
         with claimed(out):
-            if existing_proposals(out, database, proposals.settings, overwrite=args.overwrite) is None:
+            may = {"overwrite": args.overwrite, "update": args.update}
+            if existing_proposals(out, database, proposals.settings, **may) is None:
                 proposals.save(out)
     else:
         proposals = propose_database(
@@ -77,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
             out,
             jobs=args.jobs,
             overwrite=args.overwrite,
+            update=args.update,
         )
     print(format_recall(recall_report(database, proposals)))
     say_written(out)

@@ -8,8 +8,9 @@ test images have a file or folder of their own. OUT/train_ids.txt and OUT/test_i
   rcnn-svm run --coco train.json --images photos --test-coco test.json
 
 Prints each command before running it, so that any stage can be repeated by hand. What was made with the same
-settings is done already, and an interrupted run goes on where it stopped. What was made with other settings is
-refused; with --overwrite every stage replaces it.
+settings is done already, and an interrupted run goes on where it stopped. After a round of labelling, the same command
+makes again what follows from it: images keep their side, new ones are drawn, and proposals and features of images that
+did not change stay. What was made with other settings is refused; with --overwrite every stage replaces it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import argparse
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -32,37 +33,14 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_solver_argument,
     add_weights_argument,
-    check_sets,
-    open_split,
     positive_float_or_auto,
     positive_int,
-    read_ids,
 )
-from rcnn_svm.errors import InputError
+from rcnn_svm.cli.sides import Side, load_sides, record_sides
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
-
-SOURCES = ("voc", "coco", "xml", "csv")
-
-
-class Side(NamedTuple):
-    """The images to train on, or those to test on.
-
-    Attributes:
-        source: the arguments that name the source of the images, as every stage spells them.
-        split: split of the source.
-        ids: file that restricts the split, or None.
-        database: the images.
-        label: stands for the images in names of files.
-    """
-
-    source: argparse.Namespace
-    split: str
-    ids: Path | None
-    database: ImageDatabase
-    label: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     from rcnn_svm.data.checks import require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
 
-    train, test = _sides(args)
+    train, test = load_sides(args)
     # A class without examples would only be found out after hours of extraction, a network that is not available after
     # hours of proposals.
     require_ground_truth(train.database)
@@ -141,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         require_two_images(train.database)
     load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
     with claimed(args.out / "train_ids.txt"):
-        _record(train, test, args.out, overwrite=args.overwrite)
+        record_sides(train, test, args.out, overwrite=args.overwrite)
         _run_stages(args, train, test)
     made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json")
     check_still_there(*(args.out / name for name in made))
@@ -156,12 +134,12 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
         return args.out / "features" / f"{side.label}.{args.backbone}"
 
     def stage(name: str, *words: object) -> None:
-        _stage(name, *words, *(["--overwrite"] if args.overwrite else []))
+        _stage(name, *words, "--overwrite" if args.overwrite else "--update")
 
     model, regressor = args.out / "model.h5", args.out / "bbox.h5"
     detections = args.out / "detections.h5"
     for side in (train, test):
-        data = _data(side)
+        data = side.words()
         proposals = args.out / "proposals" / f"{side.label}.{args.method}.h5"
         stage(
             "propose",
@@ -191,7 +169,7 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     )
     stage(
         "evaluate",
-        *("--detections", detections, *_data(test)),
+        *("--detections", detections, *test.words()),
         *("--pictures", args.pictures, "--out", args.out / "report"),
     )
 
@@ -219,75 +197,6 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
         f"then comes down to{kept}"
     )
     return svm_C, AUTO
-
-
-def _sides(args: argparse.Namespace) -> tuple[Side, Side]:
-    """Return the images to train on and those to test on."""
-    from rcnn_svm.data.class_names import write_class_list
-
-    own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
-    separate = any(own_test.values())
-    if args.test_images and not separate:
-        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
-    chosen = separate or (args.train_ids and args.test_ids)
-    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
-    train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
-    # What was proposed for was decoded before.
-    read = "headers" if (args.out / "proposals").exists() else "pixels"
-    train = open_split(args, train_split, args.train_ids, read)
-    source = args
-    if separate:
-        # The classes are those of the training, whether or not all of them occur among the test images.
-        images = {"images": args.test_images or args.images, "classes": write_class_list(train.classes)}
-        source = argparse.Namespace(**{**vars(args), **own_test, **images})
-    test = open_split(source, test_split, args.test_ids, read)
-    check_sets([train, test], read, args)
-    labels = (train.name, test.name) if train.name != test.name else (f"{train.name}_train", f"{test.name}_test")
-    return (
-        Side(args, train_split, args.train_ids, train, labels[0]),
-        Side(source, test_split, args.test_ids, test, labels[1]),
-    )
-
-
-def _record(train: Side, test: Side, out: Path, *, overwrite: bool) -> None:
-    """Print how many images are on each side, and write which."""
-    from rcnn_svm import __version__
-    from rcnn_svm.artefacts.files import fingerprint, write_text
-    from rcnn_svm.artefacts.identity import check_same
-
-    sides = {"train": train, "test": test}
-    for name, side in sides.items():
-        path = out / f"{name}_ids.txt"
-        if path.exists() and not overwrite:
-            check_same(path, {"images": read_ids(path)}, {"images": list(side.database.image_ids)})
-    for name, side in sides.items():
-        ids = side.database.image_ids
-        made = f"# {shlex.join(str(word) for word in _data(side))}; rcnn-svm {__version__}; {fingerprint(ids)}"
-        write_text(out / f"{name}_ids.txt", "\n".join([made, *ids, ""]))
-        print(f"{name}: {side.database.name}, {len(ids)} images")
-    paths = ({side.database.image_path(i) for i in range(len(side.database))} for side in (train, test))
-    common = len(set.intersection(*paths))
-    if common:
-        print(f"warning: {common} images are on both sides, so the result says little about new images")
-
-
-def _data(side: Side) -> list[object]:
-    """Return the arguments that name one of the two image sets."""
-    source, words = side.source, []
-    for name in (*SOURCES, "images"):
-        if getattr(source, name):
-            words += [f"--{name}", getattr(source, name)]
-    if source.voc:
-        words += ["--year", source.year]
-    elif side.split != "all":
-        words += ["--test-fraction", source.test_fraction, "--split-seed", source.split_seed]
-    words += ["--split", side.split]
-    if side.ids:
-        words += ["--ids", side.ids]
-    if source.classes:
-        words += ["--classes", source.classes]
-    words += [f"--{name.replace('_', '-')}" for name in ("ignore_exif", "skip_bad_images") if getattr(source, name)]
-    return words
 
 
 def _optional(args: argparse.Namespace, *names: str) -> list[object]:

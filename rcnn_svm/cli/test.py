@@ -30,6 +30,7 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_proposals_argument,
     add_stored_layer_arguments,
+    add_update_argument,
     load_database,
     names_images,
     open_features,
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "<image set>.<model>.h5)",
     )
     add_overwrite_argument(parser, "detections")
+    add_update_argument(parser, "detections")
     add_data_arguments(parser, required=False, voc_split="test")
     add_proposals_argument(parser)
     add_device_argument(parser)
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.image_set import check_features, detect_in_cache, run_settings
+    from rcnn_svm.detection.image_set import check_features, detect_in_cache, differs_in_data, run_settings
     from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
@@ -116,7 +118,14 @@ def run(args: argparse.Namespace) -> None:
     if correction:
         settings["bbox"] = correction_settings(*correction)
     with claimed(out):
-        if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
+        if not already_done(
+            out,
+            lambda: Detections.load(out).settings,
+            settings,
+            overwrite=args.overwrite,
+            update=args.update,
+            same_settings=lambda found: differs_in_data(found, settings),
+        ):
             detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
             if correction:
                 detections = correct_detections(detections, *correction)

@@ -20,6 +20,7 @@ from rcnn_svm.cli.arguments import (
     add_seed_argument,
     add_solver_argument,
     add_stored_layer_arguments,
+    add_update_argument,
     class_names,
     open_features,
     positive_float,
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="model file (default: cache/models/<name of the feature cache>.h5)"
     )
     add_overwrite_argument(parser, "a model")
+    add_update_argument(parser, "a model")
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
@@ -152,9 +154,10 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done, say_written
+    from rcnn_svm.artefacts.identity import already_done, only_data_differs, say_written
     from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.image_set import is_of_same_set
     from rcnn_svm.mining.examples import class_columns
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
@@ -205,10 +208,18 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     given = {} if args.validate is None else {"validate": open_features(args.validate, args.layer, args.weights)}
     identity = trainer.identity(cache, **given)
+    derived = [name for name in ("classes", "k_folds") if getattr(args, name) is None]
     with claimed(out):
-        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite, update=args.update, derived=derived)
         if not already_done(
-            out, lambda: Detector.load(out).training.get("identity"), identity, overwrite=args.overwrite
+            out,
+            lambda: Detector.load(out).training.get("identity"),
+            identity,
+            overwrite=args.overwrite,
+            update=args.update,
+            same_settings=lambda found: (
+                only_data_differs(found, identity, derived) and is_of_same_set(Detector.load(out), cache)
+            ),
         ):
             if args.calibrate:
                 names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]

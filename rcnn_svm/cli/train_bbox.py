@@ -17,6 +17,7 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_seed_argument,
     add_stored_layer_arguments,
+    add_update_argument,
     open_features,
     positive_float,
 )
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/models/<name of DIR>.bbox.h5)"
     )
     add_overwrite_argument(parser, "a regressor")
+    add_update_argument(parser, "a regressor")
     add_stored_layer_arguments(parser, "what the cache holds")
     parser.add_argument(
         "--lambda",
@@ -53,9 +55,10 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.checkpoint import checkpoint_beside
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
-    from rcnn_svm.artefacts.identity import already_done, say_written
+    from rcnn_svm.artefacts.identity import already_done, only_data_differs, say_written
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
+    from rcnn_svm.detection.image_set import is_of_same_set
     from rcnn_svm.reports.bbox import bbox_table
 
     cache = open_features(args.features, args.layer, args.weights)
@@ -65,9 +68,16 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     identity = trainer.identity(cache)
     with claimed(out):
-        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite)
+        checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite, update=args.update, derived=["classes"])
         if not already_done(
-            out, lambda: BoxRegressor.load(out).training.get("identity"), identity, overwrite=args.overwrite
+            out,
+            lambda: BoxRegressor.load(out).training.get("identity"),
+            identity,
+            overwrite=args.overwrite,
+            update=args.update,
+            same_settings=lambda found: (
+                only_data_differs(found, identity, ["classes"]) and is_of_same_set(BoxRegressor.load(out), cache)
+            ),
         ):
             trainer.fit(cache, checkpoint=checkpoint).save(out)
         checkpoint.unlink(missing_ok=True)

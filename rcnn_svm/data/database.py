@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import array_digest, file_digest, fingerprint
+from rcnn_svm.artefacts.files import array_digest, file_digest, file_name, fingerprint
 from rcnn_svm.data.images import image_size, load_image
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
@@ -53,7 +53,7 @@ class ImageDatabase:
     """Images with annotations: the `imdb` and `roidb` of the original in one object.
 
     Args:
-        name: short name used in file names, such as `voc_2007_trainval`.
+        name: short name used in file names, such as `voc_2007_trainval`; what cannot stand there is written otherwise.
         classes: class names; their order defines the class indices.
         image_ids: one identifier per image, unique, in evaluation order.
         image_path: maps an image id to the path of its image file.
@@ -81,7 +81,7 @@ class ImageDatabase:
         notes: Notes | None = None,
         ignore_exif: bool = False,
     ):
-        self.name = name
+        self.name = file_name(name)
         self.classes = tuple(map(plain, classes))
         self.image_ids = tuple(map(plain, image_ids))
         self.coco_ids = coco_ids

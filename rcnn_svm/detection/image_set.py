@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm import paper
+from rcnn_svm.artefacts.identity import only_data_differs
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.interfaces import FeatureModel, RegionScorer
@@ -96,6 +97,14 @@ def check_features(
     check_feature_settings(model, cache.dim, cache.settings, name, where or f"the cache of {cache.name}")
 
 
+def is_of_same_set(model: FeatureModel, cache: FeatureCache) -> bool:
+    """Return whether a model was trained on features like those of a cache, of the same image set by its name.
+
+    The set may have had other images and labels then.
+    """
+    return model.feature_settings == cache.settings and model.training.get("image_set") == cache.name
+
+
 def check_feature_settings(model: FeatureModel, dim: int, settings: dict[str, Any], name: str, where: str) -> None:
     """Check that a model may be applied to features of `dim` dimensions made with `settings`.
 
@@ -138,6 +147,20 @@ def run_settings(
         "detector": {"digest": detector.digest, "training": detector.training},
         **limits(cache.num_images, max_per_image, max_per_set),
     }
+
+
+def differs_in_data(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Return whether detections, by their settings, differ in images and labels alone, those of the training too."""
+
+    def reduced(settings: dict[str, Any]) -> dict[str, Any]:
+        # Of a model, what it was asked for; the rest it read off its training set.
+        models = {name: settings[name]["training"]["identity"] for name in ("detector", "bbox") if name in settings}
+        return {**settings, **models}
+
+    try:
+        return only_data_differs(reduced(found), reduced(wanted), ("classes", "k_folds"))
+    except (KeyError, TypeError):  # no such record: networks of train-head, models made from arrays
+        return False
 
 
 def limits(num_images: int, max_per_image: int = paper.MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rcnn_svm.artefacts.files import array_digest, fingerprint
+from rcnn_svm.cache.earlier import EarlierFeatures
 from rcnn_svm.cache.plan import CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
@@ -232,12 +233,14 @@ class ExtractionSummary:
     Attributes:
         plan: the cache.
         images, rows: how many were computed now; complete shards found are not counted.
+        kept: rows that were taken over from shards of an earlier state of the cache.
         seconds: wall time from the first image to the last shard.
     """
 
     plan: CachePlan
     images: int
     rows: int
+    kept: int
     seconds: float
 
 
@@ -251,10 +254,12 @@ def extract_database(
     dtype: str = "float16",
     part: tuple[int, int] = (0, 1),
     overwrite: bool = False,
+    update: bool = False,
 ) -> ExtractionSummary:
     """Compute the features of all regions of an image set into a feature cache.
 
-    Complete shards are kept as they are, so that the same call goes on where it was stopped, however it was.
+    Complete shards are kept as they are, so that the same call goes on where it was stopped, however it was. Where
+    images or labels changed, the features of boxes that are still there are taken over.
 
     Args:
         database: the image set.
@@ -265,6 +270,7 @@ def extract_database(
         dtype: how features are stored, `float32` or `float16`.
         part: (i, n): only every n-th shard, beginning with the i-th; n processes or machines share the work.
         overwrite: replace a cache in `out_dir` that was made with other settings, when the new one is complete.
+        update: the same for one that was made with the same settings from other images, boxes or classes.
 
     Raises:
         InputError: proposals missing for an image or not inside it, an unreadable image, a cache made with
@@ -273,35 +279,43 @@ def extract_database(
     Source: `rcnn_cache_pool5_features.m`; rows as in `rcnn_load_cached_pool5_features.m`.
     """
     index, parts = part
-    if overwrite and parts > 1:
+    if (overwrite or update) and parts > 1:
         raise InputError("one part cannot overwrite a cache that other parts are written to; give another --out")
     check_proposals(database, proposals)
 
     def proposals_of(i: int) -> np.ndarray:
         return np.empty((0, 4), np.float32) if proposals is None else proposals.boxes_of(database.image_ids[i])
 
+    settings = FeatureSettings.from_json(extractor.settings).with_proposals(proposals and proposals.settings).to_json()
+    earlier = EarlierFeatures.open(out_dir, settings, extractor.dim, dtype)
     plan = plan_cache(
         out_dir,
         name=database.name,
         classes=database.classes,
         image_ids=database.image_ids,
         rows=[len(database.annotation(i).boxes) + len(proposals_of(i)) for i in range(len(database))],
-        settings=FeatureSettings.from_json(extractor.settings)
-        .with_proposals(None if proposals is None else proposals.settings)
-        .to_json(),
+        settings=settings,
         dim=extractor.dim,
         sources=[fingerprint([database.source_digest(i), array_digest(proposals_of(i))]) for i in range(len(database))],
         dtype=dtype,
         shard_images=shard_images,
         overwrite=overwrite,
+        update=update,
+        image_digests=[database.image_digest(i) for i in range(len(database))],
     )
 
     def regions_of(i: int) -> RegionSet:
         return build_regions(database.image_ids[i], database.annotation(i), proposals_of(i), len(database.classes))
 
+    def earlier_rows(i: int) -> np.ndarray | None:
+        truth = database.annotation(i)
+        boxes = np.concatenate([truth.boxes, proposals_of(i)]).astype(np.float32, copy=False)
+        return earlier.rows(database.image_ids[i], database.image_digest(i), truth.image_size, boxes)
+
     own_shards = range(index, plan.num_shards, parts)
     pending = [shard for shard in plan.pending() if shard in own_shards]
-    images = [i for shard in pending for i in plan.images_of(shard)]
+    taken = {i: earlier_rows(i) for shard in pending for i in plan.images_of(shard)}
+    images = [i for i, rows in taken.items() if rows is None or (rows < 0).any()]
     total = sum(len(plan.images_of(shard)) for shard in own_shards)
     start, rows = time.perf_counter(), 0
     begun: deque[RegionSet] = deque()  # given to the extractor, features not yet there
@@ -309,7 +323,8 @@ def extract_database(
     def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for i in images:
             begun.append(regions_of(i))
-            yield database.load_image(i), begun[-1].boxes
+            boxes = begun[-1].boxes
+            yield database.load_image(i), boxes if taken[i] is None else boxes[taken[i] < 0]
 
     with (
         ThreadPoolExecutor(1, thread_name_prefix="shards") as writer,
@@ -317,23 +332,33 @@ def extract_database(
         progress_bar(total, "features", "image", initial=total - len(images)) as bar,
     ):
         written: Future | None = None
+        computed = set(images)
         for shard in pending:
             regions = []
-            for _ in plan.images_of(shard):
-                values = next(features)
-                region = begun.popleft()
+            for i in plan.images_of(shard):
+                if i in computed:
+                    values = next(features)
+                    region = begun.popleft()
+                    rows += len(values)
+                    bar.set_postfix_str(f"{rows / (time.perf_counter() - start):.0f} crops/s", refresh=False)
+                    bar.update()
+                else:
+                    values, region = np.empty((0, extractor.dim), np.float32), regions_of(i)
                 region.features = values
+                if taken[i] is not None:
+                    old = taken[i] >= 0
+                    region.features = np.empty((len(region), extractor.dim), np.float32)
+                    region.features[~old] = values
+                    region.features[old] = earlier.features(region.image_id, taken[i][old])
                 regions.append(region)
-                rows += len(region)
-                bar.set_postfix_str(f"{rows / (time.perf_counter() - start):.0f} crops/s", refresh=False)
-                bar.update()
             # Written while the network works on; one at a time bounds the memory.
             if written is not None:
                 written.result()
             written = writer.submit(plan.write_shard, shard, regions)
         if written is not None:
             written.result()
-    return ExtractionSummary(plan.move_to(out_dir), len(images), rows, time.perf_counter() - start)
+    kept = sum(int((of_image >= 0).sum()) for of_image in taken.values() if of_image is not None)
+    return ExtractionSummary(plan.move_to(out_dir), len(images), rows, kept, time.perf_counter() - start)
 
 
 def check_proposals(database: ImageDatabase, proposals: ProposalSet | None) -> None:

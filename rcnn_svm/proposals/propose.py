@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def propose_database(
     jobs: int = 1,
     part_images: int = 20,
     overwrite: bool = False,
+    update: bool = False,
 ) -> ProposalSet:
     """Compute the proposals of every image and write them to one file.
 
@@ -45,6 +46,8 @@ def propose_database(
         jobs: images worked on at once, each in a thread; the boxes do not depend on it.
         part_images: images per part, which bounds what a stop can lose.
         overwrite: replace a file at `out_path` that was made with other settings.
+        update: replace one that was made with the same settings for other images; boxes of those that are still there
+            stay.
 
     Raises:
         InputError: `out_path` was made with other settings, or is being made by another process, or an image cannot
@@ -61,13 +64,23 @@ def propose_database(
     }
     whole = {**settings, "images": fingerprint(digests)}
     with claimed(out_path):
-        proposals = existing_proposals(out_path, database, whole, overwrite=overwrite)
+        proposals = existing_proposals(out_path, database, whole, overwrite=overwrite, update=update)
         if proposals is None:
-            _compute_parts(database, proposer, settings, digests, parts, jobs)
+            earlier = _of_settings([out_path, *folder.glob("*/*.h5")], settings)
+            known = {
+                digest: boxes
+                for found in earlier.values()
+                for digest, boxes in zip(found.image_digests, found.boxes, strict=True)
+            }
+            _compute_parts(database, proposer, settings, digests, parts, jobs, known)
             check_still_there(*parts)
             boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
-            proposals = ProposalSet(database.image_ids, boxes, whole)
+            proposals = ProposalSet(database.image_ids, boxes, whole, tuple(digests))
             proposals.save(out_path)
+            for path in earlier.keys() - {out_path}:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
         shutil.rmtree(part_folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
             folder.rmdir()
@@ -75,24 +88,50 @@ def propose_database(
 
 
 def existing_proposals(
-    path: Path, database: ImageDatabase, settings: dict[str, Any], *, overwrite: bool
+    path: Path, database: ImageDatabase, settings: dict[str, Any], *, overwrite: bool, update: bool = False
 ) -> ProposalSet | None:
     """Return the proposals that `path` holds if they are wanted, None if `path` may be written.
 
+    Args:
+        path: the file.
+        database: the images.
+        settings: those of the proposals that are wanted.
+        overwrite: other proposals may be replaced.
+        update: those of other images may be replaced, where the settings are the same.
+
     Raises:
-        InputError: `path` is damaged or holds other proposals, and `overwrite` is not given.
+        InputError: `path` is damaged or holds other proposals that may not be replaced.
     """
     found = functools.cache(lambda: ProposalSet.load(path))
-    wanted = _identity(database.image_ids, settings)
-    if already_done(path, lambda: _identity(found().image_ids, found().settings), wanted, overwrite=overwrite):
-        return found()
-    return None
+    done = already_done(
+        path,
+        lambda: _identity(found().image_ids, found().settings),
+        _identity(database.image_ids, settings),
+        overwrite=overwrite,
+        update=update,
+        same_settings=lambda _: _without_images(found().settings) == _without_images(settings),
+    )
+    return found() if done else None
+
+
+def _of_settings(paths: Iterable[Path], settings: dict[str, Any]) -> dict[Path, ProposalSet]:
+    """Return those files that hold proposals of these settings, of whatever images, and know of which."""
+    earlier = {}
+    for path in paths:
+        with contextlib.suppress(InputError):  # missing or damaged
+            found = ProposalSet.load(path)
+            if _without_images(found.settings) == settings and len(found.image_digests) == len(found):
+                earlier[path] = found
+    return earlier
+
+
+def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "images"}
 
 
 def _identity(image_ids: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
     """Return what decides the proposals of some images, with names that a user understands."""
-    rest = {key: value for key, value in settings.items() if key != "images"}
-    return {**rest, "images": list(image_ids), "images' files": settings.get("images")}
+    return {**_without_images(settings), "images": list(image_ids), "images' files": settings.get("images")}
 
 
 def _compute_parts(
@@ -102,8 +141,9 @@ def _compute_parts(
     digests: list[str],
     parts: dict[Path, range],
     jobs: int,
+    known: Mapping[str, np.ndarray],
 ) -> None:
-    """Write the parts that are not there yet, or were made from other images."""
+    """Write the parts that are not there yet, or were made from other images; `known` has boxes by image digest."""
     recorded = {
         path: {**settings, "images": fingerprint([digests[i] for i in images])} for path, images in parts.items()
     }
@@ -113,7 +153,8 @@ def _compute_parts(
         return
 
     def propose(i):
-        return proposer(database.load_image(i))
+        boxes = known.get(digests[i])
+        return proposer(database.load_image(i)) if boxes is None else boxes
 
     progress = progress_bar(len(database), "propose", "image", initial=len(database) - len(todo))
     with progress, contextlib.closing(_in_threads(propose, todo, jobs)) as results:
@@ -122,7 +163,8 @@ def _compute_parts(
             for _ in images:
                 boxes.append(next(results))
                 progress.update()
-            ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path]).save(path)
+            made_from = tuple(digests[i] for i in images)
+            ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path], made_from).save(path)
 
 
 def _in_threads(function: Callable[[int], np.ndarray], items: list[int], jobs: int) -> Iterator[np.ndarray]:

@@ -25,12 +25,13 @@ class ProposalSet:
     """Boxes for each image of a set, and what made them.
 
     On disk: `image_ids` (I,) text; `boxes` (N, 4) float32, image after image; `image_start` (I + 1,) int64, so
-    that rows image_start[i]:image_start[i + 1] belong to image i.
+    that rows image_start[i]:image_start[i + 1] belong to image i; `image_digests` (I,) text where they are known.
 
     Attributes:
         image_ids: I identifiers, unique.
         boxes: per image (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels, best first.
         settings: JSON-able; `method` and its arguments, versions, the image set's name.
+        image_digests: per image, a digest of the file that the boxes were made from; empty where that is not known.
 
     Raises:
         InputError: a number of box arrays that differs from the number of images, an image listed twice, a box
@@ -40,6 +41,7 @@ class ProposalSet:
     image_ids: tuple[str, ...]
     boxes: Sequence[np.ndarray]
     settings: dict[str, Any]
+    image_digests: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "image_ids", tuple(map(str, self.image_ids)))
@@ -115,6 +117,8 @@ class ProposalSet:
         image_start = np.cumsum([0, *map(len, self.boxes)], dtype=np.int64)
         with create_h5(path, KIND, SCHEMA, self.settings) as handle:
             handle.create_dataset("image_ids", data=list(self.image_ids), dtype=h5py.string_dtype())
+            if self.image_digests:
+                handle.create_dataset("image_digests", data=list(self.image_digests), dtype=h5py.string_dtype())
             handle["image_start"] = image_start
             rows = handle.create_dataset("boxes", (image_start[-1], 4), np.float32)
             for start, boxes in zip(image_start[:-1], self.boxes, strict=True):
@@ -133,6 +137,7 @@ class ProposalSet:
                 boxes = np.split(handle["boxes"][()], handle["image_start"][1:-1])
                 settings = read_settings(handle)
                 check_limits(settings.get("max_boxes"), settings.get("merge_iou"))
-                return cls(image_ids, boxes, settings)
+                digests = handle["image_digests"].asstr()[()] if "image_digests" in handle else ()
+                return cls(image_ids, boxes, settings, tuple(digests))
             except (KeyError, ValueError) as error:
                 raise InputError(f"{path} is no complete proposals file ({error}); make it again") from error

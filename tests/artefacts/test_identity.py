@@ -10,7 +10,7 @@ import pytest
 
 from rcnn_svm import cli
 from rcnn_svm.artefacts.checkpoint import Checkpoint, checkpoint_beside
-from rcnn_svm.artefacts.identity import already_done, first_difference, say_written
+from rcnn_svm.artefacts.identity import already_done, first_difference, only_data_differs, say_written
 from rcnn_svm.errors import InputError
 
 SETTINGS = {"parameters": {"svm_C": 0.001, "epochs": 1}, "classes": ["cat", "dog"]}
@@ -114,3 +114,31 @@ def test_a_checkpoint_without_what_the_training_needs_is_one_sentence(tmp_path):
     kept.save(-1, {})
     with pytest.raises(InputError, match="taken at step -1"):
         kept.load()
+
+
+def test_what_other_images_or_labels_made_is_made_again_on_request(path, capsys):
+    found, wanted = ({**SETTINGS, "cache": digest} for digest in ("1234", "5678"))
+    options = {"same_settings": lambda there: only_data_differs(there, wanted)}
+    with pytest.raises(InputError, match=r"cache: 1234 there, 5678 wanted\); give another --out, --update to make"):
+        already_done(path, lambda: found, wanted, **options)
+    assert not already_done(path, lambda: found, wanted, update=True, **options)
+    said = f"made again: {path}, as images or labels changed (cache: 1234 there, 5678 wanted)\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(InputError, match=r"epochs: 2 there, 1 wanted\); give another --out, or --overwrite"):
+        already_done(path, lambda: {**OTHER, "cache": "1234"}, wanted, update=True, **options)
+
+
+def test_only_images_and_labels_differ():
+    found = {**SETTINGS, "cache": "1234", "classes": ["cat"]}
+    assert not only_data_differs(found, {**SETTINGS, "cache": "5678"})
+    assert only_data_differs(found, {**SETTINGS, "cache": "5678"}, ["classes"])
+    assert not only_data_differs(found, found)
+
+
+def test_a_checkpoint_of_other_images_goes_where_they_changed(path):
+    identity = {**SETTINGS, "cache": "1234"}
+    checkpoint = checkpoint_beside(path, identity)
+    for other, stays in (({**OTHER, "cache": "5678"}, True), (identity, True), ({**identity, "cache": "5678"}, False)):
+        Checkpoint(checkpoint, identity).save(3, {})
+        assert checkpoint_beside(path, other).exists()
+        assert checkpoint_beside(path, other, update=True).exists() == stays

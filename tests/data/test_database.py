@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,3 +67,8 @@ def test_image_of_another_size_than_annotated(tmp_path):
     assert database.load_image(0).shape == (10, 10, 3)
     with pytest.raises(InputError, match=r"b\.png is 12 x 10 pixels but its annotation says 10 x 10"):
         database.load_image(1)
+
+
+def test_a_name_leads_out_of_no_folder():
+    database = ImageDatabase("voc_2007_../../elsewhere", ["a"], ["one"], Path, lambda image_id: None)
+    assert database.name == "voc_2007_..%2F..%2Felsewhere" and database.subset(["one"], "..").name == "%2E%2E"

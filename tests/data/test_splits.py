@@ -110,3 +110,21 @@ def test_a_class_of_one_image_is_trained_on(present, seed):
 def test_bad_arguments(count, options, message):
     with pytest.raises(InputError, match=message):
         split_database(database_of(np.ones((count, 1), bool)), **options)
+
+
+def test_images_that_came_later_are_drawn_and_the_others_stay():
+    """Of eight images of one class, six are known: the two new ones go where the quarter to test on lacks them."""
+    database = database_of(np.ones((8, 1), bool))
+    train, test = split_database(database, 0.25, known=(["0", "1", "2", "3", "4"], ["5", "gone"]))
+    assert set(train.image_ids) > {*"01234"} and set(test.image_ids) > {"5"}
+    assert (len(train), len(test)) == (6, 2)
+    with pytest.raises(InputError, match=r"no image of toy is left to test on.*--overwrite"):
+        split_database(database, 0.25, known=(["0", "1", "2", "3", "4", "5", "6", "7"], ["gone"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(PRESENT, st.data())
+def test_no_known_image_changes_its_side(present, data):
+    known = data.draw(arrays(np.int64, len(present), elements=st.integers(-1, 1)))
+    test = split_images(present, 0.25, np.random.default_rng(0), known)
+    assert test[known == 1].all() and not test[known == 0].any()

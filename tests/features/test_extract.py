@@ -2,7 +2,9 @@
 
 import dataclasses
 import threading
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -329,3 +331,61 @@ def test_features_that_are_not_finite_are_no_result(extractor):
     extractor._runtime.module = lambda crops: torch.full((len(crops), 11), torch.nan)
     with pytest.raises(InputError, match="features that are not finite of 2 of the 2 boxes"):
         extractor.extract(np.zeros((20, 30, 3), np.uint8), np.array([[0, 0, 9, 9], [5, 5, 20, 15]]))
+
+
+def changed(database, *, image_ids=None, classes=None, **labels):
+    """The database with other images or classes, and other annotations by image."""
+    ids = database.image_ids if image_ids is None else image_ids
+    images = {image_id: database.image_path(i) for i, image_id in enumerate(database.image_ids)}
+    truth = {i: labels.get(i, database.annotation(number)) for number, i in enumerate(database.image_ids)}
+    return ImageDatabase("toy", classes or database.classes, ids, images.__getitem__, truth.__getitem__)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_after_a_round_of_labelling_only_new_boxes_are_computed(
+    database, proposals, extractor, backbone, tmp_path, dtype
+):
+    folder, options = tmp_path / "cache", {"shard_images": 2, "dtype": dtype}
+    first = database.subset(database.image_ids[:5], "toy")
+    extract_database(first, proposals, extractor, folder, **options)
+    kept = database.annotation(2)
+    more = np.concatenate([kept.boxes, np.array([[1, 2, 9, 8]], np.float32)])
+    flags = np.append(kept.difficult, False)
+    label = replace(kept, boxes=more, classes=np.append(kept.classes, 2), difficult=flags, truncated=flags)
+    # An image less, two more, a class more, and an object more in one that was there.
+    now = changed(database, image_ids=database.image_ids[1:], classes=["a", "b", "c"], image2=label)
+    with pytest.raises(InputError, match=r"classes: 2 there, 3 wanted.*--update to make again what they change"):
+        extract_database(now, proposals, extractor, folder, **options)
+    with pytest.raises(InputError, match="one part cannot overwrite"):
+        extract_database(now, proposals, extractor, folder, update=True, part=(0, 2), **options)
+    summary = extract_database(now, proposals, extractor, folder, update=True, **options)
+    new = [i for i in range(len(now)) if now.image_ids[i] in ("image5", "image6")]
+    rows = sum(len(now.annotation(i).boxes) + len(proposals.boxes_of(now.image_ids[i])) for i in new) + 1
+    assert (summary.images, summary.rows) == (3, rows) and summary.kept == sum(summary.plan.rows) - rows
+    cache = FeatureCache.open(folder)
+    assert cache.verify() == [] and cache.classes == ("a", "b", "c") and not list(tmp_path.glob("*.new"))
+    check_features(cache, now, proposals, backbone)
+    extract_database(now, proposals, extractor, tmp_path / "scratch", **options)
+    scratch = FeatureCache.open(tmp_path / "scratch")
+    for one, other in ((cache.regions(i), scratch.regions(i)) for i in range(len(now))):
+        np.testing.assert_array_equal(one.overlap, other.overlap)
+        np.testing.assert_array_equal(one.label, other.label)
+        np.testing.assert_allclose(one.features, other.features, rtol=1e-3, atol=1e-5)
+
+
+def test_a_corrected_class_computes_nothing_and_a_damaged_shard_is_not_taken_over(
+    database, proposals, extractor, backbone, tmp_path
+):
+    folder = tmp_path / "cache"
+    extract_database(database, proposals, extractor, folder, shard_images=4)
+    kept = database.annotation(0)
+    corrected = changed(database, image0=replace(kept, classes=1 - kept.classes))
+    summary = extract_database(corrected, proposals, extractor, folder, shard_images=4)
+    assert (summary.images, summary.rows) == (0, 0) and summary.kept == sum(summary.plan.rows[:4])
+    check_features(FeatureCache.open(folder), corrected, proposals, backbone)
+    np.testing.assert_array_equal(FeatureCache.open(folder).regions(0).label[: len(kept.boxes)], 2 - kept.classes)
+
+    with h5py.File(folder / "shard-00000.h5", "r+") as shard:
+        shard["features"][3, 2] += 1
+    assert extract_database(database, proposals, extractor, folder, shard_images=4).images == 4
+    check_features(FeatureCache.open(folder), database, proposals, backbone)

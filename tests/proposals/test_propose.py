@@ -264,3 +264,21 @@ def test_the_second_of_two_processes_on_one_file_is_told_and_harms_nothing(tmp_p
     hold.unlink()
     assert first.wait() == 0
     check_complete(out, database, SlidingWindow())
+
+
+def test_only_images_that_are_new_are_worked_on(tmp_path, make_database):
+    """Of a file, and of parts that an interrupted run left."""
+    database = make_database(SIZES)
+    few = database.subset(database.image_ids[:6], "toys")
+    propose_database(few, Recorder(), tmp_path / "p.h5")
+    with pytest.raises(InputError, match=r"images: 6 there, 11 wanted.*--update to make again"):
+        propose_database(database, Recorder(), tmp_path / "p.h5")
+    stopped, rest = Recorder(5, interrupt), Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, stopped, tmp_path / "p.h5", part_images=3, update=True)
+    fewer = database.subset(database.image_ids[1:], "toys")
+    propose_database(fewer, rest, tmp_path / "p.h5", part_images=3, update=True)
+    assert rest.calls < 5
+    check_complete(tmp_path / "p.h5", fewer, Recorder())
+    with pytest.raises(InputError, match=r"max_boxes: None there, 3 wanted.*or --overwrite"):
+        propose_database(fewer, Recorder(max_boxes=3), tmp_path / "p.h5", update=True)

@@ -1,0 +1,180 @@
+"""The two image sets of `rcnn-svm run`, and their record in its folder, by which a later run goes on."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rcnn_svm.cli.arguments import check_sets, open_split, read_ids, recorded_name
+from rcnn_svm.errors import InputError
+
+if TYPE_CHECKING:
+    from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.data.checks import Reading
+
+SOURCES = ("voc", "coco", "xml", "csv")
+DRAWN = re.compile(r"--test-fraction (?P<test_fraction>\S+) --split-seed (?P<split_seed>\S+)")
+
+
+class Side(NamedTuple):
+    """The images to train on, or those to test on.
+
+    Attributes:
+        source: the arguments that name the source of the images, as every stage spells them.
+        split: split of the source.
+        ids: file that restricts the split, or None.
+        database: the images.
+        label: stands for the images in names of files.
+    """
+
+    source: argparse.Namespace
+    split: str
+    ids: Path | None
+    database: ImageDatabase
+    label: str
+
+    def words(self) -> list[object]:
+        """Return the arguments that name the images."""
+        source, words = self.source, []
+        for name in (*SOURCES, "images"):
+            if getattr(source, name):
+                words += [f"--{name}", getattr(source, name)]
+        if source.voc:
+            words += ["--year", source.year]
+        elif self.split != "all":
+            words += ["--test-fraction", source.test_fraction, "--split-seed", source.split_seed]
+        words += ["--split", self.split]
+        if self.ids:
+            words += ["--ids", self.ids]
+        if source.classes:
+            words += ["--classes", source.classes]
+        words += [f"--{name.replace('_', '-')}" for name in ("ignore_exif", "skip_bad_images") if getattr(source, name)]
+        return words
+
+
+class Record(NamedTuple):
+    """What an earlier run in the same folder recorded of a side.
+
+    Attributes:
+        path: the file.
+        ids: image ids.
+        name: name of the image set; None in files of earlier versions.
+        drawn: what drew the split, by option; empty where it was not drawn.
+    """
+
+    path: Path
+    ids: list[str]
+    name: str | None
+    drawn: dict[str, str]
+
+
+def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
+    """Return the images to train on and those to test on.
+
+    Where the folder of the run has a record, images keep their side and image sets their names: images that came since
+    are drawn, and what was made of the others serves again.
+
+    Raises:
+        InputError: the sources do not fit together, or the folder holds a run on other images or another draw.
+    """
+    from rcnn_svm.data.class_names import write_class_list
+
+    own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
+    separate = any(own_test.values())
+    if args.test_images and not separate:
+        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
+    chosen = separate or (args.train_ids and args.test_ids)
+    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
+    train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
+    # What was proposed for was decoded before.
+    read: Reading = "headers" if (args.out / "proposals").exists() else "pixels"
+    train = open_split(args, train_split, args.train_ids, read)
+    source = args
+    if separate:
+        # The classes are those of the training, whether or not all of them occur among the test images.
+        images = {"images": args.test_images or args.images, "classes": write_class_list(train.classes)}
+        source = argparse.Namespace(**{**vars(args), **own_test, **images})
+    test = open_split(source, test_split, args.test_ids, read)
+    check_sets([train, test], read, args)
+    sides = (Side(args, train_split, args.train_ids, train, ""), Side(source, test_split, args.test_ids, test, ""))
+    records = None if args.overwrite else _read_records(args.out)
+    if records:
+        is_drawn = not args.voc and (train_split, test_split, args.train_ids, args.test_ids) == (
+            *("train", "test"),
+            *(None, None),
+        )
+        sides = _go_on(sides, records, args, is_drawn=is_drawn)
+    train, test = (side.database.name for side in sides)
+    labels = (train, test) if train != test else (f"{train}_train", f"{test}_test")
+    return sides[0]._replace(label=labels[0]), sides[1]._replace(label=labels[1])
+
+
+def _read_records(out: Path) -> tuple[Record, Record] | None:
+    """Return what an earlier run recorded, or None."""
+    paths = [out / f"{name}_ids.txt" for name in ("train", "test")]
+    if not all(path.exists() for path in paths):
+        return None
+    records = []
+    for path in paths:
+        ids = read_ids(path)
+        found = DRAWN.search(path.read_text(encoding="utf-8-sig").splitlines()[0])
+        records.append(Record(path, ids, recorded_name(path), found.groupdict() if found else {}))
+    return records[0], records[1]
+
+
+def _go_on(
+    sides: tuple[Side, Side], records: tuple[Record, Record], args: argparse.Namespace, *, is_drawn: bool
+) -> tuple[Side, Side]:
+    """Return the sides of a later run; InputError where it is another run altogether."""
+    from rcnn_svm.artefacts.identity import REMEDY, check_same
+    from rcnn_svm.data import split_database
+
+    databases = [side.database for side in sides]
+    known = {*records[0].ids, *records[1].ids}
+    if not known & {image_id for database in databases for image_id in database.image_ids}:
+        raise InputError(
+            f"{args.out} holds a run on other images: none of the {len(known)} that {records[0].path.name} and "
+            f"{records[1].path.name} list is among these; {REMEDY}"
+        )
+    if is_drawn:
+        for record in records:
+            if record.drawn:
+                check_same(record.path, record.drawn, {name: str(getattr(args, name)) for name in record.drawn})
+        whole = open_split(args, "all", None, "annotations")
+        check_sets([whole], "annotations", args)
+        databases = split_database(whole, args.test_fraction, args.split_seed, known=(records[0].ids, records[1].ids))
+    later = []
+    for side, database, record in zip(sides, databases, records, strict=True):
+        name = record.name or database.name
+        if side.ids or (database.image_ids, name) != (side.database.image_ids, side.database.name):
+            # Not what the source and its options say, but what the record does.
+            split = side.split if side.source.voc or side.split != "all" else record.path.name.partition("_")[0]
+            side = side._replace(database=database.subset(database.image_ids, name), split=split, ids=record.path)
+        later.append(side)
+    return later[0], later[1]
+
+
+def record_sides(train: Side, test: Side, out: Path, *, overwrite: bool) -> None:
+    """Print how many images are on each side and what changed since an earlier run, and write which they are."""
+    from rcnn_svm import __version__
+    from rcnn_svm.artefacts.files import fingerprint, write_text
+
+    records = None if overwrite else _read_records(out)
+    for number, (name, side) in enumerate((("train", train), ("test", test))):
+        ids, changed = side.database.image_ids, ""
+        words = [str(word) for word in side.words()]
+        if records:
+            before = set(records[number].ids)
+            new, gone = len({*ids} - before), len(before - {*ids})
+            if new or gone:
+                changed = f" ({new} more than in the run before, {gone} less)"
+        made = f"# {shlex.join(words)}; rcnn-svm {__version__}; {fingerprint(ids)}; image set {side.database.name}"
+        write_text(out / f"{name}_ids.txt", "\n".join([made, *ids, ""]))
+        print(f"{name}: {side.database.name}, {len(ids)} images{changed}")
+    paths = ({side.database.image_path(i) for i in range(len(side.database))} for side in (train, test))
+    common = len(set.intersection(*paths))
+    if common:
+        print(f"warning: {common} images are on both sides, so the result says little about new images")
