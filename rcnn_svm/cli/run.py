@@ -16,6 +16,7 @@ did not change stay. What was made with other settings is refused; with --overwr
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.cli.sides import Side, load_sides, record_sides
+from rcnn_svm.errors import InputError
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
@@ -119,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
         require_two_images(train.database)
     load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
     with claimed(args.out / "train_ids.txt"):
+        if not args.overwrite:
+            _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)
         _run_stages(args, train, test)
     made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json")
@@ -127,6 +131,32 @@ def run(args: argparse.Namespace) -> int:
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
+
+
+def _proposals(args: argparse.Namespace, side: Side) -> Path:
+    """Return the file for the proposals of a side."""
+    return args.out / "proposals" / f"{side.label}.{args.method}.h5"
+
+
+def _check_images(args: argparse.Namespace, sides: tuple[Side, Side]) -> None:
+    """Check that what the folder holds was made of some of these image files; many sets have the same file names.
+
+    Raises:
+        InputError: all files are others.
+    """
+    from rcnn_svm.artefacts.identity import REMEDY
+    from rcnn_svm.proposals.store import ProposalSet
+
+    known: set[str] = set()
+    for side in sides:
+        with contextlib.suppress(InputError):  # missing, or damaged, which the stage says
+            known.update(ProposalSet.load(_proposals(args, side)).image_digests)
+    databases = [side.database for side in sides]
+    if known and not any(d.image_digest(i) in known for d in databases for i in range(len(d))):
+        raise InputError(
+            f"{args.out} holds a run on other images: all files differ from the {len(known)} that its proposals were "
+            f"made of; {REMEDY}"
+        )
 
 
 def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
@@ -140,7 +170,7 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     detections = args.out / "detections.h5"
     for side in (train, test):
         data = side.words()
-        proposals = args.out / "proposals" / f"{side.label}.{args.method}.h5"
+        proposals = _proposals(args, side)
         stage(
             "propose",
             *data,

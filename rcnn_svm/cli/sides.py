@@ -63,12 +63,14 @@ class Record(NamedTuple):
         ids: image ids.
         name: name of the image set; None in files of earlier versions.
         drawn: what drew the split, by option; empty where it was not drawn.
+        options: the options that named the images, by name; empty where they cannot be read.
     """
 
     path: Path
     ids: list[str]
     name: str | None
     drawn: dict[str, str]
+    options: dict[str, str]
 
 
 def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
@@ -120,9 +122,26 @@ def _read_records(out: Path) -> tuple[Record, Record] | None:
     records = []
     for path in paths:
         ids = read_ids(path)
-        found = DRAWN.search(path.read_text(encoding="utf-8-sig").splitlines()[0])
-        records.append(Record(path, ids, recorded_name(path), found.groupdict() if found else {}))
+        first = path.read_text(encoding="utf-8-sig").splitlines()[0]
+        found = DRAWN.search(first)
+        try:
+            words = shlex.split(first.removeprefix("# ").rpartition("; rcnn-svm ")[0])
+        except ValueError:  # someone edited it
+            words = []
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        records.append(Record(path, ids, recorded_name(path), found.groupdict() if found else {}, options))
     return records[0], records[1]
+
+
+def _choice(options: dict[str, str], side: str) -> dict[str, str | None]:
+    """Return what a user chose by the options that name the images of a side, besides lists and what may change."""
+    if "--voc" in options:
+        choice = {"year": options.get("--year"), "split": options.get("--split")}
+    else:
+        # What a list says and what was drawn may take each other's place.
+        choice = {"split": side if "--ids" in options else options.get("--split")}
+    # The classes to test are those of the training, which labels decide where no option does.
+    return {**choice, "classes": options.get("--classes")} if side == "train" else choice
 
 
 def _go_on(
@@ -139,6 +158,11 @@ def _go_on(
             f"{args.out} holds a run on other images: none of the {len(known)} that {records[0].path.name} and "
             f"{records[1].path.name} list is among these; {REMEDY}"
         )
+    for name, side, record in zip(("train", "test"), sides, records, strict=True):
+        if record.options:
+            words = [str(word) for word in side.words()]
+            options = dict(zip(words[::2], words[1::2], strict=True))
+            check_same(record.path, _choice(record.options, name), _choice(options, name))
     if is_drawn:
         for record in records:
             if record.drawn:

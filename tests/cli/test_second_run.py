@@ -204,3 +204,28 @@ def test_other_settings_and_other_images_are_refused(again, tmp_path, capsys):
     assert "out holds a run on other images: none of the 14 that train_ids.txt and" in capsys.readouterr().err
     changed = [path.name for path, content in before.items() if path.read_bytes() != content]
     assert set(changed) <= {"train_ids.txt", "test_ids.txt"}
+
+
+def test_which_split_and_classes_are_settings(again, pipeline, capsys):
+    labels, out = again
+    for more, told in (
+        (["--classes", "ball,star"], "classes: None there, ball,star wanted); give another --out, or --overwrite"),
+        (["--train-split", "all"], "split: train there, all wanted); give another --out, or --overwrite"),
+        (["--test-split", "all"], "split: test there, all wanted); give another --out, or --overwrite"),
+    ):
+        assert labels.run(out, *more) == 2
+        assert told in capsys.readouterr().err
+    before = (pipeline.out / "train_ids.txt").read_text()
+    assert command(*pipeline.argv, "--train-split", "test") == 2
+    assert "split: trainval there, test wanted); give another --out, or --overwrite" in capsys.readouterr().err
+    assert (pipeline.out / "train_ids.txt").read_text() == before
+
+
+def test_other_images_of_the_same_names_replace_nothing(again, capsys):
+    labels, out = again
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    for path in labels.images.iterdir():
+        Image.open(path).rotate(180).save(path)
+    assert labels.run(out) == 2
+    assert f"{out} holds a run on other images: all files differ from the 14" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
