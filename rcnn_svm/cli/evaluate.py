@@ -201,4 +201,9 @@ def _write_report(
             count=args.pictures,
             note=f"solid: found, {chosen}; dashed: ground truth, (difficult)",
         )
+    # Of a report that was here before, on classes and images that are gone.
+    results = {path.parent for path in paths if path.parent != out}
+    earlier = {path for folder in results for pattern in ("comp4_det_*.txt", "*.jpg") for path in folder.glob(pattern)}
+    for path in earlier.difference(paths):
+        path.unlink(missing_ok=True)
     return paths

@@ -218,7 +218,10 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             update=args.update,
             same_settings=lambda found: (
-                only_data_differs(found, identity, derived) and is_of_same_set(Detector.load(out), cache)
+                only_data_differs(found, identity, derived)
+                # Their number follows from the images, whether there are any does not.
+                and bool(found["parameters"].get("k_folds")) == bool(k_folds)
+                and is_of_same_set(Detector.load(out), cache)
             ),
         ):
             if args.calibrate:

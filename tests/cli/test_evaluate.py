@@ -72,6 +72,20 @@ def test_report_of_perfect_detections(devkit, tmp_path, capsys):
     assert not (tmp_path / "again" / "pictures").exists()
 
 
+def test_a_report_holds_nothing_of_classes_and_images_that_are_gone(devkit, tmp_path):
+    perfect_detections(devkit).save(tmp_path / "found.h5")
+    words = ["evaluate", "--detections", tmp_path / "found.h5", "--voc", devkit, "--out", tmp_path / "report"]
+    assert command(*words, "--classes", ",".join(SYNTHETIC_CLASSES), "--pictures", 4) == 0
+    (tmp_path / "report" / "notes.txt").write_text("mine")
+    assert command(*words, "--classes", SYNTHETIC_CLASSES[0], "--pictures", 1, "--overwrite") == 0
+    names = {
+        folder: [path.name for path in (tmp_path / "report" / folder).iterdir()] for folder in ("comp4", "pictures")
+    }
+    assert names["comp4"] == [f"comp4_det_test_{SYNTHETIC_CLASSES[0]}.txt"]
+    assert len(names["pictures"]) == 2 and "contact_sheet.jpg" in names["pictures"]
+    assert (tmp_path / "report" / "notes.txt").exists()
+
+
 def test_coco_results_fit_the_coco_file(own_data, tmp_path):
     """Its image and category numbers have gaps and its first category no objects; pycocotools agrees with us."""
     content = json.loads(own_data.coco.read_text())
