@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.evaluation.voc import VocResult
 
+# Folders of a report.
+COMP4, PICTURES = FOLDERS = ("comp4", "pictures")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
@@ -181,11 +184,10 @@ def _write_report(
     names = ("ap.csv", "ap.md", "results.json", "precision_recall.png", "coco_results.json")
     write_text(out / "ap.csv", voc_csv(result))
     write_text(out / "ap.md", voc_table(result).markdown() + "\n")
-    write_text(out / "results.json", voc_json(result, {"detections": detections.settings, **provenance()}))
     shown = evenly_spaced(args.pictures, len(database)) if args.pictures > 0 else []
     say_letters([*database.classes, *(database.image_ids[index] for index in shown)])
     save_precision_recall(result, out / "precision_recall.png")
-    paths = [*(out / name for name in names), *write_comp4(detections, out / "comp4", split_name(args))]
+    paths = [*(out / name for name in names), *write_comp4(detections, out / COMP4, split_name(args))]
     write_coco_results(detections, out / "coco_results.json", database.coco_ids)
     if args.pictures > 0:
         if args.thresh is None:
@@ -196,14 +198,27 @@ def _write_report(
         paths += save_detection_pictures(
             database,
             detections,
-            out / "pictures",
+            out / PICTURES,
             score_thresh=thresh,
             count=args.pictures,
             note=f"solid: found, {chosen}; dashed: ground truth, (difficult)",
         )
-    # Of a report that was here before, on classes and images that are gone.
-    results = {path.parent for path in paths if path.parent != out}
-    earlier = {path for folder in results for pattern in ("comp4_det_*.txt", "*.jpg") for path in folder.glob(pattern)}
-    for path in earlier.difference(paths):
+    # Of an earlier report, on classes and images that are gone; what else is in its folders is the user's.
+    for path in _recorded_files(out).difference(paths):
         path.unlink(missing_ok=True)
+    files = {folder: sorted(path.name for path in paths if path.parent == out / folder) for folder in FOLDERS}
+    made_from = {"detections": detections.settings, "files": files, **provenance()}
+    write_text(out / "results.json", voc_json(result, made_from))
     return paths
+
+
+def _recorded_files(out: Path) -> set[Path]:
+    """Return what the report in `out`, if there is one, says that it has below its own folder."""
+    from rcnn_svm.artefacts.files import reading
+
+    path = out / "results.json"
+    if not path.exists():
+        return set()
+    with reading(path):
+        files = json.loads(path.read_text(encoding="utf-8"))["made_from"].get("files", {})
+        return {out / folder / Path(name).name for folder in FOLDERS for name in files.get(folder, [])}

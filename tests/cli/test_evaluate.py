@@ -76,13 +76,14 @@ def test_a_report_holds_nothing_of_classes_and_images_that_are_gone(devkit, tmp_
     perfect_detections(devkit).save(tmp_path / "found.h5")
     words = ["evaluate", "--detections", tmp_path / "found.h5", "--voc", devkit, "--out", tmp_path / "report"]
     assert command(*words, "--classes", ",".join(SYNTHETIC_CLASSES), "--pictures", 4) == 0
-    (tmp_path / "report" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "pictures/mine.jpg", "comp4/comp4_det_test_mine.txt"):
+        (tmp_path / "report" / name).write_text("mine")
     assert command(*words, "--classes", SYNTHETIC_CLASSES[0], "--pictures", 1, "--overwrite") == 0
     names = {
         folder: [path.name for path in (tmp_path / "report" / folder).iterdir()] for folder in ("comp4", "pictures")
     }
-    assert names["comp4"] == [f"comp4_det_test_{SYNTHETIC_CLASSES[0]}.txt"]
-    assert len(names["pictures"]) == 2 and "contact_sheet.jpg" in names["pictures"]
+    assert set(names["comp4"]) == {f"comp4_det_test_{SYNTHETIC_CLASSES[0]}.txt", "comp4_det_test_mine.txt"}
+    assert len(names["pictures"]) == 3 and {"contact_sheet.jpg", "mine.jpg"} < set(names["pictures"])
     assert (tmp_path / "report" / "notes.txt").exists()
 
 
