@@ -15,7 +15,7 @@ import secrets
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +38,8 @@ CHECKSUM = "content"
 CHECKSUM_MARK = b"SHA-256 of all other bytes of this rcnn-svm file: "
 CHECKSUM_DIGITS = 64
 CHUNK = 1 << 20
+# Bytes that a stream keeps of what is written after a failed write: what HDF5 says of a file, not its arrays.
+_KEPT_AFTER_FAILURE = 1 << 24
 # What separates folders, the sign that replaces it, and what cannot be written.
 _NOT_IN_FILE_NAMES = re.compile(r"[%/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Bytes of an id in a file name, of which file systems allow 255 with all that stands around it.
@@ -184,10 +186,12 @@ def atomic_stream(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 class _Stream(io.BufferedIOBase):
-    """A binary file that keeps the first error and accepts everything after it.
+    """A binary file that keeps the first error and seems to go on after it.
 
     Libraries in C do not survive failed writes: HDF5 ends the process when it closes a file on a full disk, torch
     throws where nobody catches, Pillow does not look. It has no descriptor, so that none of them passes it by.
+    HDF5 also reads what it wrote, and crashes where it is not there: what is written after the first error is kept in
+    memory, up to some MB, and is read from there.
 
     Attributes:
         failure: the first error; None while there was none.
@@ -197,6 +201,10 @@ class _Stream(io.BufferedIOBase):
         super().__init__()
         self._file = file
         self.failure: BaseException | None = None
+        self._place = 0
+        self._end = 0
+        self._later: list[tuple[int, bytes]] = []  # (place, what was written there), in order
+        self._left = _KEPT_AFTER_FAILURE
 
     def readable(self) -> bool:
         return True
@@ -208,34 +216,61 @@ class _Stream(io.BufferedIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
-        while left and self.failure is None:
-            left = left[self._kept(lambda left=left: self._file.write(left), len(left)) :]
-        return size
+        data = memoryview(data).cast("B")
+        left = data
+        try:
+            while left and self.failure is None:
+                self._file.seek(self._place + len(data) - len(left))
+                left = left[self._file.write(left) :]
+        except BaseException as error:  # Ctrl-C too, which would end HDF5 in the middle of a write
+            self.failure = error
+        if self.failure is not None and len(data) <= self._left:
+            self._later.append((self._place, bytes(data)))
+            self._left -= len(data)
+        self._place += len(data)
+        self._end = max(self._end, self._place)
+        return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        return self._kept(lambda: self._file.truncate(size), size or 0)
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._kept(lambda: self._file.read(size), b"")
-
-    def readinto(self, buffer: Any) -> int:
-        return self._kept(lambda: self._file.readinto(buffer), 0)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def _kept(self, call: Callable[[], Any], otherwise: Any) -> Any:
+        size = self._place if size is None else size
         if self.failure is None:
             try:
-                return call()
-            except BaseException as error:  # Ctrl-C too, which would end HDF5 in the middle of a write
+                self._file.truncate(size)
+            except BaseException as error:
                 self.failure = error
-        return otherwise
+        self._end = size
+        return size
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._end - self._place, 0)
+        buffer = bytearray(left if size is None or size < 0 else min(size, left))
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        view = view[: max(self._end - self._place, 0)]
+        done = 0
+        try:
+            self._file.seek(self._place)
+            while done < len(view) and (count := self._file.readinto(view[done:])):
+                done += count
+        except BaseException as error:
+            self.failure = self.failure or error
+        view[done:] = bytes(len(view) - done)
+        for place, data in self._later:
+            first, last = max(place, self._place), min(place + len(data), self._place + len(view))
+            if first < last:
+                view[first - self._place : last - self._place] = data[first - place : last - place]
+        self._place += len(view)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import random
 import stat
 import subprocess
 import sys
 
 import pytest
 
-from rcnn_svm.artefacts.files import atomic_path, write_text
+from rcnn_svm.artefacts.files import atomic_path, atomic_stream, write_text
 from rcnn_svm.errors import InputError
 
 # Each writes more than a tenth of a megabyte to `path`.
@@ -60,6 +62,33 @@ def test_whatever_writes_on_a_full_disk_ends_with_one_sentence_and_leaves_nothin
     )
     assert done.returncode == 2 and not done.stderr, done.stderr
     assert done.stdout.startswith("cannot write") and os.strerror(errno.EFBIG) in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_written_after_the_first_failed_write_is_read_as_from_memory(tmp_path, seed):
+    """HDF5 reads what it wrote, and crashed on what it then got."""
+    import resource
+
+    rng, memory = random.Random(seed), io.BytesIO()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(InputError, match="cannot write"), atomic_stream(tmp_path / "x") as stream:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (rng.randrange(1000), before[1]))
+        try:
+            for _ in range(100):
+                place, count = rng.randrange(1200), rng.randrange(100)
+                assert stream.seek(place) == memory.seek(place)
+                if rng.random() < 0.5:
+                    data = rng.randbytes(count)
+                    assert stream.write(data) == memory.write(data) == count
+                else:
+                    assert stream.read(count) == memory.read(count)
+                assert stream.tell() == memory.tell()
+                assert stream.seek(0, os.SEEK_END) == memory.seek(0, os.SEEK_END)
+            stream.write(bytes(1000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
 
 
