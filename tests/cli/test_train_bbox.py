@@ -195,7 +195,7 @@ def test_a_damaged_file_is_one_sentence(regressor, test_words, tmp_path, capsys)
     content = damaged.read_bytes()
     damaged.write_bytes(content[: len(content) // 2])
     assert command(*words, "--bbox", damaged) == 2
-    assert "damaged.h5 is not a readable HDF5 file" in capsys.readouterr().err
+    assert "damaged.h5 is damaged: its bytes are not those that were written" in capsys.readouterr().err
 
 
 def test_detect_corrects_like_test(pipeline, features, regressor, test_words, tmp_path):
