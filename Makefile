@@ -20,7 +20,7 @@ demo: $(VENV)/.ready
 		--crop-size 128 --max-boxes 400 --out cache/demo/run
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
