@@ -40,6 +40,10 @@ WORDS = (
 )
 
 
+# Characters that repetitions of a line take at most: several mutations of one file multiply.
+LONGEST = 1_000_000
+
+
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
     """Return a file's bytes with one to three damages of disks, networks and editors."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -317,7 +321,8 @@ def _line_again(text: str, rng: random.Random) -> str:
         return text
     line = rng.choice(lines)
     at = rng.randrange(len(lines) + 1)
-    return "".join([*lines[:at], line * rng.choice((1, 1, 2, 1_000)), *lines[at:]])
+    times = min(rng.choice((1, 1, 2, 1_000)), max(LONGEST // max(len(line), 1), 1))
+    return "".join([*lines[:at], line * times, *lines[at:]])
 
 
 def _without_line(text: str, rng: random.Random) -> str:

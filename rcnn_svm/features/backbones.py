@@ -511,7 +511,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     with open(path, "rb") as stream:
         head = stream.read(512)
     names: list[str] = []
-    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with suppress(Exception), zipfile.ZipFile(path) as archive:  # a damaged archive raises nearly anything
         names = archive.namelist()
     trusted = (
         "where you trust it, save its tensors: `torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)`"

@@ -220,6 +220,17 @@ def test_a_file_takes_no_more_memory_than_its_bytes(tmp_path):
         read_state_dict(tmp_path / "c.pth")
 
 
+def test_an_archive_with_names_that_are_no_text_is_one_sentence(small_weights):
+    path, _ = small_weights
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")  # of the directory at the end
+    content[entry + 9] |= 0x08  # says that the name is UTF-8
+    content[entry + 46] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not a PyTorch state dict file"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize("value", [torch.eye(3).to_sparse(), torch.zeros(3, device="meta")])
 def test_weights_without_plain_values_are_refused(tmp_path, value):
     torch.save({"a": value}, tmp_path / "a.pth")
