@@ -16,6 +16,8 @@ from rcnn_svm.errors import InputError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
+LONGEST_PATH = 4096  # characters
+
 
 def check_folder(folder: str | os.PathLike, what: str) -> Path:
     """Return a folder as a path.
@@ -164,7 +166,9 @@ class ImageFinder:
             path = path.relative_to(self._folder.absolute())
         if self._is_file(str(path)):
             return self._remember(str(path), path)
-        for start in range(1, len(path.parts)):
+        # No system takes a longer path, and a damaged table may hold one of thousands of folders.
+        searched = len(path.parts) if len(name) <= LONGEST_PATH else 0
+        for start in range(1, searched):
             rest = str(PurePosixPath(*path.parts[start:]))
             if self._is_file(rest):
                 self._note(name, rest)
