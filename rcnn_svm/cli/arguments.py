@@ -196,7 +196,7 @@ def add_layer_argument(parser: argparse._ActionsContainer) -> None:
         "--layer",
         metavar="NAME",
         help=f"{', '.join(PAPER_LAYERS)} of alexnet and vgg (default there: {PAPER_LAYERS[-1]}), "
-        "penultimate of any network",
+        "penultimate or multi, several maps and the last vector, of any network",
     )
 
 

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import nn
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.multi_layer import MULTI, FixedPool, multi_layer
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
 from rcnn_svm.parameters import plain
@@ -131,7 +132,8 @@ def load_backbone(
         name: `lite0` (its weights come with the installation), a torchvision classifier such as `alexnet` or
             `vgg16`, or `timm:NAME` where timm is installed.
         layer: `pool5`, `fc6` or `fc7` (default) of AlexNet and the VGG networks; `penultimate`, the input of the
-            last linear layer, of every network. fc6 and fc7 are taken after their ReLU.
+            last linear layer, of every network; `multi`, this and the maps before it (`MultiLayer`). fc6 and fc7 are
+            taken after their ReLU.
         weights: None for the published weights, a state dict file, or `random` (fixed seed).
         crop_size: S, pixels; default: what the network was trained with.
         padding: context, pixels of the crop; default: the paper's 16 of 227 in proportion for AlexNet and the VGG
@@ -171,6 +173,7 @@ def load_backbone(
             # A file and the published weights may be the same thing: the digest decides, not the origin.
             "weights": RANDOM if weights == RANDOM else "trained",
             **digests,
+            **({"parts": module.parts_settings()} if layer == MULTI else {}),
             "mean": list(source.mean),
             "std": list(source.std),
         },
@@ -385,15 +388,19 @@ def _default_padding(name: str, size: int) -> int:
 
 def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
     """Return the part of a classifier up to `layer`; its parameters stay shared with the classifier."""
-    known = (*PAPER_LAYERS, PENULTIMATE) if has_paper_layers(name) else (PENULTIMATE,)
+    known = (*(PAPER_LAYERS if has_paper_layers(name) else ()), PENULTIMATE, MULTI)
     if layer not in known:
         raise InputError(f"backbone {name} has no layer {plain(layer)!r}, expected {' or '.join(known)}")
+    if layer == MULTI:
+        last = _last_linear(classifier, name)
+        replace_layer(classifier, last, nn.Identity())
+        return multi_layer(classifier, last, name, size)
     if has_paper_layers(name):
         head = list(classifier.classifier)
         relus = [index for index, module in enumerate(head) if isinstance(module, nn.ReLU)]
         fc6, fc7 = relus[0] + 1, relus[1] + 1
         end = {POOL5: 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
-        pool = _FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
+        pool = FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
         return nn.Sequential(classifier.features, pool, nn.Flatten(), *head[:end])
     replace_layer(classifier, _last_linear(classifier, name), nn.Identity())
     return classifier
@@ -419,22 +426,6 @@ def _fc_digests(classifier: nn.Module, name: str, size: int, state: dict[str, to
                 break  # weights of the convolutions alone are enough for pool5
         digests[layer] = weights_digest(module)
     return digests
-
-
-class _FixedPool(nn.Module):
-    """Adaptive average pooling of maps of one size, as matrix products.
-
-    The same numbers; ONNX has no adaptive pooling to a size that does not divide the map's.
-    """
-
-    def __init__(self, pool: nn.AdaptiveAvgPool2d, map_size: Sequence[int]):
-        super().__init__()
-        for name, length, pooled in zip(("rows", "columns"), map_size, pool.output_size, strict=True):
-            matrix = nn.functional.adaptive_avg_pool1d(torch.eye(length)[None], pooled)[0]  # (length, pooled)
-            self.register_buffer(name, matrix, persistent=False)
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.rows.T @ maps @ self.columns
 
 
 def _load_weights(
