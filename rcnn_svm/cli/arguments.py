@@ -328,15 +328,13 @@ def open_split(args: argparse.Namespace, split: str, ids: Path | None, read: Rea
     name = recorded_name(ids) if ids else None
     if not args.voc:
         return _open_own(args, split, wanted, classes, read, name)
-    from rcnn_svm.data import Notes, load_voc
-    from rcnn_svm.data.checks import without_bad_images
+    from rcnn_svm.data import load_voc
 
     if args.images:
         raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
     database = load_voc(args.voc, args.year, split, ids=wanted, classes=classes, ignore_exif=args.ignore_exif)
     if args.skip_bad_images:
-        database = without_bad_images(database, notes := Notes())
-        say(notes)
+        database = _without_bad_images(database)
     return database.subset(database.image_ids, name) if name else database
 
 
@@ -352,16 +350,14 @@ def _open_own(
 
     A list of a run, which has a `name`, is what was drawn then and images that came later: nothing is drawn.
     """
-    from rcnn_svm.data import Notes, split_database
-    from rcnn_svm.data.checks import without_bad_images
+    from rcnn_svm.data import split_database
 
     if split not in ("train", "test", "all"):
         raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
     database = _load_own(args, classes)
     _note_what_is_missing(database, args)
     if args.skip_bad_images:
-        whole, database = database, without_bad_images(database, notes := Notes())
-        say(notes)
+        whole, database = database, _without_bad_images(database)
         left_out = set(whole.image_ids).difference(database.image_ids)
         wanted = wanted and [image_id for image_id in wanted if image_id not in left_out]
     if classes is None:
@@ -370,6 +366,16 @@ def _open_own(
         check_sets([database], read, args)
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
     return database.subset(wanted, name) if wanted else database
+
+
+def _without_bad_images(database: ImageDatabase) -> ImageDatabase:
+    """Return an image set without the images that cannot be used, and note how many they are."""
+    from rcnn_svm.data import Notes
+    from rcnn_svm.data.checks import without_bad_images
+
+    database = without_bad_images(database, notes := Notes())
+    say(notes)
+    return database
 
 
 def _load_own(args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
