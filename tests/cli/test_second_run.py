@@ -186,6 +186,12 @@ def test_box_regression_follows_the_labels_where_asked(again, capsys):
     assert command(*bbox, "--update") == 0 and BoxRegressor.load(out / "bbox.h5").digest != digest
 
 
+def refused(labels, out, capsys, more, told):
+    """Check that a run with more options is refused, and what it says."""
+    assert labels.run(out, *more) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_other_settings_and_other_images_are_refused(again, tmp_path, capsys):
     labels, out = again
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -194,8 +200,7 @@ def test_other_settings_and_other_images_are_refused(again, tmp_path, capsys):
         (["--epochs", "2"], "parameters.max_epochs: 1 there, 2 wanted); give another --out, or --overwrite"),
         (["--test-fraction", "0.5"], "test_fraction: 0.25 there, 0.5 wanted); give another --out, or --overwrite"),
     ):
-        assert labels.run(out, *more) == 2
-        assert told in capsys.readouterr().err
+        refused(labels, out, capsys, more, told)
     for name in labels.names():
         (labels.images / name).rename(labels.images / f"other-{name}")
     labels.rows = [[f"other-{row[0]}", *row[1:]] for row in labels.rows]
@@ -213,8 +218,7 @@ def test_which_split_and_classes_are_settings(again, pipeline, capsys):
         (["--train-split", "all"], "split: train there, all wanted); give another --out, or --overwrite"),
         (["--test-split", "all"], "split: test there, all wanted); give another --out, or --overwrite"),
     ):
-        assert labels.run(out, *more) == 2
-        assert told in capsys.readouterr().err
+        refused(labels, out, capsys, more, told)
     before = (pipeline.out / "train_ids.txt").read_text()
     assert command(*pipeline.argv, "--train-split", "test") == 2
     assert "split: trainval there, test wanted); give another --out, or --overwrite" in capsys.readouterr().err
