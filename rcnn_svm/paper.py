@@ -70,6 +70,10 @@ BBOX_MIN_OVERLAP = 0.6  # a region is an example above this IoU with an object
 BBOX_RIDGE_LAMBDA = 1000.0  # weight of the squared weights
 BBOX_WHITENING_EPS = 1e-3  # added to the eigenvalues of the targets' covariance
 
+# Box voting: Gidaris & Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model",
+# ICCV 2015, section 5.
+VOTE_IOU = 0.5  # boxes of a class vote for a box that they overlap by this IoU or more
+
 # PASCAL VOC's measure: Everingham et al., IJCV 2010, VOCevaldet.m and VOCap.m of the devkit.
 HIT_IOU = 0.5  # a detection is right from this IoU with an object on
 RECALL_LEVELS = 11  # 0, 0.1, ..., 1 in VOC 2007

@@ -233,6 +233,16 @@ def add_made_with_argument(parser: argparse._ActionsContainer, explanation: str)
     parser.add_argument("--weights", metavar="FILE", type=Path, help=explanation)
 
 
+def add_vote_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --vote."""
+    parser.add_argument(
+        "--vote",
+        action="store_true",
+        help="move every box to the mean of those of its class that overlap it by "
+        f"{paper.VOTE_IOU} or more, weighted by score, before the suppression",
+    )
+
+
 def add_shard_images_argument(parser: argparse._ActionsContainer) -> None:
     """Add --shard-images, the size of a feature cache's files."""
     parser.add_argument(

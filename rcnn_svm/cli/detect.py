@@ -20,7 +20,13 @@ import os
 from pathlib import Path
 
 from rcnn_svm import paper
-from rcnn_svm.cli.arguments import add_made_with_argument, add_method_argument, positive_int, say_letters
+from rcnn_svm.cli.arguments import (
+    add_made_with_argument,
+    add_method_argument,
+    add_vote_argument,
+    positive_int,
+    say_letters,
+)
 from rcnn_svm.cli.surroundings import say
 
 
@@ -38,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="correct the boxes with this file of the train-bbox stage, made from the model's layer, or from pool5 for "
         "fc6 and fc7",
     )
+    add_vote_argument(parser)
     parser.add_argument(
         "--thresh",
         metavar="SCORE",
@@ -99,7 +106,9 @@ def run(args: argparse.Namespace) -> None:
     if bbox_regressor:
         check_regressor(bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
     proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes}) if args.method else None
-    finder = ImageDetector(detector, proposer=proposer, weights=args.weights, bbox_regressor=bbox_regressor)
+    finder = ImageDetector(
+        detector, proposer=proposer, weights=args.weights, bbox_regressor=bbox_regressor, vote=args.vote
+    )
     calibrated = detector.calibration is not None
     kind = "probability" if calibrated else "score"
     thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh

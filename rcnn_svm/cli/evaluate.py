@@ -26,11 +26,13 @@ from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_overwrite_argument,
     add_update_argument,
+    add_vote_argument,
     load_database,
     say,
     say_letters,
     split_name,
 )
+from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="first drop boxes that overlap a better one of their class by more than this "
         f"(default: {paper.NMS_THRESHOLD} with --detections, nothing is dropped with --comp4)",
     )
+    add_vote_argument(parser)
     parser.add_argument(
         "--pictures", metavar="N", type=int, default=12, help="images to draw; 0 for none (default: %(default)s)"
     )
@@ -100,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/reports") / name
     check_writable(out / "results.json")
     detections = align(detections, database)
+    if args.vote:
+        detections = detections.after_voting()
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     with claimed(out / "results.json"):
@@ -124,6 +129,10 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
     if args.detections:
         threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
         return Detections.load(args.detections), args.detections.stem, threshold
+    if args.vote:
+        raise InputError(
+            "--vote needs --detections: results files hold what survived suppression, with none left to vote"
+        )
     notes = Notes()
     found = read_comp4(args.comp4, database.classes, database.image_ids, notes)
     notes.check(strict=args.strict)

@@ -3,7 +3,8 @@ the best 40 times the number of images of each class in the whole set.
 
 The cache must hold the features that the model was trained on: same backbone, layer and crops; for a model of
 fc6 or fc7 it may hold pool5. Its proposals may be others. The result holds boxes before non-maximum suppression;
-the evaluate stage suppresses. With --bbox the boxes that are kept are corrected; their scores stay.
+the evaluate stage suppresses. With --bbox the boxes that are kept are corrected, with --vote they then become the mean
+of those of their class that overlap them; their scores stay.
 
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate \
     --model cache/models/MODEL.h5
@@ -31,6 +32,7 @@ from rcnn_svm.cli.arguments import (
     add_proposals_argument,
     add_stored_layer_arguments,
     add_update_argument,
+    add_vote_argument,
     load_database,
     names_images,
     open_features,
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="feature cache to correct from: the same regions in the layer that --bbox was trained on "
         "(default: that of --features)",
     )
+    add_vote_argument(parser)
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, differs_in_data, run_settings
     from rcnn_svm.detection.softmax import SoftmaxClassifier
+    from rcnn_svm.detection.voting import voting_settings
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     detector = _load_model(args)
@@ -117,6 +121,8 @@ def run(args: argparse.Namespace) -> None:
     correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
+    if args.vote:
+        settings["voting"] = voting_settings()
     with claimed(out):
         if not already_done(
             out,
@@ -129,6 +135,8 @@ def run(args: argparse.Namespace) -> None:
             detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
             if correction:
                 detections = correct_detections(detections, *correction)
+            if args.vote:
+                detections = detections.after_voting()
             detections.save(out)
             print(
                 f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
@@ -142,6 +150,7 @@ def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.detection.voting import voting_settings
     from rcnn_svm.fast_rcnn.image_set import detect_in_images, run_settings
     from rcnn_svm.fast_rcnn.model import FastRCNN
     from rcnn_svm.proposals.store import ProposalSet
@@ -162,11 +171,15 @@ def _test_images(args: argparse.Namespace) -> None:
     out, proposals = out_of(database), ProposalSet.load(args.proposals)
     check_writable(out)
     settings = run_settings(database, proposals, model, args.max_per_image)
+    if args.vote:
+        settings["voting"] = voting_settings()
     with claimed(out):
         if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
             detections = detect_in_images(
                 database, proposals, model, device=args.device, max_per_image=args.max_per_image
             )
+            if args.vote:
+                detections = detections.after_voting()
             detections.save(out)
             print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
     say_written(out)

@@ -14,7 +14,9 @@ from rcnn_svm.boxes import nms
 from rcnn_svm.data.images import ImageLike, as_image
 from rcnn_svm.detection.bbox_correction import check_regressor
 from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.image_set import BestBoxes
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
+from rcnn_svm.detection.voting import VOTE_OFFSET, vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
 from rcnn_svm.features.fc_from_pool5 import load_head
@@ -42,6 +44,7 @@ class ImageDetector:
             pool5, where the box regressor was trained on pool5 and the detector on fc6 or fc7, which follow from it.
         weights: state dict file of the network, where the features were made with one.
         bbox_regressor: corrects the boxes that are found, from the same features.
+        vote: boxes become the mean of those of their class that overlap them, before the suppression.
 
     Raises:
         InputError: the box regressor was trained on other features, or without one of the classes.
@@ -57,12 +60,14 @@ class ImageDetector:
         extractor: Extractor | None = None,
         weights: str | os.PathLike | None = None,
         bbox_regressor: BoxCorrector | None = None,
+        vote: bool = False,
     ):
         self._detector = detector
         self._given_proposer = proposer
         self._given_extractor = extractor
         self._weights = weights
         self._regressor = bbox_regressor
+        self._vote = vote
         self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
 
     def detect(
@@ -95,7 +100,8 @@ class ImageDetector:
             return self._regressor.correct(extracted[rows], boxes[rows], self._columns[cls], image.shape[:2])
 
         scores = self._detector.scores(features)
-        return best_detections(boxes, scores, thresh, nms_threshold, None if self._regressor is None else correct)
+        corrected = None if self._regressor is None else correct
+        return best_detections(boxes, scores, thresh, nms_threshold, corrected, vote=self._vote)
 
     @cached_property
     def _proposer(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -144,6 +150,8 @@ def best_detections(
     thresh: float | np.ndarray,
     nms_threshold: float,
     correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    *,
+    vote: bool = False,
 ) -> ImageDetections:
     """Return the boxes of an image that score well and survive non-maximum suppression within their class.
 
@@ -154,12 +162,25 @@ def best_detections(
         nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
         correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
             boxes (n, 4) float32 out.
+        vote: then move boxes by voting, as `vote_boxes` does, among the best 100 of each class, which are what the
+            test stage keeps. Those below `thresh` vote too.
 
     Source: `rcnn_detect.m`.
     """
-    cls, row = np.nonzero((scores > thresh).T)
+    num_classes = scores.shape[1]
+    thresh = np.broadcast_to(thresh, num_classes)
+    if vote:
+        cls, row = BestBoxes(num_classes, max_per_set=scores.size).select(scores)
+        # What is below the threshold votes, so that no box moves with the threshold.
+        votes = scores[row, cls] > np.minimum(thresh, -VOTE_OFFSET)[cls]
+        cls, row = cls[votes], row[votes]
+    else:
+        cls, row = np.nonzero((scores > thresh).T)
     score, box = scores[row, cls], boxes[row] if correct is None else correct(row, cls)
-    rows_by_class = np.split(np.arange(len(row)), np.searchsorted(cls, np.arange(1, scores.shape[1])))
+    if vote:
+        box, found = vote_boxes(box, score, cls), score > thresh[cls]
+        cls, score, box = cls[found], score[found], box[found]
+    rows_by_class = np.split(np.arange(len(cls)), np.searchsorted(cls, np.arange(1, num_classes)))
     kept = np.concatenate([rows[nms(box[rows], score[rows], nms_threshold)] for rows in rows_by_class])
     kept = kept[np.argsort(-score[kept], kind="stable")]
     return ImageDetections(cls=cls[kept].astype(np.int32), boxes=box[kept], scores=score[kept])

@@ -12,6 +12,7 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
 from rcnn_svm.boxes import nms
+from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
 
 KIND = "detections"
@@ -154,6 +155,31 @@ class Detections:
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])
 
+    def after_voting(self, vote_iou: float = paper.VOTE_IOU) -> Detections:
+        """Return the detections with every box moved to the mean of those of its class and image that overlap it.
+
+        Scores and order stay. `settings["voting"]` records it, and voting the same way again changes nothing.
+
+        Args:
+            vote_iou: boxes with at least this IoU vote, as in `vote_boxes`.
+
+        Raises:
+            InputError: the boxes were suppressed, so that the neighbours that would vote are gone, or they were voted
+                with another IoU.
+        """
+        settings, recorded = voting_settings(vote_iou), self.settings.get("voting")
+        if recorded == settings:
+            return self
+        if recorded is not None:
+            raise InputError(f"the boxes were voted with {recorded}, not {settings}; take detections before box voting")
+        if "nms" in self.settings:
+            raise InputError(
+                f"the boxes were suppressed at an IoU of {self.settings['nms']}, so those that would vote are gone; "
+                "take detections before non-maximum suppression"
+            )
+        box = vote_boxes(self.box, self.score, self._groups(), vote_iou)
+        return replace(self, box=box, settings={**self.settings, "voting": settings})
+
     def after_nms(self, threshold: float = paper.NMS_THRESHOLD) -> Detections:
         """Return the detections that survive non-maximum suppression within each class and image.
 
@@ -179,11 +205,15 @@ class Detections:
 
     def _survivors(self, threshold: float) -> np.ndarray:
         """Return the rows that survive non-maximum suppression, by class, image and descending score."""
-        order = np.lexsort((self.image, self.cls))
-        group = self.cls[order].astype(np.int64) * len(self.image_ids) + self.image[order]
-        groups = np.split(order, np.flatnonzero(np.diff(group)) + 1) if len(order) else []
+        group = self._groups()
+        order = np.argsort(group, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
         kept = [rows[nms(self.box[rows], self.score[rows], threshold)] for rows in groups]
         return np.concatenate(kept) if kept else order
+
+    def _groups(self) -> np.ndarray:
+        """Return a number for the class and image of every detection, (N,) int64, ascending by class and image."""
+        return self.cls.astype(np.int64) * len(self.image_ids) + self.image
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the detections to an HDF5 file.

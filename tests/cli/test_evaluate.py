@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_report_of_perfect_detections(devkit, tmp_path, capsys):
     assert again["classes"] == content["classes"]
     assert again["nms"] is None
     assert not (tmp_path / "again" / "pictures").exists()
+
+
+def test_boxes_are_voted_before_they_are_suppressed(devkit, tmp_path, capsys):
+    """Every object is found twice, two pixels to the left and two to the right."""
+    detections = perfect_detections(devkit)
+    box = detections.box + np.where(detections.score[:, None] == 1, 2, -2) * [1, 0, 1, 0]
+    replace(detections, box=box, score=np.ones(len(detections))).save(tmp_path / "found.h5")
+    words = ("--detections", tmp_path / "found.h5", "--voc", devkit, "--iou", "0.999", "--pictures", 0, "--out")
+    assert evaluate(*words, tmp_path / "report") == 0 and evaluate(*words, tmp_path / "voted", "--vote") == 0
+    plain, voted = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("report", "voted"))
+    assert (plain["map_voc07"], voted["map_voc07"]) == (pytest.approx(0), pytest.approx(1))
+    assert voted["made_from"]["detections"]["voting"] == {"iou": 0.5, "offset": 1.3}
+    assert evaluate(*words, tmp_path / "voted") == 2
+    comp4 = ("--comp4", tmp_path / "report" / "comp4", "--voc", devkit, "--vote", "--out", tmp_path / "again")
+    assert evaluate(*comp4) == 2
+    assert "--vote needs --detections: results files hold what survived" in capsys.readouterr().err
 
 
 def test_a_report_holds_nothing_of_classes_and_images_that_are_gone(devkit, tmp_path):

@@ -84,6 +84,19 @@ def test_another_artefact_is_not_overwritten(features, tmp_path, capsys):
     assert model.read_bytes() == before
 
 
+def test_boxes_are_voted_on_request(features, tmp_path, capsys):
+    model, out, plain = save_model(tmp_path / "model.h5"), tmp_path / "voted.h5", tmp_path / "plain.h5"
+    words = ("test", "--features", features, "--model", model, "--out")
+    assert command(*words, plain) == 0 and command(*words, out, "--vote") == 0
+    voted, expected = Detections.load(out), Detections.load(plain).after_voting()
+    assert voted.settings == expected.settings
+    np.testing.assert_array_equal(voted.box, expected.box)
+    assert command(*words, out, "--vote") == 0
+    assert "done already" in capsys.readouterr().out
+    assert command(*words, out) == 2
+    assert "was made with other settings (voting: {'iou': 0.5, 'offset': 1.3} there" in capsys.readouterr().err
+
+
 @pytest.fixture
 def seeing(tmp_path, monkeypatch):
     """The file of a detector that sees a cat at 0.7 where no red is and a dog at -0.4 where no green is."""
@@ -126,6 +139,22 @@ def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
     (entry,) = json.loads((tmp_path / "found.json").read_text())
     assert entry["image"] == str(image)
     assert entry["objects"] == [{"class": "cat", "score": pytest.approx(0.7), "box": CAT}]
+
+
+def test_detect_votes_on_request(tmp_path, seeing):
+    """The window and its neighbour, which overlap by more than half, meet; the neighbour is suppressed."""
+    detector = Detector.load(seeing)
+    windows = SlidingWindow(scales=[0.5], aspect_ratios=[1], stride=0.25).settings
+    feature_settings = {**detector.feature_settings, "proposals": windows}
+    replace(detector, feature_settings=feature_settings).save(seeing)
+    image, found = save_image(tmp_path / "photo.png"), tmp_path / "found.json"
+    words = ("detect", image, "--model", seeing, "--out", tmp_path / "out", "--json", found)
+    boxes = []
+    for vote in ([], ["--vote"]):
+        assert command(*words, *vote) == 0
+        boxes.append(json.loads(found.read_text())[0]["objects"][0]["box"])
+    expected = ImageDetector(Detector.load(seeing), vote=True).detect(image, thresh=0.0)
+    assert boxes[0] == CAT and boxes[1] == expected.boxes[0].tolist() != CAT
 
 
 def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):

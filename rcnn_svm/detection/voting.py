@@ -1,0 +1,89 @@
+"""Box voting: a box becomes the mean of the boxes of its class around it, weighted by their scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm import paper
+from rcnn_svm.compiled import compiled
+from rcnn_svm.errors import InputError
+
+# A box counts by how far its score is above -VOTE_OFFSET. The SVMs push negatives below -1 and not below any bound, so
+# that what is just below -1 still says a little about where the object is.
+VOTE_OFFSET = 1.3
+
+
+def voting_settings(vote_iou: float = paper.VOTE_IOU) -> dict[str, Any]:
+    """Return everything that decides the result of voting, JSON-able; recorded with it.
+
+    Raises:
+        InputError: `vote_iou` is no IoU of boxes that overlap.
+    """
+    if not 0 < vote_iou <= 1:
+        raise InputError(f"the IoU of box voting must be above 0 and at most 1, not {vote_iou}")
+    return {"iou": float(vote_iou), "offset": VOTE_OFFSET}
+
+
+def vote_boxes(
+    boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, vote_iou: float = paper.VOTE_IOU
+) -> np.ndarray:
+    """Return boxes as the mean of those of their group that overlap them, themselves included.
+
+    Voting comes before non-maximum suppression, which takes away the neighbours that vote.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        scores: (N,) float, of SVMs; a box of score s has weight max(s + 1.3, 0).
+        groups: (N,) int; boxes of one group vote for each other: those of a class in an image.
+        vote_iou: boxes with at least this IoU vote.
+
+    Returns:
+        (N, 4) float32; a box stays where no box that overlaps it has a weight.
+
+    Raises:
+        InputError: the arrays do not fit together, or `vote_iou` is no IoU of boxes that overlap.
+
+    Source: Gidaris & Komodakis, multi-region CNN, section 5, where the weights are max(s, 0) and the boxes that
+    survived suppression are moved.
+    """
+    voting_settings(vote_iou)
+    boxes, scores, groups = np.asarray(boxes), np.asarray(scores), np.asarray(groups)
+    # The compiled loop looks at no bounds.
+    if boxes.shape != (len(scores), 4) or scores.ndim != 1 or groups.shape != scores.shape:
+        raise InputError(
+            f"box voting: boxes have shape {boxes.shape}, scores {scores.shape} and groups {groups.shape}, "
+            "expected (N, 4), (N,) and (N,)"
+        )
+    order = np.argsort(groups, kind="stable")
+    start = np.append(np.flatnonzero(np.diff(groups[order], prepend=groups.min(initial=0) - 1)), len(order))
+    weights = np.maximum(scores.astype(np.float64) + VOTE_OFFSET, 0)
+    voted = np.empty((len(boxes), 4), np.float32)
+    voted[order] = _weighted_means(boxes[order].astype(np.float64), weights[order], start, float(vote_iou))
+    return voted
+
+
+@compiled()
+def _weighted_means(boxes, weights, start, iou):
+    """Return the voted boxes of groups start[g]:start[g + 1]."""
+    means = np.empty_like(boxes)
+    for g in range(len(start) - 1):
+        for i in range(start[g], start[g + 1]):
+            a = boxes[i]
+            area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
+            total = 0.0
+            mean = np.zeros(4)
+            for j in range(start[g], start[g + 1]):
+                b = boxes[j]
+                width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+                height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+                if width <= 0 or height <= 0:
+                    continue
+                intersection = width * height
+                area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
+                if intersection / (area_a + area_b - intersection) >= iou:
+                    total += weights[j]
+                    mean += weights[j] * b
+            means[i] = mean / total if total > 0 else a
+    return means
