@@ -7,6 +7,13 @@ Stopped at any moment, the same command goes on where it was. Methods:
   opencv-fast     selective search with OpenCV's settings for fast
   opencv-quality  selective search with OpenCV's settings for quality
   sliding         a regular grid of windows, whatever the image shows
+
+With --detections the boxes are the best that a model found, corrected and voted, so that they can be scored again:
+
+  rcnn-svm test --features DIR --model FILE --vote --out FOUND
+  rcnn-svm propose --detections FOUND --voc VOCdevkit --split test
+  rcnn-svm extract --proposals FILE --voc VOCdevkit --split test --out AGAIN
+  rcnn-svm test --features AGAIN --model FILE --vote --also FOUND --out BOTH
 """
 
 from __future__ import annotations
@@ -23,10 +30,14 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_update_argument,
     load_database,
+    positive_int,
 )
+from rcnn_svm.detection.recipe import PER_CLASS, PER_IMAGE
+from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.proposals import ProposalSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="boxes computed elsewhere: a proposals file, or a selective_search_data/*.mat of R-CNN",
+    )
+    source.add_argument(
+        "--detections", metavar="FILE", type=Path, help="the best boxes that the test stage found, to be scored again"
+    )
+    parser.add_argument(
+        "--per-image",
+        metavar="N",
+        type=positive_int,
+        help=f"with --detections: boxes of an image (default: {PER_IMAGE})",
+    )
+    parser.add_argument(
+        "--per-class",
+        metavar="N",
+        type=positive_int,
+        help=f"with --detections: boxes of each class among them (default: {PER_CLASS})",
     )
     add_limit_arguments(parser)
     add_jobs_argument(parser, "images")
@@ -55,20 +81,21 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.proposals.methods import make_proposer
-    from rcnn_svm.proposals.precomputed import import_proposals
     from rcnn_svm.proposals.propose import existing_proposals, propose_database
     from rcnn_svm.proposals.recall import format_recall, recall_report
 
-    method = "precomputed" if args.precomputed else args.method
+    _check_options(args)
+    given = args.precomputed or args.detections
+    method = "precomputed" if args.precomputed else "detections" if args.detections else args.method
 
     def out_of(database: ImageDatabase) -> Path:
         return args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
 
-    database = load_database(args, None if args.precomputed else out_of)
+    database = load_database(args, None if given else out_of)
     out = out_of(database)
     check_writable(out)
-    if args.precomputed:
-        proposals = import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
+    if given:
+        proposals = _given_proposals(args, database)
         with claimed(out):
             may = {"overwrite": args.overwrite, "update": args.update}
             if existing_proposals(out, database, proposals.settings, **may) is None:
@@ -84,3 +111,35 @@ def run(args: argparse.Namespace) -> None:
         )
     print(format_recall(recall_report(database, proposals)))
     say_written(out)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Check that options go together.
+
+    Raises:
+        InputError: an option is of another source of boxes.
+    """
+    for option in ("per_image", "per_class"):
+        if getattr(args, option) and not args.detections:
+            raise InputError(f"--{option.replace('_', '-')} needs --detections; limit others with --max-boxes")
+    for option in ("max_boxes", "merge_iou"):
+        if getattr(args, option) is not None and args.detections:
+            raise InputError(
+                f"--{option.replace('_', '-')} does not go with --detections; limit those with --per-image"
+            )
+
+
+def _given_proposals(args: argparse.Namespace, database: ImageDatabase) -> ProposalSet:
+    """Return the proposals that --precomputed or --detections names."""
+    from rcnn_svm.detection.again import proposals_to_score_again
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.proposals.precomputed import import_proposals
+
+    if args.precomputed:
+        return import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
+    return proposals_to_score_again(
+        Detections.load(args.detections),
+        database,
+        per_image=args.per_image or PER_IMAGE,
+        per_class=args.per_class or PER_CLASS,
+    )

@@ -9,6 +9,9 @@ of those of their class that overlap them; their scores stay.
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate \
     --model cache/models/MODEL.h5
 
+With --also the result holds earlier detections of the same model and images too: boxes of a cache that was made from
+them (propose --detections) are scored beside them, and --vote is for all.
+
 With --scores softmax the model is the weights.pt of the finetune stage, and the cache holds the features that
 extract makes with it. Scores are then log-odds: they rank as the softmax's probabilities, which tie near 1.
 So are those of a head of the train-head stage, which also corrects the boxes. What train-head made with --end-to-end
@@ -76,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="feature cache to correct from: the same regions in the layer that --bbox was trained on "
         "(default: that of --features)",
     )
+    parser.add_argument(
+        "--also",
+        metavar="FILE",
+        type=Path,
+        help="add what the model found in these images before: a file of this stage",
+    )
     add_vote_argument(parser)
     parser.add_argument(
         "--out",
@@ -105,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
-    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.detection.detections import Detections, merging_settings
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, differs_in_data, run_settings
     from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.detection.voting import voting_settings
@@ -121,6 +130,11 @@ def run(args: argparse.Namespace) -> None:
     correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
+    earlier = None
+    if args.also:
+        earlier = Detections.load(args.also)
+        name = f"the detections of {args.also}"
+        settings["also"] = merging_settings(settings, cache.image_ids, detector.classes, earlier, name)
     if args.vote:
         settings["voting"] = voting_settings()
     with claimed(out):
@@ -135,6 +149,8 @@ def run(args: argparse.Namespace) -> None:
             detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
             if correction:
                 detections = correct_detections(detections, *correction)
+            if earlier:
+                detections = detections.merged(earlier, settings["max_per_image"], settings["max_per_set"])
             if args.vote:
                 detections = detections.after_voting()
             detections.save(out)
@@ -157,7 +173,7 @@ def _test_images(args: argparse.Namespace) -> None:
 
     if not (names_images(args) and args.proposals):
         raise InputError("a network is tested on images, which needs --voc (or --coco, --xml, --csv) and --proposals")
-    for option in ("features", "bbox", "bbox_features", "layer", "weights"):
+    for option in ("features", "bbox", "bbox_features", "also", "layer", "weights"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} does not go with images and --proposals; leave it away")
     if args.scores == "softmax":

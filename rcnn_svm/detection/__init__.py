@@ -11,6 +11,7 @@ Detections           what was found in an image set, with its file
 ImageDetections      what was found in one image
 RegionScorer         what a model offers that scores regions
 BoxCorrector         what a model offers that corrects boxes
+proposals_to_score_again  the best boxes that were found, as proposals for their images
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rcnn_svm.detection.again import proposals_to_score_again
     from rcnn_svm.detection.bbox_correction import correct_detections
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
@@ -44,4 +46,5 @@ __all__ = [
     "SoftmaxClassifier",
     "correct_detections",
     "detect_in_cache",
+    "proposals_to_score_again",
 ]

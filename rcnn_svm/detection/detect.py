@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -12,8 +13,9 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.boxes import nms
 from rcnn_svm.data.images import ImageLike, as_image
+from rcnn_svm.detection.again import boxes_to_score_again
 from rcnn_svm.detection.bbox_correction import check_regressor
-from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.detections import ImageDetections, best_of_groups
 from rcnn_svm.detection.image_set import BestBoxes
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.detection.voting import VOTE_OFFSET, vote_boxes
@@ -22,6 +24,9 @@ from rcnn_svm.features.extract import make_extractor
 from rcnn_svm.features.fc_from_pool5 import load_head
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.proposals.methods import make_proposer
+
+# Corrects boxes: rows (n,) and class indices (n,) in, boxes (n, 4) float32 out.
+Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Extractor(Protocol):
@@ -45,9 +50,12 @@ class ImageDetector:
         weights: state dict file of the network, where the features were made with one.
         bbox_regressor: corrects the boxes that are found, from the same features.
         vote: boxes become the mean of those of their class that overlap them, before the suppression.
+        again: so many of the best boxes of an image get features of their own, are scored, and are voted with the
+            others; None for none.
 
     Raises:
-        InputError: the box regressor was trained on other features, or without one of the classes.
+        InputError: `again` is no number of boxes; the box regressor was trained on other features, or without one of
+            the classes.
 
     Source: `rcnn_detect.m`; boxes are corrected where `rcnn_test_bbox_regressor.m` does it, before the suppression.
     """
@@ -61,13 +69,17 @@ class ImageDetector:
         weights: str | os.PathLike | None = None,
         bbox_regressor: BoxCorrector | None = None,
         vote: bool = False,
+        again: int | None = None,
     ):
+        if again is not None and again < 1:
+            raise InputError(f"again is {again}, expected a number of boxes to score again, or None for none")
         self._detector = detector
         self._given_proposer = proposer
         self._given_extractor = extractor
         self._weights = weights
         self._regressor = bbox_regressor
         self._vote = vote
+        self._again = again
         self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
 
     def detect(
@@ -93,15 +105,25 @@ class ImageDetector:
         """
         image = as_image(image)
         boxes = self._proposer(image)
+        scores, correct = self._score(image, boxes)
+        if self._again is None:
+            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=self._vote)
+        first = _best_of_classes(boxes, scores, correct)
+        if self._vote:
+            first = first.voted()
+        boxes = boxes_to_score_again(first.cls, first.boxes, first.scores, image.shape[:2], per_image=self._again)
+        both = first.with_others(_best_of_classes(boxes, *self._score(image, boxes)))
+        return (both.voted() if self._vote else both).survivors(np.broadcast_to(thresh, scores.shape[1]), nms_threshold)
+
+    def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
+        """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""
         extracted = self._extractor.extract(image, boxes)
         features = extracted if self._head is None else self._head(extracted)
 
         def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
             return self._regressor.correct(extracted[rows], boxes[rows], self._columns[cls], image.shape[:2])
 
-        scores = self._detector.scores(features)
-        corrected = None if self._regressor is None else correct
-        return best_detections(boxes, scores, thresh, nms_threshold, corrected, vote=self._vote)
+        return self._detector.scores(features), None if self._regressor is None else correct
 
     @cached_property
     def _proposer(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -149,7 +171,7 @@ def best_detections(
     scores: np.ndarray,
     thresh: float | np.ndarray,
     nms_threshold: float,
-    correct: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    correct: Correct | None = None,
     *,
     vote: bool = False,
 ) -> ImageDetections:
@@ -167,20 +189,66 @@ def best_detections(
 
     Source: `rcnn_detect.m`.
     """
-    num_classes = scores.shape[1]
-    thresh = np.broadcast_to(thresh, num_classes)
+    thresh = np.broadcast_to(thresh, scores.shape[1])
     if vote:
-        cls, row = BestBoxes(num_classes, max_per_set=scores.size).select(scores)
         # What is below the threshold votes, so that no box moves with the threshold.
-        votes = scores[row, cls] > np.minimum(thresh, -VOTE_OFFSET)[cls]
-        cls, row = cls[votes], row[votes]
-    else:
-        cls, row = np.nonzero((scores > thresh).T)
-    score, box = scores[row, cls], boxes[row] if correct is None else correct(row, cls)
-    if vote:
-        box, found = vote_boxes(box, score, cls), score > thresh[cls]
-        cls, score, box = cls[found], score[found], box[found]
-    rows_by_class = np.split(np.arange(len(cls)), np.searchsorted(cls, np.arange(1, num_classes)))
-    kept = np.concatenate([rows[nms(box[rows], score[rows], nms_threshold)] for rows in rows_by_class])
-    kept = kept[np.argsort(-score[kept], kind="stable")]
-    return ImageDetections(cls=cls[kept].astype(np.int32), boxes=box[kept], scores=score[kept])
+        found = _best_of_classes(boxes, scores, correct, np.minimum(thresh, -VOTE_OFFSET)).voted()
+        return found.survivors(thresh, nms_threshold)
+    cls, row = np.nonzero((scores > thresh).T)
+    return _candidates(boxes, scores, row, cls, correct).survivors(thresh, nms_threshold)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Boxes of an image, each for a class, class after class.
+
+    Attributes:
+        cls: (n,) int, class indices, never decreasing.
+        boxes: (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        scores: (n,) float32.
+    """
+
+    cls: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def voted(self) -> _Candidates:
+        """Return them after box voting."""
+        return replace(self, boxes=vote_boxes(self.boxes, self.scores, self.cls))
+
+    def with_others(self, others: _Candidates) -> _Candidates:
+        """Return both together, the best of each class, as `Detections.merged` does."""
+        cls = np.concatenate([self.cls, others.cls])
+        scores = np.concatenate([self.scores, others.scores])
+        rows = best_of_groups(cls, scores, paper.MAX_PER_IMAGE)
+        return _Candidates(cls[rows], np.concatenate([self.boxes, others.boxes])[rows], scores[rows])
+
+    def survivors(self, thresh: np.ndarray, nms_threshold: float) -> ImageDetections:
+        """Return those above the (K,) thresholds that survive non-maximum suppression within their class."""
+        found = self.scores > thresh[self.cls]
+        cls, boxes, scores = self.cls[found], self.boxes[found], self.scores[found]
+        rows_by_class = np.split(np.arange(len(cls)), np.searchsorted(cls, np.arange(1, len(thresh))))
+        kept = np.concatenate([rows[nms(boxes[rows], scores[rows], nms_threshold)] for rows in rows_by_class])
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        return ImageDetections(cls=cls[kept].astype(np.int32), boxes=boxes[kept], scores=scores[kept])
+
+
+def _best_of_classes(
+    boxes: np.ndarray, scores: np.ndarray, correct: Correct | None, lowest: float | np.ndarray = -np.inf
+) -> _Candidates:
+    """Return the best boxes of each class, corrected, as many as the test stage keeps.
+
+    Args:
+        boxes, scores, correct: as in `best_detections`.
+        lowest: only scores strictly above it; one number or (K,), one per class.
+    """
+    cls, row = BestBoxes(scores.shape[1], max_per_set=scores.size).select(scores)
+    above = scores[row, cls] > np.broadcast_to(lowest, scores.shape[1])[cls]
+    return _candidates(boxes, scores, row[above], cls[above], correct)
+
+
+def _candidates(
+    boxes: np.ndarray, scores: np.ndarray, row: np.ndarray, cls: np.ndarray, correct: Correct | None
+) -> _Candidates:
+    """Return the boxes of some rows, for a class each, corrected."""
+    return _Candidates(cls, boxes[row] if correct is None else correct(row, cls), scores[row, cls])

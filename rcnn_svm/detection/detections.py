@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import h5py
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import create_h5, open_h5, read_settings
+from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
+from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.boxes import nms
 from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
@@ -111,7 +113,7 @@ class Detections:
         if self.thresh is None:
             self.thresh = np.full(len(self.classes), -np.inf)
         if self.box_counts is None:
-            self.box_counts = [np.count_nonzero(self.cls == index) for index in range(len(self.classes))]
+            self.box_counts = [np.count_nonzero(np.equal(self.cls, index)) for index in range(len(self.classes))]
         for name, dtype in _DTYPES.items():
             setattr(self, name, np.asarray(getattr(self, name), dtype))
         self._check()
@@ -154,6 +156,50 @@ class Detections:
         rows = np.flatnonzero(self.image == index)
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the settings, the images, the classes or any detection."""
+        arrays = array_digest(*(getattr(self, name) for name in _PER_BOX))
+        return fingerprint([self.settings, list(self.image_ids), list(self.classes), arrays])
+
+    def merged(self, earlier: Detections, max_per_image: int, max_per_set: int) -> Detections:
+        """Return these detections together with earlier ones of the same detector in the same images.
+
+        Args:
+            earlier: detections of other boxes; corrected or voted they may be, not suppressed.
+            max_per_image: boxes of a class to keep in one image.
+            max_per_set: boxes of a class to keep over all images.
+
+        Returns:
+            Detections by class, image and descending score. `settings["also"]` is what made the earlier ones; a box's
+            `row` is that of its own feature cache.
+
+        Raises:
+            InputError: they are of other images, classes or detectors, or were suppressed.
+        """
+        also = merging_settings(self.settings, self.image_ids, self.classes, earlier)
+        if "nms" in self.settings:
+            raise InputError("these detections were suppressed; merge before non-maximum suppression")
+        both = {name: np.concatenate([getattr(earlier, name), getattr(self, name)]) for name in _PER_BOX}
+        everything = replace(self, **both, box_counts=self.box_counts + earlier.box_counts)
+        rows, thresh = everything._best(max_per_image, max_per_set)
+        return replace(
+            everything,
+            **{name: getattr(everything, name)[rows] for name in _PER_BOX},
+            thresh=np.maximum(thresh, np.maximum(self.thresh, earlier.thresh)),
+            settings={**self.settings, "also": also},
+        )
+
+    def _best(self, max_per_image: int, max_per_set: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of the best boxes of each class, by class, image and descending score, and its thresholds."""
+        rows = best_of_groups(self._groups(), self.score, max_per_image)
+        thresh = np.full(len(self.classes), -np.inf, np.float32)
+        for index in range(len(self.classes)):
+            scores = self.score[rows[self.cls[rows] == index]]
+            if len(scores) > max_per_set:
+                thresh[index] = np.partition(scores, -max_per_set)[-max_per_set]
+        return rows[self.score[rows] >= thresh[self.cls[rows]]], thresh
 
     def after_voting(self, vote_iou: float = paper.VOTE_IOU) -> Detections:
         """Return the detections with every box moved to the mean of those of its class and image that overlap it.
@@ -241,3 +287,51 @@ class Detections:
                 settings=read_settings(handle),
                 **{name: handle[name][:] for name in _DTYPES},
             )
+
+
+def best_of_groups(groups: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
+    """Return the rows of the best of each group, at most `limit` of each, by group and descending score.
+
+    Args:
+        groups: (N,) int.
+        scores: (N,) float.
+        limit: rows of a group.
+    """
+    rows = np.lexsort((-scores, groups))
+    place = np.arange(len(rows)) - np.searchsorted(groups[rows], groups[rows])
+    return rows[place < limit]
+
+
+def merging_settings(
+    settings: dict[str, Any],
+    image_ids: Sequence[str],
+    classes: Sequence[str],
+    earlier: Detections,
+    name: str = "the earlier detections",
+) -> dict[str, Any]:
+    """Return what detections record of earlier ones that they are merged with, as `settings["also"]`.
+
+    Args:
+        settings: those of the new detections.
+        image_ids, classes: of the new detections.
+        earlier: the earlier ones.
+        name: what to call them in a message.
+
+    Raises:
+        InputError: the earlier detections are of other images, classes or detectors, or were suppressed.
+    """
+    digests = [those.get("detector", {}).get("digest") for those in (settings, earlier.settings)]
+    for what, ours, theirs in (
+        ("images", list(image_ids), list(earlier.image_ids)),
+        ("classes", list(classes), list(earlier.classes)),
+        ("detectors", *digests),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{name} cannot be merged with these: the {what} differ ({first_difference(theirs, ours, what)}); take "
+                "what the same model found in the same images"
+            )
+    if "nms" in earlier.settings:
+        raise InputError(f"{name} were suppressed, so boxes that would vote are gone; take them before suppression")
+    # The same detector found both.
+    return {key: value for key, value in earlier.settings.items() if key != "detector"}

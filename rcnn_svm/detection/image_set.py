@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.identity import only_data_differs
+from rcnn_svm.artefacts.identity import only_data_differs, without_data
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.interfaces import FeatureModel, RegionScorer
@@ -151,16 +151,29 @@ def run_settings(
 
 def differs_in_data(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Return whether detections, by their settings, differ in images and labels alone, those of the training too."""
-
-    def reduced(settings: dict[str, Any]) -> dict[str, Any]:
-        # Of a model, what it was asked for; the rest it read off its training set.
-        models = {name: settings[name]["training"]["identity"] for name in ("detector", "bbox") if name in settings}
-        return {**settings, **models}
-
     try:
-        return only_data_differs(reduced(found), reduced(wanted), ("classes", "k_folds"))
+        return only_data_differs(_of_models(found), _of_models(wanted), _OF_LABELS)
     except (KeyError, TypeError):  # no such record: networks of train-head, models made from arrays
         return False
+
+
+def without_images_and_labels(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of detections without what follows from images and labels; all, where models record less."""
+    try:
+        return without_data(_of_models(settings), *_OF_LABELS)
+    except (KeyError, TypeError):
+        return settings
+
+
+# What follows from labels in the settings of a training.
+_OF_LABELS = ("classes", "k_folds")
+
+
+def _of_models(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of detections with what the models were asked for; the rest they read off a training set."""
+    models = {name: settings[name]["training"]["identity"] for name in ("detector", "bbox") if name in settings}
+    earlier = {"also": _of_models(settings["also"])} if "also" in settings else {}
+    return {**settings, **models, **earlier}
 
 
 def limits(num_images: int, max_per_image: int = paper.MAX_PER_IMAGE, max_per_set: int | None = None) -> dict[str, int]:

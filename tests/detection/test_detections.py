@@ -153,3 +153,45 @@ def test_arrays_that_make_no_sense_are_refused(name, value, message):
         Detections(good.image_ids, good.classes, **arrays)
     with pytest.raises(InputError, match=r"box has shape \(299, 4\)"):
         Detections(good.image_ids, good.classes, good.image, good.cls, good.box[1:], good.score)
+
+
+def test_merged_detections_hold_both():
+    settings = {"detector": {"digest": "d"}}
+    here = Detections(("a", "b"), ("cat",), [0], [0], [[0, 0, 9, 9]], [0.5], row=[7], settings=settings)
+    earlier = Detections(("a", "b"), ("cat",), [1, 0], [0, 0], [[1, 1, 5, 5], [2, 2, 6, 6]], [0.25, 0.75], row=[2, 3])
+    earlier.settings = {**settings, "features": "f", "voting": {"iou": 0.5}}
+    both = here.merged(earlier, max_per_image=100, max_per_set=100)
+    assert (both.image.tolist(), both.score.tolist(), both.row.tolist()) == ([0, 0, 1], [0.75, 0.5, 0.25], [3, 7, 2])
+    assert both.settings == {**settings, "also": {"features": "f", "voting": {"iou": 0.5}}}
+    assert both.box_counts.tolist() == [3]
+    assert both.after_voting().settings["voting"] == {"iou": 0.5, "offset": 1.3}
+
+
+def test_the_limits_hold_for_merged_detections():
+    here, earlier = random_detections(seed=1), random_detections(seed=2)
+    both = here.merged(earlier, max_per_image=9, max_per_set=30)
+    score, cls, image = (
+        np.concatenate([getattr(each, name) for each in (here, earlier)]) for name in ("score", "cls", "image")
+    )
+    for index in range(3):
+        of_images = [np.sort(score[(cls == index) & (image == number)])[::-1][:9] for number in range(7)]
+        of_class = np.sort(np.concatenate(of_images))[::-1]
+        expected = of_class[of_class >= of_class[29]]
+        np.testing.assert_array_equal(np.sort(both.score[both.of_class(index)])[::-1], expected)
+        assert both.thresh[index] == of_class[29]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"image_ids": tuple("abcdefg")}, r"the images differ \(images\[0\]: a there, 000000 wanted"),
+        ({"classes": ("cat", "cow", "dog")}, "the classes differ"),
+        ({"settings": {"detector": {"digest": "other"}}}, "the detectors differ .detectors: other there, None wanted"),
+        ({"settings": {"nms": 0.3}}, "were suppressed, so boxes that would vote are gone"),
+    ],
+)
+def test_what_does_not_belong_together_is_not_merged(changed, message):
+    with pytest.raises(InputError, match=f"the earlier detections .*{message}"):
+        random_detections().merged(replace(random_detections(), **changed), 100, 100)
+    with pytest.raises(InputError, match="merge before non-maximum suppression"):
+        random_detections().after_nms().merged(random_detections(), 100, 100)
