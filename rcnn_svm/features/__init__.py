@@ -12,6 +12,8 @@ warp_regions      the crops of regions, with context, in the network's size
 FeatureSettings   what made features, as caches and models record it
 FeatureExtractor  features of boxes of one image
 make_extractor    an extractor of the kind that a cache records
+ImageMaps         maps of a whole image from one pass
+load_image_maps   a network by name as a source of such maps
 extract_database  writes the feature cache of an image set
 layer_cache       fc6 or fc7 computed from a cache of pool5
 """
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rcnn_svm.features.backbones import SOURCES, Backbone, Source, backbone_names, load_backbone, read_state_dict
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
     from rcnn_svm.features.fc_from_pool5 import layer_cache
+    from rcnn_svm.features.image_maps import ImageMaps, load_image_maps
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.settings import FeatureSettings
     from rcnn_svm.features.warp import warp_regions
@@ -37,11 +40,13 @@ __all__ = [
     "Backbone",
     "FeatureExtractor",
     "FeatureSettings",
+    "ImageMaps",
     "Source",
     "backbone_names",
     "extract_database",
     "layer_cache",
     "load_backbone",
+    "load_image_maps",
     "make_extractor",
     "make_runtime",
     "read_state_dict",

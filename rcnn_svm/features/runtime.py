@@ -14,11 +14,13 @@ import io
 import os
 import queue
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from joblib import cpu_count
+from torch import nn
 
 # Before its import ends, ONNX Runtime would make an id of this machine and send what it counts to its makers.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -102,12 +104,9 @@ class OnnxRuntime:
     device = torch.device("cpu")
 
     def __init__(self, backbone: Backbone, threads: int | None = None):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
         self.workers = threads or cpu_count()
         self.batch_size = cpu_batch_size(backbone)
-        self._session = onnxruntime.InferenceSession(to_onnx(backbone), options, providers=["CPUExecutionProvider"])
+        self._session = onnx_session(to_onnx(backbone))
 
     def begin_worker(self) -> None:
         """Do nothing: threads share the session."""
@@ -133,26 +132,9 @@ class OpenVinoRuntime:
     device = torch.device("cpu")
 
     def __init__(self, backbone: Backbone, threads: int | None = None, precision: str = "f32"):
-        try:
-            import openvino
-        except ImportError as error:
-            raise InputError(
-                "the openvino runtime needs the package of this name: pip install 'rcnn-svm[openvino]'"
-            ) from error
-        core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise InputError("this processor has no bfloat16 arithmetic; use float32")
         self.workers = threads or cpu_count()
         self.batch_size = cpu_batch_size(backbone)
-        options = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": self.workers,
-            "INFERENCE_NUM_THREADS": self.workers,
-        }
-        model = core.compile_model(core.read_model(to_onnx(backbone)), "CPU", options)
-        self._idle: queue.SimpleQueue = queue.SimpleQueue()
-        for _ in range(self.workers):
-            self._idle.put(model.create_infer_request())
+        self._idle = openvino_requests(lambda: to_onnx(backbone), self.workers, precision)
 
     def begin_worker(self) -> None:
         """Do nothing: a thread takes an idle request for every batch."""
@@ -183,6 +165,22 @@ def find_device(device: str = "auto") -> torch.device:
     return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
+def choose_runtime(kind: str = "auto", device: str = "auto") -> tuple[str, torch.device]:
+    """Return the kind of runtime that `make_runtime` takes here, and where it computes.
+
+    Raises:
+        InputError: an unknown kind or device, or one that is not here.
+    """
+    if kind not in KINDS:
+        raise InputError(f"runtime {plain(kind)!r} is unknown; expected one of {', '.join(KINDS)}")
+    found = find_device(device)
+    if kind in CPU_RUNTIMES and device == "cuda":
+        raise InputError(f"the {kind} runtime is for the CPU; use --runtime torch with --device cuda")
+    if kind == "auto" and found.type == "cpu":
+        kind = "onnxruntime"
+    return ("torch" if kind == "auto" else kind), (torch.device("cpu") if kind in CPU_RUNTIMES else found)
+
+
 def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None) -> Runtime:
     """Return what runs a backbone here.
 
@@ -196,13 +194,7 @@ def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", t
         InputError: an unknown kind or device, no GPU here, a network that cannot be converted, or OpenVINO is not
             installed.
     """
-    if kind not in KINDS:
-        raise InputError(f"runtime {plain(kind)!r} is unknown; expected one of {', '.join(KINDS)}")
-    found = find_device(device)
-    if kind in CPU_RUNTIMES and device == "cuda":
-        raise InputError(f"the {kind} runtime is for the CPU; use --runtime torch with --device cuda")
-    if kind == "auto" and found.type == "cpu":
-        kind = "onnxruntime"
+    kind, found = choose_runtime(kind, device)
     if kind in CPU_RUNTIMES:
         return CPU_RUNTIMES[kind](backbone, threads)
     return TorchRuntime(backbone, found, threads)
@@ -220,31 +212,85 @@ def cpu_batch_size(backbone: Backbone) -> int:
     return min(64, max(1, 2**17 // backbone.crop_size**2))
 
 
-@one_thread()
+def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
+    """Return an ONNX model ready to run on the CPU: threads may share it, each runs in itself alone."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def openvino_requests(model: Callable[[], bytes], workers: int, precision: str = "f32") -> queue.SimpleQueue:
+    """Return as many OpenVINO requests as threads may run at once, each for one thread at a time.
+
+    Args:
+        model: returns the ONNX model.
+        workers: threads.
+        precision: as in `OpenVinoRuntime`.
+
+    Raises:
+        InputError: as `OpenVinoRuntime`.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise InputError(
+            "the openvino runtime needs the package of this name: pip install 'rcnn-svm[openvino]'"
+        ) from error
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise InputError("this processor has no bfloat16 arithmetic; use float32")
+    options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers}
+    compiled = core.compile_model(core.read_model(model()), "CPU", options)
+    idle: queue.SimpleQueue = queue.SimpleQueue()
+    for _ in range(workers):
+        idle.put(compiled.create_infer_request())
+    return idle
+
+
 def to_onnx(backbone: Backbone) -> bytes:
     """Return the backbone as an ONNX model with a free batch size: `crops` in, `features` out.
 
     Raises:
         InputError: a network that cannot be converted.
     """
-    stream = io.BytesIO()
     example = torch.zeros(2, 3, backbone.crop_size, backbone.crop_size)
+    free = {"crops": {0: "batch"}, "features": {0: "batch"}}
+    return export_onnx(backbone.module, example, backbone.settings["name"], ["features"], free)
+
+
+@one_thread()
+def export_onnx(
+    module: nn.Module, example: torch.Tensor, name: str, outputs: Sequence[str], free: Mapping[str, Mapping[int, str]]
+) -> bytes:
+    """Return a network as an ONNX model.
+
+    Args:
+        module: the network.
+        example: an input.
+        name: name of the network, for messages.
+        outputs: names of its outputs.
+        free: name of the input, then names of outputs -> axis -> its name, of the axes whose length is free.
+
+    Raises:
+        InputError: a network that cannot be converted.
+    """
+    stream = io.BytesIO()
     # The tracing exporter needs no further package; its deprecation and shape notes do not concern the user.
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                backbone.module,
+                module,
                 (example,),
                 stream,
                 dynamo=False,
-                input_names=["crops"],
-                output_names=["features"],
-                dynamic_axes={"crops": {0: "batch"}, "features": {0: "batch"}},
+                input_names=[next(iter(free))],
+                output_names=list(outputs),
+                dynamic_axes=free,
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             raise InputError(
-                f"backbone {backbone.settings['name']} cannot be converted to ONNX "
-                f"({str(error).splitlines()[0]}); use --runtime torch"
+                f"backbone {name} cannot be converted to ONNX ({str(error).splitlines()[0]}); use --runtime torch"
             ) from error
     return stream.getvalue()
