@@ -32,8 +32,9 @@ ORDER = (
     *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "evaluation", "mining", "tuning"),
     *("finetune", "fast_rcnn", "reports", "experiments", "cli", "__main__"),
 )
-# Modules that import others by names in text: doors, the class of a model file's kind, the command that is called.
-BY_NAME = {"rcnn_svm.lazy", "rcnn_svm.artefacts.model_file", "rcnn_svm.cli.main"}
+# Modules that import others by names in text: doors, the class of a model file's kind, the command that is called; and
+# packages of weights, which are no modules of this one.
+BY_NAME = {"rcnn_svm.lazy", "rcnn_svm.artefacts.model_file", "rcnn_svm.cli.main", "rcnn_svm.features.backbones"}
 
 
 def sources() -> dict[str, str]:

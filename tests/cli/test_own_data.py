@@ -336,7 +336,11 @@ def test_a_class_in_one_image_cannot_be_calibrated_which_is_told_first(own_data,
 
 def test_a_network_that_cannot_be_had_is_told_before_the_proposals(own_data, tmp_path, capsys):
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--out", tmp_path / "run"]
-    refused(capsys, [*argv, "--backbone", "lite1"], "backbone 'lite1' is neither lite0 nor a classifier of torchvision")
+    refused(
+        capsys,
+        [*argv, "--backbone", "lite9"],
+        "backbone 'lite9' is neither lite0, lite1, lite2 nor a classifier of torchvision",
+    )
     refused(capsys, [*argv, "--layer", "fc7"], "fc7")
     refused(capsys, [*argv, "--weights", tmp_path / "none.pt"], r"none\.pt does not exist")
     assert not (tmp_path / "run").exists()

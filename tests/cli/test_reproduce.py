@@ -178,7 +178,10 @@ def test_refuses_wrong_arguments_before_work(arguments, tmp_path, calls, capsys)
     out = ["--out", str(tmp_path / "out")]
     for words, message in (
         (["--rows", "fc7"], "row 'fc7' is unknown for lite0; expected lite0-penultimate,"),
-        (["--backbone", "lite0,alexnett"], "backbone 'alexnett' is neither lite0 nor a classifier of torchvision"),
+        (
+            ["--backbone", "lite0,alexnett"],
+            "backbone 'alexnett' is neither lite0, lite1, lite2 nor a classifier of torchvision",
+        ),
         (["--weights", "alexnet=x.pt"], "with a backbone out of lite0"),
         (["--weights", "lite0=absent.pt"], "absent.pt does not exist"),
         (["--limit-images", "1"], "no ground truth"),

