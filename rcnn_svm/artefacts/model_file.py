@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Model:
         KIND: what a file says that it is, one of `MODELS`.
         SCHEMA: version of the layout of its files.
         ARRAYS: names of the attributes that are arrays, each a dataset; one that may be None is optional.
+        PARTS: names of the attributes that are models themselves, or None, with their kinds; each a group of `parts`.
         classes: K class names.
         training: settings of the training and what it was trained on, JSON-able.
     """
@@ -43,6 +45,7 @@ class Model:
     KIND: ClassVar[str]
     SCHEMA: ClassVar[int] = 1
     ARRAYS: ClassVar[tuple[str, ...]] = ()
+    PARTS: ClassVar[Mapping[str, str]] = {}
 
     classes: tuple[str, ...]
     training: dict[str, Any]
@@ -80,6 +83,11 @@ class Model:
         named = {name: getattr(self, name) for name in self.ARRAYS}
         return {name: array for name, array in named.items() if array is not None}
 
+    def parts(self) -> dict[str, Model]:
+        """Return the models that this one holds, by the names of their attributes."""
+        held = {name: getattr(self, name) for name in self.PARTS}
+        return {name: part for name, part in held.items() if part is not None}
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes with which arrays fit the classes and each other, of those not checked elsewhere."""
         return {}
@@ -107,11 +115,46 @@ class Model:
             InputError: the file cannot be written; what was there is intact.
         """
         with create_h5(path, self.KIND, self.SCHEMA, self.settings()) as handle:
-            for name, array in self.arrays().items():
-                handle.create_dataset(name, data=array)
+            self._write(handle)
             for name, array in (history or {}).items():
                 text = array.dtype == object
                 handle.create_dataset(f"history/{name}", data=array, dtype=h5py.string_dtype() if text else None)
+
+    def _write(self, group: h5py.Group) -> None:
+        """Write arrays and parts."""
+        for name, array in self.arrays().items():
+            group.create_dataset(name, data=array)
+        for name, part in self.parts().items():
+            inner = group.create_group(f"parts/{name}")
+            inner.attrs["kind"], inner.attrs["schema"] = part.KIND, part.SCHEMA
+            inner.attrs["settings"] = json.dumps(part.settings(), sort_keys=True)
+            part._write(inner)
+
+    @classmethod
+    def _read(cls, group: h5py.Group) -> Self:
+        """Return what `_write` wrote, with its parts.
+
+        Raises:
+            InputError: the model or a part makes no sense, or a part is of a kind or schema that is not known.
+        """
+        settings = read_settings(group)
+        for name in settings.get("classes", ()):
+            name.encode()  # damaged text decodes to what cannot be written again
+        parts = {name: cls._read_part(name, inner) for name, inner in group.get("parts", {}).items()}
+        model = cls._restored(settings, group, **parts)
+        problem = _nonsense(model)
+        if problem:
+            raise InputError(problem)
+        return model
+
+    @classmethod
+    def _read_part(cls, name: str, group: h5py.Group) -> Model:
+        """Return the model that is a part of another."""
+        kind, schema = group.attrs["kind"], int(group.attrs["schema"])
+        part = model_class(kind) if kind in MODELS and cls.PARTS.get(name) == kind else None
+        if part is None or schema != part.SCHEMA:
+            raise InputError(f"its part {plain(name)} is a {plain(kind)} of schema {schema}, which is not known")
+        return part._read(group)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
@@ -121,14 +164,10 @@ class Model:
             InputError: the file is missing, damaged or of another kind.
         """
         with open_h5(path, cls.KIND, cls.SCHEMA) as handle:
-            settings = read_settings(handle)
-            for name in settings["classes"]:
-                name.encode()  # damaged text decodes to what cannot be written again
-            model = cls._restored(settings, handle)
-            problem = _nonsense(model)
-        if problem:
-            raise InputError(f"{path} cannot be used: {problem}; train the model again")
-        return model
+            try:
+                return cls._read(handle)
+            except InputError as error:
+                raise InputError(f"{path} cannot be used: {error}; train the model again") from error
 
     @classmethod
     def load_history(cls, path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -180,5 +219,11 @@ def load_model(path: str | os.PathLike, kinds: Sequence[str] = tuple(MODELS)) ->
         InputError: the file is missing, damaged or of none of these kinds.
     """
     with open_h5_of(path, kinds) as handle:
-        module, name = MODELS[handle.attrs["kind"]].split(":")
-    return getattr(importlib.import_module(module), name).load(path)
+        kind = handle.attrs["kind"]
+    return model_class(kind).load(path)
+
+
+def model_class(kind: str) -> type[Model]:
+    """Return the class of a kind of model, one of `MODELS`."""
+    module, name = MODELS[kind].split(":")
+    return getattr(importlib.import_module(module), name)

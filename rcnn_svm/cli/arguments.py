@@ -233,13 +233,14 @@ def add_made_with_argument(parser: argparse._ActionsContainer, explanation: str)
     parser.add_argument("--weights", metavar="FILE", type=Path, help=explanation)
 
 
-def add_vote_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --vote."""
+def add_vote_argument(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+    """Add --vote; where `otherwise` says what is done without it, --no-vote too."""
     parser.add_argument(
         "--vote",
-        action="store_true",
+        action=argparse.BooleanOptionalAction if otherwise else "store_true",
         help="move every box to the mean of those of its class that overlap it by "
-        f"{paper.VOTE_IOU} or more, weighted by score, before the suppression",
+        f"{paper.VOTE_IOU} or more, weighted by score, before the suppression"
+        + (f" (default: {otherwise})" if otherwise else ""),
     )
 
 

@@ -9,6 +9,8 @@ with --calibrate gives probabilities instead of scores: 0.5 is a box as likely r
 A folder means the images in it and in its sub-folders. Images that cannot be read are named and left out, and the exit
 code is 2.
 
+A model of the assemble stage holds all that detect needs: box regression, voting and scoring again are done as it says.
+
   rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png holidays/
 """
 
@@ -28,6 +30,7 @@ from rcnn_svm.cli.arguments import (
     say_letters,
 )
 from rcnn_svm.cli.surroundings import say
+from rcnn_svm.detection.recipe import PER_IMAGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="correct the boxes with this file of the train-bbox stage, made from the model's layer, or from pool5 for "
         "fc6 and fc7",
     )
-    add_vote_argument(parser)
+    add_vote_argument(parser, otherwise="as the model says")
+    parser.add_argument(
+        "--again",
+        metavar="N",
+        type=int,
+        help=f"score the best N boxes of an image again, such as {PER_IMAGE}; 0 for none (default: as the model says)",
+    )
     parser.add_argument(
         "--thresh",
         metavar="SCORE",
@@ -107,7 +116,12 @@ def run(args: argparse.Namespace) -> None:
         check_regressor(bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
     proposer = make_proposer({"method": args.method, "max_boxes": args.max_boxes}) if args.method else None
     finder = ImageDetector(
-        detector, proposer=proposer, weights=args.weights, bbox_regressor=bbox_regressor, vote=args.vote
+        detector,
+        proposer=proposer,
+        weights=args.weights,
+        bbox_regressor=bbox_regressor,
+        vote=args.vote,
+        again=args.again,
     )
     calibrated = detector.calibration is not None
     kind = "probability" if calibrated else "score"

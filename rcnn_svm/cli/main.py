@@ -38,6 +38,7 @@ HEADINGS = {
         "train": "train one SVM per class by hard negative mining",
         "train-bbox": "train bounding-box regression on cached features (optional)",
         "train-head": "train Fast R-CNN's last layers, with a sampler or with OHEM",
+        "assemble": "put all that detect needs into one model file (optional)",
         "test": "score a feature cache with a model and keep the best boxes",
         "evaluate": "compute average precision and report it",
     },

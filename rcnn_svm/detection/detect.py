@@ -18,6 +18,7 @@ from rcnn_svm.detection.bbox_correction import check_regressor
 from rcnn_svm.detection.detections import ImageDetections, best_of_groups
 from rcnn_svm.detection.image_set import BestBoxes
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
+from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.detection.voting import VOTE_OFFSET, vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
@@ -48,10 +49,12 @@ class ImageDetector:
         extractor: makes features of boxes; where None, what the settings record. They are the detector's features; or
             pool5, where the box regressor was trained on pool5 and the detector on fc6 or fc7, which follow from it.
         weights: state dict file of the network, where the features were made with one.
-        bbox_regressor: corrects the boxes that are found, from the same features.
-        vote: boxes become the mean of those of their class that overlap them, before the suppression.
+        bbox_regressor: corrects the boxes that are found, from the same features; where None, the detector's own, if
+            it has one.
+        vote: boxes become the mean of those of their class that overlap them, before the suppression; where None, as
+            the detector's recipe says.
         again: so many of the best boxes of an image get features of their own, are scored, and are voted with the
-            others; None for none.
+            others; 0 for none, None for as the recipe says.
 
     Raises:
         InputError: `again` is no number of boxes; the box regressor was trained on other features, or without one of
@@ -68,18 +71,18 @@ class ImageDetector:
         extractor: Extractor | None = None,
         weights: str | os.PathLike | None = None,
         bbox_regressor: BoxCorrector | None = None,
-        vote: bool = False,
+        vote: bool | None = None,
         again: int | None = None,
     ):
-        if again is not None and again < 1:
-            raise InputError(f"again is {again}, expected a number of boxes to score again, or None for none")
+        recipe = getattr(detector, "recipe", Recipe())
+        if bbox_regressor is None:
+            bbox_regressor = getattr(detector, "bbox_regressor", None)
         self._detector = detector
         self._given_proposer = proposer
         self._given_extractor = extractor
         self._weights = weights
         self._regressor = bbox_regressor
-        self._vote = vote
-        self._again = again
+        self._recipe = Recipe(recipe.vote if vote is None else vote, recipe.again if again is None else again)
         self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
 
     def detect(
@@ -106,14 +109,15 @@ class ImageDetector:
         image = as_image(image)
         boxes = self._proposer(image)
         scores, correct = self._score(image, boxes)
-        if self._again is None:
-            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=self._vote)
+        vote, again = self._recipe.vote, self._recipe.again
+        if not again:
+            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=vote)
         first = _best_of_classes(boxes, scores, correct)
-        if self._vote:
+        if vote:
             first = first.voted()
-        boxes = boxes_to_score_again(first.cls, first.boxes, first.scores, image.shape[:2], per_image=self._again)
+        boxes = boxes_to_score_again(first.cls, first.boxes, first.scores, image.shape[:2], per_image=again)
         both = first.with_others(_best_of_classes(boxes, *self._score(image, boxes)))
-        return (both.voted() if self._vote else both).survivors(np.broadcast_to(thresh, scores.shape[1]), nms_threshold)
+        return (both.voted() if vote else both).survivors(np.broadcast_to(thresh, scores.shape[1]), nms_threshold)
 
     def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""

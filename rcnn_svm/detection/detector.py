@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import h5py
 import numpy as np
 import scipy.special
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.cache.feature_norm import feature_scale
+from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import check_length
+from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +39,8 @@ class Detector(Model):
         training: settings of the training and what it was trained on.
         calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
             None.
+        bbox_regressor: corrects the boxes that are found in an image, or None.
+        recipe: what is done with them before suppression.
 
     Examples:
         >>> import numpy as np
@@ -48,6 +54,7 @@ class Detector(Model):
 
     KIND: ClassVar[str] = "detector"
     ARRAYS: ClassVar[tuple[str, ...]] = ("W", "B", "calibration")
+    PARTS: ClassVar[Mapping[str, str]] = {"bbox_regressor": BoxRegressor.KIND}
 
     classes: tuple[str, ...]
     W: np.ndarray
@@ -56,11 +63,22 @@ class Detector(Model):
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     calibration: np.ndarray | None = None
+    bbox_regressor: BoxRegressor | None = None
+    recipe: Recipe = field(default_factory=Recipe)
 
     @property
     def dim(self) -> int:
         """D, the length of a feature vector."""
         return self.W.shape[0]
+
+    def settings(self) -> dict[str, Any]:
+        """As in `Model`."""
+        recipe = {} if self.recipe == Recipe() else {"recipe": self.recipe.to_json()}
+        return {**super().settings(), **recipe}
+
+    @classmethod
+    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> Detector:
+        return super()._restored(settings, datasets, recipe=Recipe.from_json(settings.get("recipe", {})), **more)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """As in `Model`."""
@@ -140,7 +158,8 @@ class Detector(Model):
     ) -> ImageDetections:
         """Return the objects found in an image: a path, a PIL image, or (H, W, 3) uint8 RGB.
 
-        See `ImageDetector.detect`; an `ImageDetector` can do more.
+        Boxes are corrected, voted and scored again as the detector's parts and recipe say. See `ImageDetector.detect`;
+        an `ImageDetector` can do more.
         """
         return self._image_detector.detect(image, thresh=thresh, nms_threshold=nms_threshold)
 

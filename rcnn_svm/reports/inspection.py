@@ -12,6 +12,7 @@ from rcnn_svm.artefacts.files import READ_ERRORS, open_any_h5, open_h5, read_set
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.parameters import plain
@@ -96,6 +97,10 @@ def file_summary(path: str | Path) -> tuple[str, str, dict]:
             "fingerprint": handle.attrs["fingerprint"],
             "arrays": ", ".join(arrays),
         }
+        if "parts" in handle:
+            facts["parts"] = ", ".join(str(part.attrs["kind"]) for part in handle["parts"].values())
+        if "recipe" in settings:
+            facts["recipe"] = Recipe.from_json(settings["recipe"])
     return _facts(facts), kind, settings
 
 

@@ -13,6 +13,7 @@ from rcnn_svm.artefacts.files import create_h5
 from rcnn_svm.artefacts.model_file import MODELS, load_model
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
@@ -182,3 +183,54 @@ def test_a_file_whose_results_would_be_nonsense_is_refused(tmp_path, model, mess
     model.save(tmp_path / "m.h5")
     with pytest.raises(InputError, match=rf"m\.h5 cannot be used: {message}"):
         load_model(tmp_path / "m.h5")
+
+
+def test_a_model_within_a_model_comes_back(tmp_path):
+    inner = BoxRegressor(**SHARED, **REGRESSOR)
+    Detector(**SHARED, **DETECTOR, bbox_regressor=inner, recipe=Recipe(vote=True, again=9)).save(tmp_path / "model.h5")
+    found = Detector.load(tmp_path / "model.h5")
+    assert found.recipe == Recipe(vote=True, again=9)
+    assert found.bbox_regressor.digest == inner.digest and found.bbox_regressor.settings() == inner.settings()
+    plain = Detector(**SHARED, **DETECTOR)
+    assert found.digest == plain.digest
+    assert "recipe" not in plain.settings() and not plain.parts()
+
+
+def damaged_part(tmp_path, damage):
+    """Save a detector with a part that something is wrong with, without a checksum."""
+    path = tmp_path / "model.h5"
+    Detector(**SHARED, **DETECTOR, bbox_regressor=BoxRegressor(**SHARED, **REGRESSOR)).save(path)
+    with h5py.File(path, "r+") as handle:
+        del handle.attrs["content"]
+        damage(handle)
+    return path
+
+
+def of_another_kind(handle):
+    handle["parts/bbox_regressor"].attrs["kind"] = "detector"
+
+
+def of_a_later_schema(handle):
+    handle["parts/bbox_regressor"].attrs["schema"] = 7
+
+
+def not_finite(handle):
+    handle["parts/bbox_regressor/mu"][0] = np.nan
+
+
+def with_a_later_recipe(handle):
+    handle.attrs["settings"] = json.dumps({**json.loads(handle.attrs["settings"]), "recipe": {"twice": True}})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (of_another_kind, "its part bbox_regressor is a detector of schema 1, which is not known"),
+        (of_a_later_schema, "its part bbox_regressor is a box regressor of schema 7, which is not known"),
+        (not_finite, "its mu are not finite numbers"),
+        (with_a_later_recipe, "recipe has 'twice', which this version of rcnn-svm does not know"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_one_sentence(tmp_path, damage, message):
+    with pytest.raises(InputError, match=rf"model\.h5 cannot be used: .*{message}.*; train the model again"):
+        Detector.load(damaged_part(tmp_path, damage))

@@ -151,6 +151,6 @@ def test_detections_of_other_images_are_refused(world):
         proposals_to_score_again(detections, world.database)
 
 
-def test_less_than_one_box_is_not_scored_again(world):
-    with pytest.raises(InputError, match="again is 0, expected a number of boxes"):
-        ImageDetector(world.detector, again=0)
+def test_less_than_no_box_is_not_scored_again(world):
+    with pytest.raises(InputError, match="again is -1, expected a number of boxes"):
+        ImageDetector(world.detector, again=-1)

@@ -169,7 +169,7 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    assert names == ["propose", "extract", "train", "train-bbox", "test", "evaluate", "detect", "inspect"]
+    assert names == ["propose", "extract", "train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect"]
     assert set(stages.values()) == {0}
 
 

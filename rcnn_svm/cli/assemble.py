@@ -1,0 +1,90 @@
+"""Puts all that detect needs into one model file: a copy of a detector of the train stage, with the box regression of
+train-bbox inside, and with what is done with the boxes that are found.
+
+Whatever takes a model takes the result; detect uses all of it, the other stages the detector alone. Parts that the
+model has already stay unless others are given.
+
+  rcnn-svm assemble --model MODEL.h5 --bbox BBOX.h5 --vote --again 60
+  rcnn-svm detect --model MODEL.detector.h5 street.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rcnn_svm.cli.arguments import add_overwrite_argument, add_update_argument, add_vote_argument
+from rcnn_svm.detection.recipe import PER_IMAGE
+
+if TYPE_CHECKING:
+    from rcnn_svm.detection.detector import Detector
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the stage's arguments."""
+    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument("--bbox", metavar="FILE", type=Path, help="box regression of the train-bbox stage")
+    add_vote_argument(parser, otherwise="as the model says, at first not")
+    parser.add_argument(
+        "--again",
+        metavar="N",
+        type=int,
+        help=f"score the best N boxes of an image again, such as {PER_IMAGE}; 0 for none (default: as the model says, "
+        "at first none)",
+    )
+    parser.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: NAME.detector.h5 beside it)")
+    add_overwrite_argument(parser, "a model")
+    add_update_argument(parser, "a model")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Put the parts together and write the model, or find it done."""
+    from dataclasses import replace
+
+    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done, say_written
+    from rcnn_svm.detection.bbox_correction import check_regressor
+    from rcnn_svm.detection.bbox_regression import BoxRegressor
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.image_set import differs_in_data
+    from rcnn_svm.detection.recipe import Recipe
+
+    out = args.out or args.model.with_name(f"{args.model.stem}.detector.h5")
+    detector, history = Detector.load(args.model), Detector.load_history(args.model)
+    if args.bbox:
+        regressor = BoxRegressor.load(args.bbox)
+        check_regressor(regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
+        detector = replace(detector, bbox_regressor=regressor)
+    given = {name: getattr(args, name) for name in ("vote", "again") if getattr(args, name) is not None}
+    detector = replace(detector, recipe=Recipe(**{**detector.recipe.to_json(), **given}))
+    check_writable(out)
+    with claimed(out):
+        if not already_done(
+            out,
+            lambda: _identity(Detector.load(out)),
+            _identity(detector),
+            overwrite=args.overwrite,
+            update=args.update,
+            same_settings=lambda found: differs_in_data(found, _identity(detector)),
+        ):
+            detector.save(out, history)
+    parts = ", ".join(part.KIND for part in detector.parts().values()) or "none"
+    print(f"parts: {parts}; before suppression: {detector.recipe}")
+    say_written(out)
+
+
+def _identity(detector: Detector) -> dict[str, Any]:
+    """Return what decides an assembled model, with names that a user understands."""
+    from rcnn_svm.artefacts.files import array_digest
+
+    identity = {
+        "detector": {"digest": detector.digest, "training": detector.training},
+        "recipe": detector.recipe.to_json(),
+    }
+    if detector.calibration is not None:
+        identity["calibration"] = {"digest": array_digest(detector.calibration)}
+    if detector.bbox_regressor is not None:
+        identity["bbox"] = {"digest": detector.bbox_regressor.digest, "training": detector.bbox_regressor.training}
+    return identity
