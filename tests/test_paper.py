@@ -31,6 +31,7 @@ SPELLINGS = {"beta", "epochs", "iou", "nms", "threshold", "thresh"}
 OURS = {
     ("cli/compare_mining.py", "iterations"): "so many steps separate the methods on cached features",
     ("data/splits.py", "seed"): "of the split of one's own images",
+    ("features/image_maps.py", "long_side"): "of the image that a ranker sees, not Fast R-CNN's",
     ("svm/dual_coordinate_descent.py", "seed"): "of a solver by itself; a miner gives its own",
     ("svm/liblinear.py", "seed"): "of a solver by itself; a miner gives its own",
     ("toy_world/voc_folder.py", "seed"): "of the toy world",
