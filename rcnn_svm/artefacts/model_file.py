@@ -22,6 +22,7 @@ from rcnn_svm.parameters import plain
 MODELS = {
     "detector": "rcnn_svm.detection.detector:Detector",
     "box regressor": "rcnn_svm.detection.bbox_regression:BoxRegressor",
+    "proposal ranker": "rcnn_svm.proposals.ranker:ProposalRanker",
     "RoI head": "rcnn_svm.fast_rcnn.roi_head:RoIHead",
     "Fast R-CNN network": "rcnn_svm.fast_rcnn.model:FastRCNN",
 }

@@ -1,10 +1,10 @@
 """Puts all that detect needs into one model file: a copy of a detector of the train stage, with the box regression of
-train-bbox inside, and with what is done with the boxes that are found.
+train-bbox and the ranker of its proposals inside, and with what is done with the boxes that are found.
 
 Whatever takes a model takes the result; detect uses all of it, the other stages the detector alone. Parts that the
 model has already stay unless others are given.
 
-  rcnn-svm assemble --model MODEL.h5 --bbox BBOX.h5 --vote --again 60
+  rcnn-svm assemble --model MODEL.h5 --bbox BBOX.h5 --ranker RANKER.h5 --vote
   rcnn-svm detect --model MODEL.detector.h5 street.jpg
 """
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
     parser.add_argument("--bbox", metavar="FILE", type=Path, help="box regression of the train-bbox stage")
+    parser.add_argument("--ranker", metavar="FILE", type=Path, help="ranker of the rank stage that made the proposals")
     add_vote_argument(parser, otherwise="as the model says, at first not")
     parser.add_argument(
         "--again",
@@ -50,6 +51,9 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_set import differs_in_data
     from rcnn_svm.detection.recipe import Recipe
+    from rcnn_svm.errors import InputError
+    from rcnn_svm.features.settings import FeatureSettings
+    from rcnn_svm.proposals.ranker import ProposalRanker
 
     out = args.out or args.model.with_name(f"{args.model.stem}.detector.h5")
     detector, history = Detector.load(args.model), Detector.load_history(args.model)
@@ -57,6 +61,15 @@ def run(args: argparse.Namespace) -> None:
         regressor = BoxRegressor.load(args.bbox)
         check_regressor(regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
         detector = replace(detector, bbox_regressor=regressor)
+    if args.ranker:
+        ranker = ProposalRanker.load(args.ranker)
+        recorded = FeatureSettings.from_json(detector.feature_settings).proposals or {}
+        if recorded.get("ranker") != ranker.digest:
+            raise InputError(
+                f"the proposals that model {args.model} was trained on were not made by {args.ranker}; give the ranker "
+                "that propose was given, or none where it had a --method"
+            )
+        detector = replace(detector, ranker=ranker)
     given = {name: getattr(args, name) for name in ("vote", "again") if getattr(args, name) is not None}
     detector = replace(detector, recipe=Recipe(**{**detector.recipe.to_json(), **given}))
     check_writable(out)
@@ -87,4 +100,6 @@ def _identity(detector: Detector) -> dict[str, Any]:
         identity["calibration"] = {"digest": array_digest(detector.calibration)}
     if detector.bbox_regressor is not None:
         identity["bbox"] = {"digest": detector.bbox_regressor.digest, "training": detector.bbox_regressor.training}
+    if detector.ranker is not None:
+        identity["ranker"] = {"digest": detector.ranker.digest, "training": detector.ranker.training}
     return identity

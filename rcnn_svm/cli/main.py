@@ -32,6 +32,7 @@ from rcnn_svm.errors import InputError
 HEADINGS = {
     "all at once": {"run": "run all stages: images in, mAP out"},
     "stages, in their order": {
+        "rank": "learn where objects are, for propose --ranker (optional)",
         "propose": "find regions that may hold an object, and report their recall",
         "finetune": "fine-tune a network on the windows of an image set (optional)",
         "extract": "compute the features of all regions into a feature cache",

@@ -8,6 +8,8 @@ Stopped at any moment, the same command goes on where it was. Methods:
   opencv-quality  selective search with OpenCV's settings for quality
   sliding         a regular grid of windows, whatever the image shows
 
+With --ranker the boxes are windows in the order that the rank stage learnt, without any search.
+
 With --detections the boxes are the best that a model found, corrected and voted, so that they can be scored again:
 
   rcnn-svm test --features DIR --model FILE --vote --out FOUND
@@ -19,6 +21,7 @@ With --detections the boxes are the best that a model found, corrected and voted
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_jobs_argument,
     add_limit_arguments,
+    add_made_with_argument,
     add_method_argument,
     add_overwrite_argument,
     add_update_argument,
@@ -34,8 +38,11 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.detection.recipe import PER_CLASS, PER_IMAGE
 from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.methods import RANKED
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.proposals import ProposalSet
 
@@ -50,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="boxes computed elsewhere: a proposals file, or a selective_search_data/*.mat of R-CNN",
+    )
+    source.add_argument(
+        "--ranker", metavar="FILE", type=Path, help="windows, moved and ordered by what the rank stage learnt"
     )
     source.add_argument(
         "--detections", metavar="FILE", type=Path, help="the best boxes that the test stage found, to be scored again"
@@ -67,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"with --detections: boxes of each class among them (default: {PER_CLASS})",
     )
     add_limit_arguments(parser)
+    add_made_with_argument(parser, "with --ranker: state dict of its network, where it was trained with one")
     add_jobs_argument(parser, "images")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
@@ -80,13 +91,13 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
-    from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.propose import existing_proposals, propose_database
     from rcnn_svm.proposals.recall import format_recall, recall_report
 
     _check_options(args)
     given = args.precomputed or args.detections
-    method = "precomputed" if args.precomputed else "detections" if args.detections else args.method
+    named = {"precomputed": args.precomputed, "detections": args.detections, RANKED: args.ranker}
+    method = next((name for name, file in named.items() if file), args.method)
 
     def out_of(database: ImageDatabase) -> Path:
         return args.out or Path("cache/proposals") / f"{database.name}.{method}.h5"
@@ -103,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         proposals = propose_database(
             database,
-            make_proposer({"method": method, "max_boxes": args.max_boxes, "merge_iou": args.merge_iou}),
+            _proposer(args),
             out,
             jobs=args.jobs,
             overwrite=args.overwrite,
@@ -111,6 +122,19 @@ def run(args: argparse.Namespace) -> None:
         )
     print(format_recall(recall_report(database, proposals)))
     say_written(out)
+
+
+def _proposer(args: argparse.Namespace) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes the proposals: a ranker, or --method."""
+    limits = {"max_boxes": args.max_boxes, "merge_iou": args.merge_iou}
+    if args.ranker:
+        from rcnn_svm.features.ranked_proposer import RankedProposer
+        from rcnn_svm.proposals.ranker import ProposalRanker
+
+        return RankedProposer(ProposalRanker.load(args.ranker), weights=args.weights, threads=args.jobs, **limits)
+    from rcnn_svm.proposals.methods import make_proposer
+
+    return make_proposer({"method": args.method, **limits})
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -122,6 +146,8 @@ def _check_options(args: argparse.Namespace) -> None:
     for option in ("per_image", "per_class"):
         if getattr(args, option) and not args.detections:
             raise InputError(f"--{option.replace('_', '-')} needs --detections; limit others with --max-boxes")
+    if args.weights and not args.ranker:
+        raise InputError("--weights needs --ranker; no other source of boxes has a network")
     for option in ("max_boxes", "merge_iou"):
         if getattr(args, option) is not None and args.detections:
             raise InputError(

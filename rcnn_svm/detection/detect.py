@@ -23,8 +23,9 @@ from rcnn_svm.detection.voting import VOTE_OFFSET, vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
 from rcnn_svm.features.fc_from_pool5 import load_head
+from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.features.settings import FeatureSettings
-from rcnn_svm.proposals.methods import make_proposer
+from rcnn_svm.proposals.methods import RANKED, make_proposer
 
 # Corrects boxes: rows (n,) and class indices (n,) in, boxes (n, 4) float32 out.
 Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -131,7 +132,14 @@ class ImageDetector:
 
     @cached_property
     def _proposer(self) -> Callable[[np.ndarray], np.ndarray]:
-        return self._given_proposer or make_proposer(self._recorded("proposals"))
+        if self._given_proposer:
+            return self._given_proposer
+        recorded = self._recorded("proposals")
+        ranker = getattr(self._detector, "ranker", None)
+        if ranker is None or recorded.get("method") != RANKED:
+            return make_proposer(recorded)
+        limits = {name: recorded.get(name) for name in ("max_boxes", "merge_iou")}
+        return RankedProposer(ranker, weights=self._weights, **limits)
 
     @cached_property
     def _extractor(self) -> Extractor:

@@ -20,6 +20,7 @@ from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.ranker import ProposalRanker
 
 if TYPE_CHECKING:
     from rcnn_svm.data.images import ImageLike
@@ -40,6 +41,7 @@ class Detector(Model):
         calibration: (K, 2) float64, slope and offset of the sigmoid that makes a class's scores probabilities, or
             None.
         bbox_regressor: corrects the boxes that are found in an image, or None.
+        ranker: makes the proposals of an image, or None where a search does.
         recipe: what is done with them before suppression.
 
     Examples:
@@ -54,7 +56,10 @@ class Detector(Model):
 
     KIND: ClassVar[str] = "detector"
     ARRAYS: ClassVar[tuple[str, ...]] = ("W", "B", "calibration")
-    PARTS: ClassVar[Mapping[str, str]] = {"bbox_regressor": BoxRegressor.KIND}
+    PARTS: ClassVar[Mapping[str, str]] = {
+        "bbox_regressor": BoxRegressor.KIND,
+        "ranker": ProposalRanker.KIND,
+    }
 
     classes: tuple[str, ...]
     W: np.ndarray
@@ -64,6 +69,7 @@ class Detector(Model):
     training: dict[str, Any] = field(default_factory=dict)
     calibration: np.ndarray | None = None
     bbox_regressor: BoxRegressor | None = None
+    ranker: ProposalRanker | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
     @property

@@ -14,6 +14,7 @@ FeatureExtractor  features of boxes of one image
 make_extractor    an extractor of the kind that a cache records
 ImageMaps         maps of a whole image from one pass
 load_image_maps   a network by name as a source of such maps
+RankedProposer    proposals of a learnt ranker, from these maps
 extract_database  writes the feature cache of an image set
 layer_cache       fc6 or fc7 computed from a cache of pool5
 """
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
     from rcnn_svm.features.fc_from_pool5 import layer_cache
     from rcnn_svm.features.image_maps import ImageMaps, load_image_maps
+    from rcnn_svm.features.ranked_proposer import RankedProposer
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.settings import FeatureSettings
     from rcnn_svm.features.warp import warp_regions
@@ -41,6 +43,7 @@ __all__ = [
     "FeatureExtractor",
     "FeatureSettings",
     "ImageMaps",
+    "RankedProposer",
     "Source",
     "backbone_names",
     "extract_database",

@@ -162,9 +162,10 @@ def load_recorded_maps(
 
 
 def choose_maps(shapes: Mapping[str, tuple[int, int, int]], side: int) -> list[str]:
-    """Return the names of the maps that are taken: at every stride of 8, 16 and 32, the first run of one shape.
+    """Return the names of the maps that are taken, one at every stride of 8, 16 and 32.
 
-    Of a run it is the last map. What follows it at the same stride is wider and no finer.
+    At strides 8 and 16 it is the last map of all, which the network saw most before; at 32 the last of the first run
+    of one shape: what follows is wider, no finer, and more about ImageNet's classes.
 
     Args:
         shapes: what `map_sizes` returns.
@@ -175,7 +176,8 @@ def choose_maps(shapes: Mapping[str, tuple[int, int, int]], side: int) -> list[s
     for name, shape in shapes.items():
         stride = 2 ** round(np.log2(side / shape[1]))
         is_map = shape[1] == shape[2]  # else its last axis is that of channels
-        if is_map and stride in STRIDES and (stride not in of_stride or of_stride[stride] == (previous, shape)):
+        known = of_stride.get(stride)
+        if is_map and stride in STRIDES and (stride < COARSEST_STRIDE or known in (None, (previous, shape))):
             of_stride[stride] = (name, shape)
         previous = name
     return [of_stride[stride][0] for stride in STRIDES if stride in of_stride]

@@ -7,6 +7,8 @@ from which `make_proposer` builds it again.
     SlidingWindow      a proposer: a regular grid of boxes
     make_proposer      a proposer by name, or by recorded settings
     propose_database   runs a proposer over an image set
+    ProposalRanker     learnt: windows moved and ordered by a network's maps of the whole image
+    RankerTrainer      trains it
     ProposalSet        the proposals of an image set, with their file
     import_proposals   takes proposals that were computed elsewhere
     load_girshick_mat  reads the original's selective_search_data/*.mat
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.proposals.precomputed import import_proposals, load_girshick_mat
     from rcnn_svm.proposals.propose import propose_database
+    from rcnn_svm.proposals.ranker import ProposalRanker
+    from rcnn_svm.proposals.ranker_training import RankerTrainer
     from rcnn_svm.proposals.ranking import limit_boxes, rank_boxes
     from rcnn_svm.proposals.recall import format_recall, recall_report
     from rcnn_svm.proposals.selective_search import SelectiveSearch
@@ -35,7 +39,9 @@ else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "ProposalRanker",
     "ProposalSet",
+    "RankerTrainer",
     "SelectiveSearch",
     "SlidingWindow",
     "format_recall",

@@ -11,6 +11,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 
 METHODS = ("fast", "quality", "opencv-fast", "opencv-quality", "sliding")
+RANKED = "ranked"  # the method that proposals of a ranker record
+# Fewer objects teach a ranker no order: with 50, in 20 images, it is no better than selective search's own.
+MIN_OBJECTS = 50
 
 Proposer = Callable[[np.ndarray], np.ndarray]
 
@@ -37,6 +40,11 @@ def make_proposer(settings: dict[str, Any]) -> Proposer:
         from rcnn_svm.proposals.selective_search import SelectiveSearch
 
         return SelectiveSearch(method, **limits)
+    if method == RANKED:
+        raise InputError(
+            "the proposals were made by a ranker, which the settings only name; assemble it into the model (assemble "
+            f"--ranker FILE), or choose how to make others with --method: {', '.join(METHODS)}"
+        )
     origin = f"were read from {settings['source']}" if "source" in settings else f"have method {plain(method)!r}"
     raise InputError(
         f"the proposals {origin}, so none can be made like them for another image; "

@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
+
+T = TypeVar("T")
 
 
 def propose_database(
@@ -157,7 +159,7 @@ def _compute_parts(
         return proposer(database.load_image(i)) if boxes is None else boxes
 
     progress = progress_bar(len(database), "propose", "image", initial=len(database) - len(todo))
-    with progress, contextlib.closing(_in_threads(propose, todo, jobs)) as results:
+    with progress, contextlib.closing(in_threads(propose, todo, jobs)) as results:
         for path, images in pending.items():
             boxes = []
             for _ in images:
@@ -167,7 +169,7 @@ def _compute_parts(
             ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path], made_from).save(path)
 
 
-def _in_threads(function: Callable[[int], np.ndarray], items: list[int], jobs: int) -> Iterator[np.ndarray]:
+def in_threads(function: Callable[[int], T], items: Sequence[int], jobs: int) -> Iterator[T]:
     """Yield what the function makes of every item, in order; closing the iterator leaves no call running.
 
     Threads, since OpenCV works outside the interpreter's lock: no slower than joblib's processes here, which outlive

@@ -73,7 +73,16 @@ class SlidingWindow:
         Raises:
             InputError: `image` is no such array.
         """
-        height, width = check_image(image).shape[:2]
+        windows = self.windows(check_image(image).shape[:2])
+        return limit_boxes(rank_boxes(windows), self.max_boxes, self.merge_iou)
+
+    def windows(self, image_size: tuple[int, int]) -> np.ndarray:
+        """Return all windows of an image, distinct, in no order that means anything, (N, 4) float32.
+
+        Args:
+            image_size: (height, width), pixels.
+        """
+        height, width = image_size
         windows = []
         # 1 but for strips a few pixels wide.
         spread = [max(1.0, side / (_ELONGATED * min(height, width))) for side in (width, height)]
@@ -84,7 +93,7 @@ class SlidingWindow:
             columns = _positions(width, w, self.stride * spread[0])
             x1, y1 = np.meshgrid(columns, _positions(height, h, self.stride * spread[1]))
             windows.append(np.stack([x1, y1, x1 + w - 1, y1 + h - 1], axis=-1).reshape(-1, 4))
-        return limit_boxes(rank_boxes(np.concatenate(windows)), self.max_boxes, self.merge_iou)
+        return np.unique(np.concatenate(windows).astype(np.float32), axis=0)
 
 
 def _whole(length, limit):

@@ -42,7 +42,7 @@ def test_both_sides_are_multiples_of_32(image_size, seen):
     assert seen_size(image_size) == seen
 
 
-def test_the_first_run_of_every_stride_is_taken_and_of_it_the_last_map():
+def test_the_last_map_of_a_stride_is_taken_but_of_the_coarsest_that_of_its_first_run():
     shapes = {
         "stem": (16, 64, 64),
         "a0": (40, 32, 32),
@@ -55,14 +55,14 @@ def test_the_first_run_of_every_stride_is_taken_and_of_it_the_last_map():
         "last": (1280, 8, 8),
         "pool": (1280, 1, 1),
     }
-    assert choose_maps(shapes, 256) == ["a1", "b", "c1"]
+    assert choose_maps(shapes, 256) == ["wider", "b", "c1"]
 
 
 def test_the_maps_of_lite0_are_what_hooks_see(image):
     maps = load_image_maps("lite0", runtime="torch", device="cpu")
-    assert maps.settings["modules"] == ["_blocks.4", "_blocks.7", "_blocks.14"]
+    assert maps.settings["modules"] == ["_blocks.4", "_blocks.10", "_blocks.14"]
     found = maps(image)
-    assert [values.shape for values in found] == [(40, 32, 56), (80, 16, 28), (192, 8, 14)]
+    assert [values.shape for values in found] == [(40, 32, 56), (112, 16, 28), (192, 8, 14)]
     # Paddings of the strided layers as for an image of that size: they are those of every side that 32 divides.
     network = backbones.SOURCES["lite0"]().build((256, 448))
     network.load_state_dict(backbones.SOURCES["lite0"]().pretrained())

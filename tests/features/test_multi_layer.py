@@ -47,6 +47,13 @@ def test_the_last_map_of_every_run_of_one_shape_is_taken():
     assert choose_parts(shapes, 128) == [MapPart("a1", 2), MapPart("b", 1), MapPart("c1", 2)]
 
 
+def test_a_map_that_the_last_one_only_widens_is_left_out():
+    shapes = {"a": (112, 8, 8), "b": (192, 4, 4), "c": (320, 4, 4), "head": (1280, 4, 4)}
+    assert choose_parts(shapes, 128) == [MapPart("a", 2), MapPart("b", 2)]
+    without_wider = {**shapes, "head": (300, 4, 4)}
+    assert choose_parts(without_wider, 128) == [MapPart("a", 2), MapPart("b", 2), MapPart("c", 2)]
+
+
 @pytest.mark.parametrize("length, pooled", [(8, 2), (7, 2), (5, 3), (4, 1)])
 def test_fixed_pooling_is_torchs_adaptive_pooling(length, pooled):
     maps = torch.randn(2, 3, length, length + 1)
