@@ -95,6 +95,29 @@ def small_roi_source() -> Source:
     return Source(SmallRoINetwork, published, crop_size=64, mean=(120.0,) * 3, std=(60.0,) * 3)
 
 
+class SmallPooledNetwork(nn.Module):
+    """Blocks, an average over the last map, a linear layer, as modern networks have them."""
+
+    def __init__(self, _: int):
+        super().__init__()
+        layers = zip((3, 8, 5, 12), (8, 5, 12, 16), (8, 2, 2, 1), strict=True)
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Conv2d(a, b, s, s), nn.ReLU()) for a, b, s in layers))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.last = nn.Linear(16, 1000)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.flatten(self.pool(self.blocks(images)), 1))
+
+
+@contextmanager
+def small_pooled_network() -> Iterator[None]:
+    """Have a backbone `pooled`, which takes 64-pixel crops, with one thread."""
+    source = Source(SmallPooledNetwork, lambda: {}, crop_size=CROP, mean=(120.0,) * 3, std=(60.0,) * 3)
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbones.SOURCES, "pooled", lambda: source)
+        yield
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run networks in one thread: more would only wait for each other, where layers or crops are this small."""

@@ -218,6 +218,25 @@ def add_padding_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_context_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --context, which looks at every region a second time; None where it is not given."""
+    parser.add_argument(
+        "--context",
+        action=argparse.BooleanOptionalAction,
+        help="with --layer multi: the last vector of a second crop of every box, with a sixth of its side as context "
+        "on each side; twice the crops",
+    )
+
+
+def add_scene_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --scene, which looks at the whole image; None where it is not given."""
+    parser.add_argument(
+        "--scene",
+        action=argparse.BooleanOptionalAction,
+        help="with --layer multi: the last vector of the whole image at every box; one crop more an image",
+    )
+
+
 def add_stored_layer_arguments(parser: argparse._ActionsContainer, default: str) -> None:
     """Add the arguments that choose a layer of a pool5 cache; `default` says which one is taken otherwise."""
     parser.add_argument(

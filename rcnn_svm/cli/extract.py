@@ -16,6 +16,7 @@ from rcnn_svm.cli.arguments import (
     DTYPES,
     RUNTIMES,
     add_backbone_argument,
+    add_context_argument,
     add_crop_size_argument,
     add_data_arguments,
     add_device_argument,
@@ -24,6 +25,7 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_padding_argument,
     add_proposals_argument,
+    add_scene_argument,
     add_shard_images_argument,
     add_update_argument,
     add_weights_argument,
@@ -63,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_crop_size_argument(crop)
     add_padding_argument(crop)
     crop.add_argument("--crop-mode", choices=CROP_MODES, default="warp", help="stretch the box, or square it first")
+    add_context_argument(crop)
+    add_scene_argument(crop)
 
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -88,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.features.backbones import load_backbone
     from rcnn_svm.features.extract import FeatureExtractor, extract_database
     from rcnn_svm.features.runtime import make_runtime
+    from rcnn_svm.features.warp import context_padding
     from rcnn_svm.proposals.store import ProposalSet
 
     backbone = load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size, padding=args.padding)
@@ -106,6 +111,8 @@ def run(args: argparse.Namespace) -> None:
         make_runtime(backbone, args.runtime, args.device, args.threads),
         crop_mode=args.crop_mode,
         batch_size=args.batch_size,
+        context=context_padding(backbone.crop_size) if args.context else None,
+        scene=bool(args.scene),
     )
     index, parts = args.part
     with claimed(out / (MANIFEST if parts == 1 else f"part {index + 1} of {parts}")):

@@ -52,6 +52,7 @@ class Backbone:
         mean, std: RGB in 0..255; a crop is (pixel - mean) / std.
         settings: JSON-able, everything about the network that decides the features' values. For pool5 they also
             name the fully connected layers that follow (`fc_digests`), where the weights hold them.
+        last_dim: length of the last part of the features of layer `multi`, the network's last vector; None for others.
     """
 
     module: nn.Module
@@ -62,10 +63,14 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     settings: dict[str, Any]
+    last_dim: int | None = None
 
-    def feature_settings(self, crop_mode: str = "warp") -> FeatureSettings:
-        """Return everything that decides the features of given boxes, cropped by `warp` or `square`."""
-        return FeatureSettings.of(self.settings, crop_size=self.crop_size, padding=self.padding, crop_mode=crop_mode)
+    def feature_settings(
+        self, crop_mode: str = "warp", *, context: int | None = None, scene: bool = False
+    ) -> FeatureSettings:
+        """Return everything that decides the features of given boxes; arguments as in `FeatureSettings.of`."""
+        crop = {"crop_size": self.crop_size, "padding": self.padding, "crop_mode": crop_mode}
+        return FeatureSettings.of(self.settings, **crop, context=context, scene=scene)
 
 
 @dataclass(frozen=True)
@@ -162,9 +167,10 @@ def load_backbone(
     if layer == POOL5:
         digests["fc_digests"] = _fc_digests(classifier, name, size, state)
     module.eval().requires_grad_(False)
+    dim = _output_shape(module, name, size)[1]
     return Backbone(
         module=module,
-        dim=_output_shape(module, name, size)[1],
+        dim=dim,
         crop_size=size,
         padding=_default_padding(name, size) if padding is None else padding,
         flattens_map=has_paper_layers(name),
@@ -180,6 +186,7 @@ def load_backbone(
             "mean": list(source.mean),
             "std": list(source.std),
         },
+        last_dim=dim - module.maps_dim if layer == MULTI else None,
     )
 
 

@@ -38,12 +38,12 @@ BATCHES_AHEAD = 8
 
 
 class Segment(NamedTuple):
-    """The boxes of an image that fall into one batch.
+    """The crops of an image that fall into one batch.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, on the device of the runtime's crops.
         plan: the crops.
-        ends_image: no boxes of this image follow.
+        ends_image: no crops of this image follow.
     """
 
     image: np.ndarray | torch.Tensor
@@ -59,22 +59,47 @@ class FeatureExtractor:
         runtime: what runs it.
         crop_mode: `warp` or `square`.
         batch_size: crops per call of the network; what is fastest for the runtime where None.
+        context: padding of a second crop of every box, pixels, such as `context_padding`; the last part of what the
+            network makes of it follows the box's features. None for no such crop. Layer `multi` only, as `scene`.
+        scene: the last part of what the network makes of the whole image follows, the same for all boxes of an image.
+
+    Raises:
+        InputError: a crop size, padding, mode or context without meaning; `context` or `scene` with another layer.
 
     Attributes:
-        dim: D, the length of a feature vector.
+        dim: D, the length of a feature vector: of the box, of its context, of the scene.
         settings: JSON-able, everything that decides the features of given boxes.
 
     Source: `rcnn_extract_regions.m` and `rcnn_features.m`.
     """
 
-    def __init__(self, backbone: Backbone, runtime: Runtime, *, crop_mode: str = "warp", batch_size: int | None = None):
-        # Refuses a geometry without meaning now, not when the first image is warped.
-        plan_crops(np.empty((0, 4)), (1, 1), crop_size=backbone.crop_size, padding=backbone.padding, mode=crop_mode)
-        self.dim = backbone.dim
-        self.settings = backbone.feature_settings(crop_mode).to_json()
+    def __init__(
+        self,
+        backbone: Backbone,
+        runtime: Runtime,
+        *,
+        crop_mode: str = "warp",
+        batch_size: int | None = None,
+        context: int | None = None,
+        scene: bool = False,
+    ):
+        extra = (context is not None) + scene
+        if extra and backbone.last_dim is None:
+            raise InputError(
+                f"context and scene are parts of length 1 beside those of layer multi, not of layer "
+                f"{backbone.settings.get('layer')}; use --layer multi, or leave out --context and --scene"
+            )
+        self.dim = backbone.dim + extra * (backbone.last_dim or 0)
+        self.settings = backbone.feature_settings(crop_mode, context=context, scene=scene).to_json()
         self._backbone = backbone
         self._runtime = runtime
         self._crop_mode = crop_mode
+        self._context = context
+        self._scene = scene
+        # Refuses a geometry without meaning now, not when the first image is warped.
+        for padding in (backbone.padding, context):
+            if padding is not None:
+                self._crops_of(np.empty((0, 4)), (1, 1), padding)
         self._batch_size = batch_size or runtime.batch_size
         self._on_gpu = runtime.device.type != "cpu"
         self._local = threading.local()
@@ -117,7 +142,7 @@ class FeatureExtractor:
                     parts.append(features[first : first + count])
                     first += count
                     if segment.ends_image:
-                        yield _finite(np.concatenate(parts))
+                        yield _finite(self._joined(np.concatenate(parts)))
                         parts = []
 
     def _batches(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[Segment]]:
@@ -149,24 +174,41 @@ class FeatureExtractor:
             raise failure
 
     def _plan(self, image: np.ndarray, boxes: np.ndarray) -> CropPlan:
-        backbone = self._backbone
-        return plan_crops(
-            boxes,
-            image.shape[:2],
-            crop_size=backbone.crop_size,
-            padding=backbone.padding,
-            mode=self._crop_mode,
-        )
+        """Return the crops of an image: all boxes, all boxes with context, the scene."""
+        height, width = size = image.shape[:2]
+        plan = self._crops_of(boxes, size, self._backbone.padding)
+        plans = [plan]
+        if self._context is not None:
+            plans.append(self._crops_of(boxes, size, self._context))
+        if self._scene and len(plan):
+            plans.append(self._crops_of(np.array([[0, 0, width - 1, height - 1]]), size, 0))
+        return CropPlan.joined(plans) if len(plans) > 1 else plan
+
+    def _crops_of(self, boxes: np.ndarray, size: tuple[int, int], padding: int) -> CropPlan:
+        return plan_crops(boxes, size, crop_size=self._backbone.crop_size, padding=padding, mode=self._crop_mode)
+
+    def _joined(self, features: np.ndarray) -> np.ndarray:
+        """Return the features of an image's boxes, (N, D), from those of the crops of `_plan`."""
+        if self._context is None and not self._scene:
+            return features
+        count = (len(features) - self._scene) // (1 if self._context is None else 2) if len(features) else 0
+        parts = [features[:count]]
+        last = features[count:, -self._backbone.last_dim :]
+        if self._context is not None:
+            parts.append(last[:count])
+        if self._scene:
+            parts.append(np.broadcast_to(last[-1:], (count, last.shape[1])))
+        return np.concatenate(parts, axis=1)
 
     def _upload(self, image: np.ndarray) -> torch.Tensor:
         # Returns when the copy is complete, so that every worker's queue may use it.
         return torch.from_numpy(image).to(self._runtime.device)
 
     def _compute(self, segments: list[Segment]) -> tuple[np.ndarray, list[Segment]]:
-        """Return the features of a batch, (sum of the segments' boxes, D), and the batch."""
+        """Return what the network makes of a batch, (crops, length of its output), and the batch."""
         count = sum(len(segment.plan) for segment in segments)
         if not count:
-            return np.empty((0, self.dim), np.float32), segments
+            return np.empty((0, self._backbone.dim), np.float32), segments
         crops = self._crops()[:count]
         sample = sample_crops_torch if self._on_gpu else sample_crops
         first = 0
@@ -218,11 +260,14 @@ def make_extractor(
         InputError: the settings name no backbone, or the weights at hand are not those of the cache.
     """
     backbone = load_recorded(settings, weights)
+    recorded = FeatureSettings.from_json(settings)
     return FeatureExtractor(
         backbone,
         make_runtime(backbone, runtime, device, threads),
-        crop_mode=FeatureSettings.from_json(settings).crop_mode,
+        crop_mode=recorded.crop_mode,
         batch_size=batch_size,
+        context=recorded.context,
+        scene=recorded.scene,
     )
 
 

@@ -49,16 +49,20 @@ class MultiLayer(nn.Module):
         classifier: a network whose last layer is an `nn.Identity`; its tensors are shared.
         last: name of that layer.
         parts: the maps, in order.
-        map_sizes: (height, width) of every map.
+        map_shapes: (C, height, width) of every map.
+
+    Attributes:
+        maps_dim: length of the parts before the last vector, together.
     """
 
-    def __init__(self, classifier: nn.Module, last: str, parts: Sequence[MapPart], map_sizes: Sequence[Sequence[int]]):
+    def __init__(self, classifier: nn.Module, last: str, parts: Sequence[MapPart], map_shapes: Sequence[Sequence[int]]):
         super().__init__()
         self._parts = tuple(parts)
+        self.maps_dim = sum(shape[0] * part.grid**2 for part, shape in zip(parts, map_shapes, strict=True))
         names = {part.module: f"map{index}" for index, part in enumerate(parts)}
         self.network = extractor_of(classifier, {**names, last: "last"})
         self.pools = nn.ModuleList(
-            FixedPool(nn.AdaptiveAvgPool2d(part.grid), size) for part, size in zip(parts, map_sizes, strict=True)
+            FixedPool(nn.AdaptiveAvgPool2d(part.grid), shape[1:]) for part, shape in zip(parts, map_shapes, strict=True)
         )
 
     def parts_settings(self) -> list[dict[str, Any]]:
@@ -88,7 +92,7 @@ def multi_layer(classifier: nn.Module, last: str, name: str, crop_size: int) -> 
     parts = choose_parts(shapes, crop_size)
     if not parts:
         raise InputError(f"backbone {name} gives no maps before its last vector; use --layer penultimate")
-    return MultiLayer(classifier, last, parts, [shapes[part.module][1:] for part in parts])
+    return MultiLayer(classifier, last, parts, [shapes[part.module] for part in parts])
 
 
 class FixedPool(nn.Module):

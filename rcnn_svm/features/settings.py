@@ -36,7 +36,16 @@ class FeatureSettings:
         return cls(settings)
 
     @classmethod
-    def of(cls, backbone: Mapping[str, Any], *, crop_size: int, padding: int, crop_mode: str) -> FeatureSettings:
+    def of(
+        cls,
+        backbone: Mapping[str, Any],
+        *,
+        crop_size: int,
+        padding: int,
+        crop_mode: str,
+        context: int | None = None,
+        scene: bool = False,
+    ) -> FeatureSettings:
         """Return everything that decides the features of given boxes.
 
         Args:
@@ -44,8 +53,13 @@ class FeatureSettings:
             crop_size: side of a crop, pixels.
             padding: context on each side, pixels of the crop.
             crop_mode: `warp` or `square`.
+            context: padding of a second crop, pixels; None where there is none.
+            scene: there is a crop of the whole image.
         """
-        return cls({"backbone": backbone, "crop_size": crop_size, "padding": padding, "crop_mode": crop_mode})
+        crop = {"crop_size": crop_size, "padding": padding, "crop_mode": crop_mode}
+        # Features without these record nothing of them, as before they existed.
+        more = {**({} if context is None else {"context": context}), **({"scene": True} if scene else {})}
+        return cls({"backbone": backbone, **crop, **more})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -86,6 +100,16 @@ class FeatureSettings:
     def crop_mode(self) -> str | None:
         """`warp` or `square`."""
         return self.recorded.get("crop_mode")
+
+    @property
+    def context(self) -> int | None:
+        """The padding of a second crop, pixels, whose last vector follows the features; None where there is none."""
+        return self.recorded.get("context")
+
+    @property
+    def scene(self) -> bool:
+        """Whether the last vector of the whole image ends the features."""
+        return bool(self.recorded.get("scene"))
 
     @property
     def proposals(self) -> Mapping[str, Any] | None:
@@ -139,5 +163,7 @@ class FeatureSettings:
         return {key: value for key, value in self.recorded.items() if not key.startswith("proposals")}
 
     def description(self, kind: str) -> str:
-        """Return `kind`, such as "4096-d", and the names of network and layer, as far as they are recorded."""
-        return " ".join([kind, *(str(name) for name in (self.network, self.layer) if name)])
+        """Return `kind`, such as "4096-d", network, layer, and what is seen beside the box, as far as recorded."""
+        more = " and ".join([*(["context"] if self.context is not None else []), *(["scene"] if self.scene else [])])
+        names = [str(name) for name in (self.network, self.layer) if name]
+        return " ".join([kind, *names, *([f"with {more}"] if more else [])])
