@@ -138,6 +138,17 @@ def add_device_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_runtime_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --runtime, by which the network runs."""
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="auto",
+        help="what runs the network (default: torch on a GPU, onnxruntime on a CPU); openvino is an extra; the "
+        "features are the same",
+    )
+
+
 def add_method_argument(parser: argparse._ActionsContainer, otherwise: str | None = None) -> None:
     """Add --method, by which proposals are found; `otherwise` says how without it, where it has no default."""
     parser.add_argument(
@@ -170,14 +181,14 @@ def add_limit_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_backbone_argument(parser: argparse._ActionsContainer) -> None:
-    """Add --backbone, the network that makes features."""
+def add_backbone_argument(parser: argparse._ActionsContainer, otherwise: str | None = None) -> None:
+    """Add --backbone, the network that makes features; `otherwise` says which one it is, where it has no default."""
     parser.add_argument(
         "--backbone",
         metavar="NAME",
-        default="lite0",
+        default=None if otherwise else "lite0",
         help="network: lite0, whose weights are installed; lite1, lite2 (extra rcnn-svm[lite]); alexnet (the paper's), "
-        "vgg16 or another torchvision classifier; timm:NAME (default: %(default)s)",
+        f"vgg16 or another torchvision classifier; timm:NAME (default: {otherwise or 'lite0'})",
     )
 
 
@@ -252,7 +263,7 @@ def add_made_with_argument(parser: argparse._ActionsContainer, explanation: str)
     parser.add_argument("--weights", metavar="FILE", type=Path, help=explanation)
 
 
-def add_vote_argument(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+def add_vote_argument(parser: argparse._ActionsContainer, otherwise: str | None = None) -> None:
     """Add --vote; where `otherwise` says what is done without it, --no-vote too."""
     parser.add_argument(
         "--vote",

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from rcnn_svm.cli.arguments import (
     CROP_MODES,
     DTYPES,
-    RUNTIMES,
     add_backbone_argument,
     add_context_argument,
     add_crop_size_argument,
@@ -25,6 +24,7 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_padding_argument,
     add_proposals_argument,
+    add_runtime_argument,
     add_scene_argument,
     add_shard_images_argument,
     add_update_argument,
@@ -49,13 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_layer_argument(network)
     add_weights_argument(network)
     add_device_argument(network)
-    network.add_argument(
-        "--runtime",
-        choices=RUNTIMES,
-        default="auto",
-        help="what runs the network (default: torch on a GPU, onnxruntime on a CPU); openvino is an extra; the "
-        "features are the same",
-    )
+    add_runtime_argument(network)
     network.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads (default: one per core)")
     network.add_argument(
         "--batch-size", metavar="N", type=positive_int, help="crops at once, per thread (default: what is fastest)"

@@ -10,10 +10,11 @@ Stopped at any moment, the same command goes on where it was. Methods:
 
 With --ranker the boxes are windows in the order that the rank stage learnt, without any search.
 
-With --detections the boxes are the best that a model found, corrected and voted, so that they can be scored again:
+With --detections the boxes are the best that a model found, corrected and, with --vote, voted: they can be scored
+again:
 
-  rcnn-svm test --features DIR --model FILE --vote --out FOUND
-  rcnn-svm propose --detections FOUND --voc VOCdevkit --split test
+  rcnn-svm test --features DIR --model FILE --out FOUND
+  rcnn-svm propose --detections FOUND --vote --voc VOCdevkit --split test
   rcnn-svm extract --proposals FILE --voc VOCdevkit --split test --out AGAIN
   rcnn-svm test --features AGAIN --model FILE --vote --also FOUND --out BOTH
 """
@@ -33,6 +34,7 @@ from rcnn_svm.cli.arguments import (
     add_method_argument,
     add_overwrite_argument,
     add_update_argument,
+    add_vote_argument,
     load_database,
     positive_int,
 )
@@ -76,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         help=f"with --detections: boxes of each class among them (default: {PER_CLASS})",
     )
+    add_vote_argument(parser)
     add_limit_arguments(parser)
     add_made_with_argument(parser, "with --ranker: state dict of its network, where it was trained with one")
     add_jobs_argument(parser, "images")
@@ -143,7 +146,7 @@ def _check_options(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option is of another source of boxes.
     """
-    for option in ("per_image", "per_class"):
+    for option in ("per_image", "per_class", "vote"):
         if getattr(args, option) and not args.detections:
             raise InputError(f"--{option.replace('_', '-')} needs --detections; limit others with --max-boxes")
     if args.weights and not args.ranker:
@@ -163,8 +166,9 @@ def _given_proposals(args: argparse.Namespace, database: ImageDatabase) -> Propo
 
     if args.precomputed:
         return import_proposals(args.precomputed, database, args.max_boxes, args.merge_iou)
+    detections = Detections.load(args.detections)
     return proposals_to_score_again(
-        Detections.load(args.detections),
+        detections.after_voting() if args.vote else detections,
         database,
         per_image=args.per_image or PER_IMAGE,
         per_class=args.per_class or PER_CLASS,

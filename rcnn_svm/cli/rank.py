@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcnn_svm.cli.arguments import (
-    DEVICES,
-    RUNTIMES,
     add_backbone_argument,
     add_data_arguments,
+    add_device_argument,
     add_jobs_argument,
     add_overwrite_argument,
+    add_runtime_argument,
     add_seed_argument,
     add_update_argument,
     add_weights_argument,
@@ -37,12 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_backbone_argument(parser)
     add_weights_argument(parser)
-    parser.add_argument(
-        "--runtime", choices=RUNTIMES, default="auto", help="what runs the network, as in extract (default: auto)"
-    )
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where the network runs (default: a GPU if there is one)"
-    )
+    add_runtime_argument(parser)
+    add_device_argument(parser)
     add_jobs_argument(parser, "images")
     add_seed_argument(parser, "boxes, first weights and steps")
     parser.add_argument(

@@ -7,6 +7,9 @@ test images have a file or folder of their own. OUT/train_ids.txt and OUT/test_i
   rcnn-svm run --csv boxes.csv --images photos --test-fraction 0.2
   rcnn-svm run --coco train.json --images photos --test-coco test.json
 
+A preset is a list of settings that go together; every option that is given besides goes before it. A devkit takes the
+paper's, other images take standard. What they cost and find: docs/results.md, "The ladder".
+
 Prints each command before running it, so that any stage can be repeated by hand. What was made with the same
 settings is done already, and an interrupted run goes on where it stopped. After a round of labelling, the same command
 makes again what follows from it: images keep their side, new ones are drawn, and proposals and features of images that
@@ -19,30 +22,37 @@ import argparse
 import contextlib
 import shlex
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_backbone_argument,
+    add_context_argument,
     add_crop_size_argument,
     add_data_arguments,
     add_jobs_argument,
     add_layer_argument,
     add_limit_arguments,
-    add_method_argument,
     add_overwrite_argument,
+    add_scene_argument,
     add_solver_argument,
+    add_vote_argument,
     add_weights_argument,
     positive_float_or_auto,
     positive_int,
 )
+from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD, take_preset
 from rcnn_svm.cli.sides import Side, load_sides, record_sides
 from rcnn_svm.errors import InputError
+from rcnn_svm.proposals.methods import METHODS, RANKED
 from rcnn_svm.svm.class_weights import AUTO
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
+
+DETECTOR = "detector.h5"  # all that detect needs, in one file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +83,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overwrite_argument(parser, "what DIR holds,")
     add_jobs_argument(parser, "images or classes")
     stages = parser.add_argument_group("stages")
-    add_method_argument(stages)
+    stages.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="settings that go together: "
+        + "; ".join(f"{name}: {purpose}" for name, purpose in PURPOSES.items())
+        + f" (default: {PAPER} with --voc, else {STANDARD})",
+    )
+    stages.add_argument(
+        "--method",
+        metavar="NAME",
+        choices=RUN_METHODS,
+        help=f"how to find proposals: {RANKED}, windows in an order that is learnt from the training boxes, or "
+        f"{', '.join(METHODS)} (default: the preset's)",
+    )
     add_limit_arguments(stages)
-    add_backbone_argument(stages)
+    add_backbone_argument(stages, otherwise="the preset's")
     add_layer_argument(stages)
+    add_context_argument(stages)
+    add_scene_argument(stages)
     add_weights_argument(stages)
     add_crop_size_argument(stages)
     stages.add_argument(
@@ -100,7 +125,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weight of a positive, or auto, by the number of objects (default: the paper's with --voc, else auto)",
     )
     stages.add_argument("--calibrate", action="store_true", help="also find each class's probabilities, for detect")
-    stages.add_argument("--bbox", action="store_true", help="also train and use bounding-box regression")
+    flag = argparse.BooleanOptionalAction
+    stages.add_argument("--bbox", action=flag, help="train and use bounding-box regression (default: the preset's)")
+    add_vote_argument(stages, otherwise="the preset's")
+    stages.add_argument(
+        "--again", metavar="N", type=int, help="score the best N boxes of an image again (default: the preset's)"
+    )
     stages.add_argument(
         "--pictures", metavar="N", type=int, default=12, help="test images to draw (default: %(default)s)"
     )
@@ -110,10 +140,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the stages one after the other."""
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.identity import check_still_there
-    from rcnn_svm.data.checks import require_ground_truth, require_two_images
+    from rcnn_svm.data.checks import count_classes, require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
 
+    if args.preset is None:
+        args.preset = PAPER if args.voc else STANDARD
     train, test = load_sides(args)
+    chosen = take_preset(args, int(count_classes(train.database)[0].sum()))
     # A class without examples would only be found out after hours of extraction, a network that is not available after
     # hours of proposals.
     require_ground_truth(train.database)
@@ -124,10 +157,19 @@ def run(args: argparse.Namespace) -> int:
         if not args.overwrite:
             _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)
+        print(chosen)
         _run_stages(args, train, test)
-    made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json")
+    made = (
+        "train_ids.txt",
+        "model.h5",
+        "detections.h5",
+        "report/results.json",
+        *([DETECTOR] if _needs_assembly(args) else []),
+    )
     check_still_there(*(args.out / name for name in made))
     print(f"\nreport: {args.out / 'report'}")
+    model = args.out / (DETECTOR if _needs_assembly(args) else "model.h5")
+    print(f"use it: rcnn-svm detect --model {model} IMAGE")
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
@@ -166,23 +208,22 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     def stage(name: str, *words: object) -> None:
         _stage(name, *words, "--overwrite" if args.overwrite else "--update")
 
-    model, regressor = args.out / "model.h5", args.out / "bbox.h5"
-    detections = args.out / "detections.h5"
+    model, regressor, ranker = (args.out / f"{name}.h5" for name in ("model", "bbox", "ranker"))
+    found, first = args.out / "detections.h5", args.out / "detections.first.h5"
+    ranked = args.method == RANKED
+    # Labels that came since teach the order little, and another order would make all features anew.
+    if ranked and (args.overwrite or not ranker.exists()):
+        stage("rank", *train.words(), "--jobs", args.jobs, "--out", ranker)
     for side in (train, test):
         data = side.words()
         proposals = _proposals(args, side)
         stage(
             "propose",
             *data,
-            *("--method", args.method, "--jobs", args.jobs, "--out", proposals),
-            *_optional(args, "max_boxes", "merge_iou"),
+            *(("--ranker", ranker) if ranked else ("--method", args.method)),
+            *("--jobs", args.jobs, "--out", proposals, *_optional(args, "max_boxes", "merge_iou")),
         )
-        stage(
-            "extract",
-            *data,
-            *("--proposals", proposals, "--backbone", args.backbone, "--out", features(side)),
-            *_optional(args, "layer", "weights", "crop_size"),
-        )
+        _extract(args, stage, data, proposals, features(side))
     svm_C, pos_loss_weight = _constants(args, train.database)
     stage(
         "train",
@@ -192,15 +233,44 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     )
     if args.bbox:
         stage("train-bbox", "--features", features(train), "--out", regressor)
-    stage(
-        "test",
-        *("--features", features(test), "--model", model, "--out", detections),
-        *(["--bbox", regressor] if args.bbox else []),
-    )
+    correct, vote = ["--bbox", regressor] if args.bbox else [], ["--vote"] if args.vote else []
+    if not args.again:
+        stage("test", "--features", features(test), "--model", model, *correct, *vote, "--out", found)
+    else:
+        stage("test", "--features", features(test), "--model", model, *correct, "--out", first)
+        boxes = args.out / "proposals" / f"{test.label}.again.h5"
+        again = features(test).with_name(f"{features(test).name}.again")
+        stage("propose", *test.words(), "--detections", first, *vote, "--per-image", args.again, "--out", boxes)
+        _extract(args, stage, test.words(), boxes, again)
+        stage("test", "--features", again, "--model", model, *correct, *vote, "--also", first, "--out", found)
     stage(
         "evaluate",
-        *("--detections", detections, *test.words()),
+        *("--detections", found, *test.words()),
         *("--pictures", args.pictures, "--out", args.out / "report"),
+    )
+    if _needs_assembly(args):
+        stage(
+            "assemble",
+            *("--model", model, *correct, *vote, *(["--ranker", ranker] if ranked else [])),
+            *(["--again", args.again] if args.again else []),
+            *("--out", args.out / DETECTOR),
+        )
+
+
+def _needs_assembly(args: argparse.Namespace) -> bool:
+    """Return whether detect needs more than the model of the train stage."""
+    return bool(args.method == RANKED or args.bbox or args.vote or args.again)
+
+
+def _extract(
+    args: argparse.Namespace, stage: Callable[..., None], data: Sequence[object], proposals: Path, out: Path
+) -> None:
+    stage(
+        "extract",
+        *data,
+        *("--proposals", proposals, "--backbone", args.backbone, "--out", out),
+        *_optional(args, "layer", "weights", "crop_size"),
+        *(f"--{name}" for name in ("context", "scene") if getattr(args, name)),
     )
 
 
@@ -213,7 +283,7 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
     svm_C = paper.SVM_C if args.svm_C is None else args.svm_C
     if args.pos_loss_weight is not None:
         return svm_C, args.pos_loss_weight
-    if args.voc:
+    if args.preset == PAPER and args.voc:
         return svm_C, paper.POS_LOSS_WEIGHT
     import numpy as np
 

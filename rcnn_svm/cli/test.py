@@ -4,7 +4,7 @@ the best 40 times the number of images of each class in the whole set.
 The cache must hold the features that the model was trained on: same backbone, layer and crops; for a model of
 fc6 or fc7 it may hold pool5. Its proposals may be others. The result holds boxes before non-maximum suppression;
 the evaluate stage suppresses. With --bbox the boxes that are kept are corrected, with --vote they then become the mean
-of those of their class that overlap them; their scores stay.
+of those of their class that overlap them, which add to their scores.
 
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate \
     --model cache/models/MODEL.h5

@@ -19,7 +19,7 @@ from rcnn_svm.detection.detections import ImageDetections, best_of_groups
 from rcnn_svm.detection.image_set import BestBoxes
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.detection.recipe import Recipe
-from rcnn_svm.detection.voting import VOTE_OFFSET, vote_boxes
+from rcnn_svm.detection.voting import vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
 from rcnn_svm.features.fc_from_pool5 import load_head
@@ -114,9 +114,8 @@ class ImageDetector:
         if not again:
             return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=vote)
         first = _best_of_classes(boxes, scores, correct)
-        if vote:
-            first = first.voted()
-        boxes = boxes_to_score_again(first.cls, first.boxes, first.scores, image.shape[:2], per_image=again)
+        best = first.voted() if vote else first
+        boxes = boxes_to_score_again(best.cls, best.boxes, best.scores, image.shape[:2], per_image=again)
         both = first.with_others(_best_of_classes(boxes, *self._score(image, boxes)))
         return (both.voted() if vote else both).survivors(np.broadcast_to(thresh, scores.shape[1]), nms_threshold)
 
@@ -203,9 +202,8 @@ def best_detections(
     """
     thresh = np.broadcast_to(thresh, scores.shape[1])
     if vote:
-        # What is below the threshold votes, so that no box moves with the threshold.
-        found = _best_of_classes(boxes, scores, correct, np.minimum(thresh, -VOTE_OFFSET)).voted()
-        return found.survivors(thresh, nms_threshold)
+        # What is below the threshold votes, and may rise above it.
+        return _best_of_classes(boxes, scores, correct).voted().survivors(thresh, nms_threshold)
     cls, row = np.nonzero((scores > thresh).T)
     return _candidates(boxes, scores, row, cls, correct).survivors(thresh, nms_threshold)
 
@@ -226,7 +224,8 @@ class _Candidates:
 
     def voted(self) -> _Candidates:
         """Return them after box voting."""
-        return replace(self, boxes=vote_boxes(self.boxes, self.scores, self.cls))
+        boxes, scores = vote_boxes(self.boxes, self.scores, self.cls)
+        return replace(self, boxes=boxes, scores=scores)
 
     def with_others(self, others: _Candidates) -> _Candidates:
         """Return both together, the best of each class, as `Detections.merged` does."""
@@ -245,18 +244,14 @@ class _Candidates:
         return ImageDetections(cls=cls[kept].astype(np.int32), boxes=boxes[kept], scores=scores[kept])
 
 
-def _best_of_classes(
-    boxes: np.ndarray, scores: np.ndarray, correct: Correct | None, lowest: float | np.ndarray = -np.inf
-) -> _Candidates:
+def _best_of_classes(boxes: np.ndarray, scores: np.ndarray, correct: Correct | None) -> _Candidates:
     """Return the best boxes of each class, corrected, as many as the test stage keeps.
 
     Args:
         boxes, scores, correct: as in `best_detections`.
-        lowest: only scores strictly above it; one number or (K,), one per class.
     """
     cls, row = BestBoxes(scores.shape[1], max_per_set=scores.size).select(scores)
-    above = scores[row, cls] > np.broadcast_to(lowest, scores.shape[1])[cls]
-    return _candidates(boxes, scores, row[above], cls[above], correct)
+    return _candidates(boxes, scores, row, cls, correct)
 
 
 def _candidates(

@@ -167,7 +167,7 @@ class Detections:
         """Return these detections together with earlier ones of the same detector in the same images.
 
         Args:
-            earlier: detections of other boxes; corrected or voted they may be, not suppressed.
+            earlier: detections of other boxes; corrected they may be, not voted or suppressed.
             max_per_image: boxes of a class to keep in one image.
             max_per_set: boxes of a class to keep over all images.
 
@@ -176,7 +176,7 @@ class Detections:
             `row` is that of its own feature cache.
 
         Raises:
-            InputError: they are of other images, classes or detectors, or were suppressed.
+            InputError: they are of other images, classes or detectors, or were voted or suppressed.
         """
         also = merging_settings(self.settings, self.image_ids, self.classes, earlier)
         if "nms" in self.settings:
@@ -204,7 +204,8 @@ class Detections:
     def after_voting(self, vote_iou: float = paper.VOTE_IOU) -> Detections:
         """Return the detections with every box moved to the mean of those of its class and image that overlap it.
 
-        Scores and order stay. `settings["voting"]` records it, and voting the same way again changes nothing.
+        Its voters add to its score, as in `vote_boxes`. `settings["voting"]` records it, and voting the same way again
+        changes nothing.
 
         Args:
             vote_iou: boxes with at least this IoU vote, as in `vote_boxes`.
@@ -223,8 +224,8 @@ class Detections:
                 f"the boxes were suppressed at an IoU of {self.settings['nms']}, so those that would vote are gone; "
                 "take detections before non-maximum suppression"
             )
-        box = vote_boxes(self.box, self.score, self._groups(), vote_iou)
-        return replace(self, box=box, settings={**self.settings, "voting": settings})
+        box, score = vote_boxes(self.box, self.score, self._groups(), vote_iou)
+        return replace(self, box=box, score=score, settings={**self.settings, "voting": settings})
 
     def after_nms(self, threshold: float = paper.NMS_THRESHOLD) -> Detections:
         """Return the detections that survive non-maximum suppression within each class and image.
@@ -318,7 +319,7 @@ def merging_settings(
         name: what to call them in a message.
 
     Raises:
-        InputError: the earlier detections are of other images, classes or detectors, or were suppressed.
+        InputError: the earlier detections are of other images, classes or detectors, or were voted or suppressed.
     """
     digests = [those.get("detector", {}).get("digest") for those in (settings, earlier.settings)]
     for what, ours, theirs in (
@@ -333,5 +334,7 @@ def merging_settings(
             )
     if "nms" in earlier.settings:
         raise InputError(f"{name} were suppressed, so boxes that would vote are gone; take them before suppression")
+    if "voting" in earlier.settings:
+        raise InputError(f"{name} were voted, and all would vote together now; take them before box voting")
     # The same detector found both.
     return {key: value for key, value in earlier.settings.items() if key != "detector"}

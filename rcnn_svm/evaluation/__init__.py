@@ -5,6 +5,7 @@ VocResult               its result, class by class
 PrecisionRecall         the curve of one class
 average_precision_11    the 11-point protocol of VOC 2007
 average_precision_area  the area protocol from VOC 2010 on
+bootstrap_map           the mean on test images that are drawn again and again: how sure it is
 evaluate_coco           average precision as COCO computes it
 CocoResult              its result, class by class
 write_comp4             writes detections as VOC's results files
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rcnn_svm.evaluation.bootstrap import bootstrap_map
     from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
     from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
     from rcnn_svm.evaluation.voc import (
@@ -37,6 +39,7 @@ __all__ = [
     "VocResult",
     "average_precision_11",
     "average_precision_area",
+    "bootstrap_map",
     "evaluate_coco",
     "evaluate_detections",
     "read_comp4",

@@ -176,6 +176,36 @@ def _best_from_here(precision: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(padded[::-1])[::-1]
 
 
+def judge_detections(
+    det_image: np.ndarray,
+    det_box: np.ndarray,
+    det_score: np.ndarray,
+    gt_image: np.ndarray,
+    gt_box: np.ndarray,
+    gt_difficult: np.ndarray,
+    iou: float = paper.HIT_IOU,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which detections of a class are right and which are wrong.
+
+    Args:
+        det_image, det_box, det_score, gt_image, gt_box, gt_difficult, iou: as in `evaluate_class`.
+
+    Returns:
+        (D,) int, the detections by falling score; (D,) bool, in that order: hits; (D,) bool: false alarms. One that
+        hits a difficult object is neither.
+    """
+    order = np.argsort(-np.asarray(det_score, np.float64), kind="stable")
+    objects, overlaps = best_objects(det_image[order], det_box[order], gt_image, gt_box)
+    hit = overlaps >= iou
+    ignored = np.zeros(len(order), bool)
+    ignored[hit] = gt_difficult[objects[hit]]
+    _, first = np.unique(np.where(hit, objects, -1), return_index=True)
+    first_hit = np.zeros(len(order), bool)
+    first_hit[first] = True
+    true_positive = hit & first_hit & ~ignored
+    return order, true_positive, ~true_positive & ~ignored
+
+
 def evaluate_class(
     det_image: np.ndarray,
     det_box: np.ndarray,
@@ -208,17 +238,9 @@ def evaluate_class(
     if not 0 < iou <= 1:
         raise InputError(f"the smallest IoU of a hit must be in (0, 1], not {iou}")
     det_score = np.asarray(det_score, np.float64)  # unsigned numbers have no negative
-    order = np.argsort(-det_score, kind="stable")
-    objects, overlaps = best_objects(det_image[order], det_box[order], gt_image, gt_box)
-    hit = overlaps >= iou
-    ignored = np.zeros(len(order), bool)
-    ignored[hit] = gt_difficult[objects[hit]]
-    _, first = np.unique(np.where(hit, objects, -1), return_index=True)
-    first_hit = np.zeros(len(order), bool)
-    first_hit[first] = True
-    true_positive = hit & first_hit & ~ignored
-    false_positive = ~true_positive & ~ignored
-
+    order, true_positive, false_positive = judge_detections(
+        det_image, det_box, det_score, gt_image, gt_box, gt_difficult, iou
+    )
     num_objects = int((~gt_difficult).sum())
     tp, fp = np.cumsum(true_positive), np.cumsum(false_positive)
     with np.errstate(invalid="ignore"):

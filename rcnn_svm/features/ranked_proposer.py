@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.boxes import clip_boxes
+from rcnn_svm.errors import InputError
 from rcnn_svm.features.image_maps import ImageMaps, load_recorded_maps
 from rcnn_svm.proposals.methods import RANKED
 from rcnn_svm.proposals.ranker import ProposalRanker
@@ -22,7 +23,7 @@ class RankedProposer:
         ranker: makes boxes from maps.
         maps: makes the maps; where None, the network that the ranker records is loaded with the first image.
         max_boxes, merge_iou: which boxes of an image to keep, as in `limit_boxes`.
-        weights: weights file of that network, where the ranker was trained with one.
+        weights: weights file to take where the published weights are not those that the ranker was trained with.
         threads: how many call it at once.
 
     Raises:
@@ -78,5 +79,14 @@ class RankedProposer:
     def _source(self) -> ImageMaps:
         with self._loading:
             if self._maps is None:
-                self._maps = load_recorded_maps(self._ranker.maps, self._weights, threads=self._threads)
+                self._maps = self._recorded()
             return self._maps
+
+    def _recorded(self) -> ImageMaps:
+        """Return the network that the ranker records: the published one, or that of the weights file."""
+        try:
+            return load_recorded_maps(self._ranker.maps, threads=self._threads)
+        except InputError:
+            if self._weights is None:
+                raise
+            return load_recorded_maps(self._ranker.maps, self._weights, threads=self._threads)

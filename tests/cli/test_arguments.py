@@ -21,6 +21,7 @@ APART = {
     ("detect.py", "--max-boxes"): "with --method only",
     ("reproduce.py", "--backbone"): "several networks",
     ("reproduce.py", "--weights"): "of several networks",
+    ("run.py", "--method"): "a learnt order too",
     ("train_head.py", "--backbone"): "networks that can pool RoIs",
 }
 

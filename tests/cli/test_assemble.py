@@ -36,13 +36,13 @@ def test_the_file_does_all_without_an_option(pipeline, parts, tmp_path, capsys):
     model, bbox, out = parts
     assert assemble(parts, "--vote", "--again", 7) == 0
     image = next((pipeline.voc / "VOC2007" / "JPEGImages").iterdir())
-    words = ("detect", image, "--thresh", "-0.9", "--out", tmp_path / "pictures", "--json")
+    words = ("detect", image, "--thresh", "-2.5", "--out", tmp_path / "pictures", "--json")
     assert command(*words, tmp_path / "one.json", "--model", out) == 0
     options = ("--bbox", bbox, "--vote", "--again", 7)
     assert command(*words, tmp_path / "many.json", "--model", model, *options) == 0
     one, many = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "many"))
     assert one == many and len(one[0]["objects"]) > 1
-    found = Detector.load(out).detect(image, thresh=-0.9)
+    found = Detector.load(out).detect(image, thresh=-2.5)
     assert [found.boxes.tolist(), found.scores.tolist()] == [
         [entry[name] for entry in one[0]["objects"]] for name in ("box", "score")
     ]

@@ -82,7 +82,13 @@ def test_boxes_are_voted_before_they_are_suppressed(devkit, tmp_path, capsys):
     assert evaluate(*words, tmp_path / "report") == 0 and evaluate(*words, tmp_path / "voted", "--vote") == 0
     plain, voted = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("report", "voted"))
     assert (plain["map_voc07"], voted["map_voc07"]) == (pytest.approx(0), pytest.approx(1))
-    assert voted["made_from"]["detections"]["voting"] == {"iou": 0.5, "offset": 1.3}
+    assert voted["made_from"]["detections"]["voting"] == {
+        "iou": 0.5,
+        "offset": 1.3,
+        "support": 0.6,
+        "floor": 0.1,
+        "typical": 12.5,
+    }
     assert evaluate(*words, tmp_path / "voted") == 2
     comp4 = ("--comp4", tmp_path / "report" / "comp4", "--voc", devkit, "--vote", "--out", tmp_path / "again")
     assert evaluate(*comp4) == 2

@@ -25,7 +25,20 @@ from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from tests.cli.command import command
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
-QUICK = ["--method", "sliding", "--max-boxes", "30", "--crop-size", "32", "--svm-C", "0.01", "--pictures", "0"]
+QUICK = [
+    "--preset",
+    "paper",
+    "--method",
+    "sliding",
+    "--max-boxes",
+    "30",
+    "--crop-size",
+    "32",
+    "--svm-C",
+    "0.01",
+    "--pictures",
+    "0",
+]
 
 
 def run(out, *words) -> None:
@@ -95,12 +108,13 @@ def test_constants_are_the_papers_with_a_devkit_and_by_number_without(own_data, 
 
     def chosen(**given):
         return _constants(
-            argparse.Namespace(**{"voc": None, "svm_C": None, "pos_loss_weight": None, **given}), database
+            argparse.Namespace(**{"preset": "paper", "voc": None, "svm_C": None, "pos_loss_weight": None, **given}),
+            database,
         )
 
     assert chosen(voc=own_data.voc) == (1e-3, 2) and chosen(pos_loss_weight=3.0) == (1e-3, 3)
     assert not capsys.readouterr().out
-    assert chosen() == (1e-3, "auto")
+    assert chosen() == chosen(voc=own_data.voc, preset="standard") == (1e-3, "auto")
     assert "C is the paper's, as --svm-C auto takes several trainings" in capsys.readouterr().out
     assert chosen(svm_C=0.1) == (0.1, "auto")
     assert "C is the paper's" not in capsys.readouterr().out

@@ -19,7 +19,20 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from tests.cli.command import command
 
-QUICK = ["--method", "sliding", "--max-boxes", "20", "--crop-size", "32", "--svm-C", "0.01", "--pictures", "0"]
+QUICK = [
+    "--preset",
+    "paper",
+    "--method",
+    "sliding",
+    "--max-boxes",
+    "20",
+    "--crop-size",
+    "32",
+    "--svm-C",
+    "0.01",
+    "--pictures",
+    "0",
+]
 
 
 class Labels:

@@ -94,7 +94,7 @@ def test_boxes_are_voted_on_request(features, tmp_path, capsys):
     assert command(*words, out, "--vote") == 0
     assert "done already" in capsys.readouterr().out
     assert command(*words, out) == 2
-    assert "was made with other settings (voting: {'iou': 0.5, 'offset': 1.3} there" in capsys.readouterr().err
+    assert "was made with other settings (voting: {" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -159,12 +159,20 @@ def test_merged_detections_hold_both():
     settings = {"detector": {"digest": "d"}}
     here = Detections(("a", "b"), ("cat",), [0], [0], [[0, 0, 9, 9]], [0.5], row=[7], settings=settings)
     earlier = Detections(("a", "b"), ("cat",), [1, 0], [0, 0], [[1, 1, 5, 5], [2, 2, 6, 6]], [0.25, 0.75], row=[2, 3])
-    earlier.settings = {**settings, "features": "f", "voting": {"iou": 0.5}}
+    earlier.settings = {**settings, "features": "f"}
     both = here.merged(earlier, max_per_image=100, max_per_set=100)
     assert (both.image.tolist(), both.score.tolist(), both.row.tolist()) == ([0, 0, 1], [0.75, 0.5, 0.25], [3, 7, 2])
-    assert both.settings == {**settings, "also": {"features": "f", "voting": {"iou": 0.5}}}
+    assert both.settings == {**settings, "also": {"features": "f"}}
     assert both.box_counts.tolist() == [3]
-    assert both.after_voting().settings["voting"] == {"iou": 0.5, "offset": 1.3}
+    with pytest.raises(InputError, match="were voted, and all would vote together now"):
+        here.merged(earlier.after_voting(), max_per_image=100, max_per_set=100)
+    assert both.after_voting().settings["voting"] == {
+        "iou": 0.5,
+        "offset": 1.3,
+        "support": 0.6,
+        "floor": 0.1,
+        "typical": 12.5,
+    }
 
 
 def test_the_limits_hold_for_merged_detections():
