@@ -417,6 +417,7 @@ def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
     if layer == MULTI:
         last = _last_linear(classifier, name)
         replace_layer(classifier, last, nn.Identity())
+        _output_shape(classifier, name, size)  # refuses a crop size that the network cannot take
         return multi_layer(classifier, last, name, size)
     if has_paper_layers(name):
         head = list(classifier.classifier)

@@ -102,3 +102,27 @@ def test_what_a_cache_records_gives_the_same_features_again():
 def test_a_network_without_maps_is_refused():
     with pytest.raises(InputError, match=r"swin_t gives no maps before its last vector; use --layer penultimate"):
         load_backbone("swin_t", "multi", "random", crop_size=64)
+
+
+def test_crops_that_a_network_cannot_take_are_told(monkeypatch):
+    class OneSize(nn.Sequential):
+        def forward(self, crops):
+            assert crops.shape[2] == 32, "Input height doesn't match model"
+            return super().forward(crops)
+
+    network = OneSize(nn.AvgPool2d(16), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3, 1000))
+    source = backbones.Source(lambda size: network, lambda: {}, crop_size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+    monkeypatch.setitem(backbones.SOURCES, "one size", lambda: source)
+    with pytest.raises(InputError, match="one size cannot take 64-pixel crops: Input height doesn't match"):
+        load_backbone("one size", "multi", "random", crop_size=64)
+
+
+def test_networks_of_timm_have_maps_too():
+    pytest.importorskip("timm", reason="timm comes with the extra rcnn-svm[timm]")
+    backbone = load_backbone("timm:resnet18", "multi", "random", crop_size=64)
+    assert backbone.settings["parts"] == [{"module": "layer3.1", "grid": 2}]
+    assert (backbone.dim, backbone.last_dim) == (4 * 256 + 512, 512)
+    crops = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
+    expected = make_runtime(backbone, "torch", "cpu")(crops)
+    np.testing.assert_allclose(make_runtime(backbone, "onnxruntime", "cpu", 1)(crops), expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 2**0.5, rtol=1e-5)
