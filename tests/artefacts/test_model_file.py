@@ -119,7 +119,7 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path):
         Detector.load(path)
     with create_h5(path, "detections", 1, {}):
         pass
-    with pytest.raises(InputError, match=r"holds detections, expected detector or box regressor or proposal ranker or RoI"):
+    with pytest.raises(InputError, match=r"holds detections, expected detector or box regressor or proposal"):
         load_model(path)
     with pytest.raises(InputError, match=r"none\.h5 does not exist"):
         load_model(tmp_path / "none.h5")
