@@ -4,7 +4,7 @@
   python benchmarks/ladder.py --voc VOCdevkit --out cache/ladder
 
 Runs every rung in a folder of its own, on the subset of VOC 2007 in benchmarks/voc2007_subset, and prints one table:
-crops of an image, seconds of each stage and of all, mAP of both protocols with a bootstrap interval over the test
+seconds of each stage and of all, mAP of both protocols with a bootstrap interval over the test
 images. Stopped at any moment, the same command goes on; seconds of a stage that was interrupted are those of its last
 part. With --only some rungs; with --fold I the training images alone are used, two thirds of them to train on: settings
 are decided so, never on the test images.

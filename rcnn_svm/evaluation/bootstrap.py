@@ -7,7 +7,13 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
-from rcnn_svm.evaluation.voc import align, average_precision_11, average_precision_area, judge_detections
+from rcnn_svm.evaluation.voc import (
+    align,
+    average_precision_11,
+    average_precision_area,
+    judge_detections,
+    objects_in_database,
+)
 
 RESAMPLES = 200
 COVERS = 0.95
@@ -46,16 +52,12 @@ def bootstrap_map(
         len(database), np.full(len(database), 1 / len(database)), size=resamples
     )
     values = np.full((resamples, len(database.classes), 2), np.nan)
-    annotations = [database.annotation(index) for index in range(len(database))]
+    objects = objects_in_database(database)
     for index in range(len(database.classes)):
-        chosen = [annotation.classes == index for annotation in annotations]
-        gt_image = np.repeat(np.arange(len(database)), [int(rows.sum()) for rows in chosen])
-        gt_box = np.concatenate([a.boxes[rows] for a, rows in zip(annotations, chosen, strict=True)])
-        gt_difficult = np.concatenate([a.difficult[rows] for a, rows in zip(annotations, chosen, strict=True)])
-        rows = detections.of_class(index)
-        order, right, wrong = judge_detections(
-            detections.image[rows], detections.box[rows], detections.score[rows], gt_image, gt_box, gt_difficult, iou
-        )
+        rows, truth = detections.of_class(index), objects.cls == index
+        gt_image, gt_difficult = objects.image[truth], objects.difficult[truth]
+        found = (detections.image[rows], detections.box[rows], detections.score[rows])
+        order, right, wrong = judge_detections(*found, gt_image, objects.box[truth], gt_difficult, iou)
         image = detections.image[rows][order]
         for number, draw in enumerate(draws):
             count = int(draw[gt_image[~gt_difficult]].sum())

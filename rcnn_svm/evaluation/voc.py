@@ -282,14 +282,7 @@ def evaluate_detections(
     detections = align(detections, database)
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
-    annotations = [database.annotation(index) for index in range(len(database))]
-    objects = Objects(
-        image=np.repeat(np.arange(len(database)), [len(annotation.boxes) for annotation in annotations]),
-        box=np.concatenate([annotation.boxes for annotation in annotations]),
-        cls=np.concatenate([annotation.classes for annotation in annotations]),
-        difficult=np.concatenate([annotation.difficult for annotation in annotations]),
-    )
-    return _evaluate(detections, objects, database.name, iou)
+    return _evaluate(detections, objects_in_database(database), database.name, iou)
 
 
 @dataclass(frozen=True)
@@ -307,6 +300,17 @@ class Objects:
     box: np.ndarray
     cls: np.ndarray
     difficult: np.ndarray
+
+
+def objects_in_database(database: ImageDatabase) -> Objects:
+    """Return the ground truth of the images of a database."""
+    annotations = [database.annotation(index) for index in range(len(database))]
+    return Objects(
+        image=np.repeat(np.arange(len(database)), [len(annotation.boxes) for annotation in annotations]),
+        box=np.concatenate([annotation.boxes for annotation in annotations]),
+        cls=np.concatenate([annotation.classes for annotation in annotations]),
+        difficult=np.concatenate([annotation.difficult for annotation in annotations]),
+    )
 
 
 def objects_in_cache(cache: FeatureCache, classes: Sequence[str]) -> Objects:

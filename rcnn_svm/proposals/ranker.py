@@ -19,6 +19,7 @@ from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes, nms
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.box_features import RING, box_features
+from rcnn_svm.proposals.ranking import spread_order
 from rcnn_svm.proposals.sliding_window import SlidingWindow
 
 WINDOWS = SlidingWindow(scales=(0.12, 0.2, 0.33, 0.55, 0.9, 1.3), aspect_ratios=(0.4, 1.0, 2.5), stride=0.3)
@@ -137,7 +138,7 @@ class ProposalRanker(Model):
         last = len(self.hidden_W) - 1
         for stage in range(last):
             boxes = self.moved(stage, maps, boxes, image_size)
-        return boxes[spread_order(boxes, self.judge(last, maps, boxes, image_size)[0])]
+        return boxes[spread_order(boxes, self.judge(last, maps, boxes, image_size)[0], ORDER_NMS)]
 
 
 def move_boxes(boxes: np.ndarray, deltas: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -151,15 +152,3 @@ def move_boxes(boxes: np.ndarray, deltas: np.ndarray, image_size: tuple[int, int
     moved = clip_boxes(apply_box_deltas(boxes, deltas), image_size)
     stands = np.isfinite(moved).all(axis=1) & (moved[:, 2:] >= moved[:, :2]).all(axis=1)
     return np.where(stands[:, None], moved, boxes).astype(np.float32)
-
-
-def spread_order(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the rows of boxes by falling score, those that overlap a better one by more than 0.7 behind the others.
-
-    Args:
-        boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
-        scores: (N,) float.
-    """
-    first = nms(boxes, scores, ORDER_NMS)
-    rest = np.setdiff1d(np.arange(len(boxes)), first)
-    return np.concatenate([first, rest[np.argsort(-scores[rest], kind="stable")]])

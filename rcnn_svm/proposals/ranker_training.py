@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -37,6 +37,7 @@ _CONSTANT = 1e-5  # a number of boxes that varies by less is the same in all of 
 _BETA = 0.1  # of the smooth L1 loss: beyond this error its gradient is constant
 
 Maps = Callable[[np.ndarray], list[np.ndarray]]
+T = TypeVar("T")
 
 
 class Examples(NamedTuple):
@@ -141,9 +142,7 @@ class RankerTrainer(BaseEstimator):
             examples = self._examples(stage, _ranker(stages) if stages else None, seen, jobs)
             stages.append(self._learn(stage, examples))
             if kept:
-                names = ProposalRanker.ARRAYS
-                arrays = {name: np.stack(values) for name, values in zip(names, zip(*stages, strict=True), strict=True)}
-                kept.save(len(stages), arrays)
+                kept.save(len(stages), _ranker(stages).arrays())
         training = {
             "identity": identity,
             "image_set": database.name,
@@ -191,12 +190,7 @@ class RankerTrainer(BaseEstimator):
                 boxes = ranker.moved(before, maps, boxes, image.size)
             return _labelled(maps, _choose(stage, boxes, image, rng), image)
 
-        with progress_bar(len(seen), f"ranker, stage {stage + 1} of {STAGES}", "image") as bar:
-            found = []
-            with closing(in_threads(of_image, range(len(seen)), jobs)) as results:
-                for examples in results:
-                    found.append(examples)
-                    bar.update()
+        found = _collected(of_image, range(len(seen)), jobs, f"ranker, stage {stage + 1} of {STAGES}")
         return Examples(*(np.concatenate(values) for values in zip(*found, strict=True)))
 
     def _learn(self, stage: int, examples: Examples) -> tuple[np.ndarray, ...]:
@@ -269,13 +263,17 @@ def _see(database: ImageDatabase, images: Sequence[int], maps: Maps, jobs: int) 
         found = [values.astype(np.float16) for values in maps(database.load_image(i))]
         return _Seen(found, truth.image_size, truth.boxes.astype(np.float32))
 
-    seen = []
-    progress = progress_bar(len(images), f"maps {database.name}", "image")
-    with progress as bar, closing(in_threads(see, images, jobs)) as results:
-        for image in results:
-            seen.append(image)
+    return _collected(see, images, jobs, f"maps {database.name}")
+
+
+def _collected(function: Callable[[int], T], images: Sequence[int], jobs: int, description: str) -> list[T]:
+    """Return what the function makes of every image, in order, with a progress bar."""
+    found = []
+    with progress_bar(len(images), description, "image") as bar, closing(in_threads(function, images, jobs)) as results:
+        for result in results:
+            found.append(result)
             bar.update()
-    return seen
+    return found
 
 
 def _choose(stage: int, boxes: np.ndarray, image: _Seen, rng: np.random.Generator) -> np.ndarray:

@@ -34,9 +34,20 @@ def rank_boxes(boxes: np.ndarray) -> np.ndarray:
     position = np.empty(len(boxes))
     position[np.argsort(-box_areas(boxes), kind="stable")] = np.arange(1, len(boxes) + 1)
     priority = position * np.random.default_rng(0).random(len(boxes))
-    first = nms(boxes, -priority, NEAR_DUPLICATE)
+    return boxes[spread_order(boxes, -priority, NEAR_DUPLICATE)]
+
+
+def spread_order(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the rows of boxes by falling score, those that overlap a better one by more behind all others.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
+        scores: (N,) float.
+        threshold: boxes whose IoU with a better one that stays in front is greater go behind.
+    """
+    first = nms(boxes, scores, threshold)
     rest = np.setdiff1d(np.arange(len(boxes)), first)
-    return boxes[np.concatenate([first, rest[np.argsort(priority[rest], kind="stable")]])]
+    return np.concatenate([first, rest[np.argsort(-scores[rest], kind="stable")]])
 
 
 def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: float | None = None) -> np.ndarray:

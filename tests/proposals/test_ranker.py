@@ -11,7 +11,8 @@ from rcnn_svm.artefacts.model_file import load_model
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes, iou_matrix, nms
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.box_features import box_features
-from rcnn_svm.proposals.ranker import KEPT, WINDOWS, ProposalRanker, move_boxes, spread_order
+from rcnn_svm.proposals.ranker import KEPT, WINDOWS, ProposalRanker, move_boxes
+from rcnn_svm.proposals.ranking import spread_order
 
 SIZE = (60, 90)
 RNG = np.random.default_rng(0)
@@ -53,8 +54,8 @@ def test_proposals_are_the_windows_moved_twice_and_ordered_by_the_last_stage(ran
 
 def test_boxes_that_repeat_a_better_one_come_last():
     boxes = np.float32([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
-    assert spread_order(boxes, np.array([0.9, 0.8, 0.1])).tolist() == [0, 2, 1]
-    assert spread_order(boxes, np.array([0.1, 0.8, 0.9])).tolist() == [2, 1, 0]
+    assert spread_order(boxes, np.array([0.9, 0.8, 0.1]), 0.7).tolist() == [0, 2, 1]
+    assert spread_order(boxes, np.array([0.1, 0.8, 0.9]), 0.7).tolist() == [2, 1, 0]
 
 
 def test_a_box_that_would_vanish_stays():
