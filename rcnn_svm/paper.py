@@ -78,6 +78,9 @@ VOTE_IOU = 0.5  # boxes of a class vote for a box that they overlap by this IoU 
 HIT_IOU = 0.5  # a detection is right from this IoU with an object on
 RECALL_LEVELS = 11  # 0, 0.1, ..., 1 in VOC 2007
 
+# Reasons of false positives: Hoiem et al., ECCV 2012, section 2; TIDE, Bolya et al., ECCV 2020, section 2.2.
+BACKGROUND_IOU = 0.1  # a false positive below this IoU with every object is one on the background
+
 # Fast R-CNN: section 2.3 and config.py, solver.prototxt.
 FAST_RCNN_ITERATIONS = 40_000  # 30,000 at the first learning rate and 10,000 at the second
 IMAGES_PER_BATCH = 2  # N

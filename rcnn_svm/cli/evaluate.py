@@ -3,8 +3,10 @@ VOC protocols, 11 recall levels (VOC2007) and area under the curve (VOC2010 and 
 COCO's average precision and recall, over IoU 0.5 to 0.95 and by size (needs the extra rcnn-svm[coco]).
 
 The detections come from the test stage, or from VOC results files of any detector. Writes the table (CSV,
-Markdown, JSON), precision-recall curves, pictures of some images with what was found, VOC results files
-(comp4) and COCO results, which have the numbers of the --coco file, if there is one, for images and classes.
+Markdown, JSON), precision-recall curves, what is wrong (errors.csv, errors.md: every false positive by Hoiem's
+and TIDE's kinds, the AP that each kind costs, what to expect at the score of the best F1; confusion.csv),
+pictures of some images with what was found, VOC results files (comp4) and COCO results, which have the numbers
+of the --coco file, if there is one, for images and classes.
 A report of the same detections, image set and thresholds is written again, since that takes little time; a report
 of others is refused, or replaced with --overwrite.
 
@@ -116,6 +118,7 @@ def run(args: argparse.Namespace) -> None:
             _evaluate_coco(out, detections, database)
         else:
             print(voc_table(result).text(), end="\n\n", flush=True)
+        _evaluate_errors(out, result, detections, database)
 
         say_written(out, *_write_report(out, result, detections, database, args))
 
@@ -178,12 +181,26 @@ def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -
     write_text(out / "coco_ap.json", coco_json(result, {"detections": detections.settings, **provenance()}))
 
 
+def _evaluate_errors(out: Path, result: VocResult, detections: Detections, database: ImageDatabase) -> None:
+    """Print what is wrong in some lines and write its tables."""
+    from rcnn_svm.artefacts.files import write_text
+    from rcnn_svm.evaluation.at_threshold import errors_at
+    from rcnn_svm.evaluation.errors import detection_errors
+    from rcnn_svm.evaluation.tide import error_costs
+    from rcnn_svm.reports.error_tables import confusion_csv, cost_table, error_lines, errors_csv, work_table
+
+    errors = detection_errors(detections, database, iou=result.iou, nms_threshold=None)
+    costs, at = error_costs(errors), errors_at(errors, result.best_f1_thresh)
+    print(error_lines(costs, at), end="\n\n", flush=True)
+    write_text(out / "errors.csv", errors_csv(costs, at))
+    write_text(out / "errors.md", f"{cost_table(costs).markdown()}\n\n{work_table(at).markdown()}\n")
+    write_text(out / "confusion.csv", confusion_csv(at))
+
+
 def _write_report(
     out: Path, result: VocResult, detections: Detections, database: ImageDatabase, args: argparse.Namespace
 ) -> list[Path]:
     """Write the report and return its files."""
-    import numpy as np
-
     from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
     from rcnn_svm.reports.curves import save_precision_recall
@@ -200,7 +217,7 @@ def _write_report(
     write_coco_results(detections, out / "coco_results.json", database.coco_ids)
     if args.pictures > 0:
         if args.thresh is None:
-            thresh = np.array([entry.best_f1_thresh for entry in result.classes])
+            thresh = result.best_f1_thresh
             chosen = "at the best F1 of each class"
         else:
             thresh, chosen = args.thresh, f"with scores above {args.thresh:g}"

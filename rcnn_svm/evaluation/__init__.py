@@ -1,10 +1,14 @@
-"""Average precision in both protocols of PASCAL VOC and in COCO's, and files for other people's tools.
+"""Average precision by PASCAL VOC and COCO, what a detector gets wrong, and files for other people's tools.
 
 evaluate_detections     average precision as PASCAL VOC computes it
 VocResult               its result, class by class
 PrecisionRecall         the curve of one class
 average_precision_11    the 11-point protocol of VOC 2007
 average_precision_area  the area protocol from VOC 2010 on
+detection_errors        why every detection is right or wrong, and which objects are missed
+DetectionErrors         its result, detection by detection
+error_costs             what each kind of error costs in average precision
+errors_at               what is found and wrong above a threshold, and which classes are confused
 bootstrap_map           the mean on test images that are drawn again and again: how sure it is
 evaluate_coco           average precision as COCO computes it
 CocoResult              its result, class by class
@@ -20,9 +24,12 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rcnn_svm.evaluation.at_threshold import errors_at
     from rcnn_svm.evaluation.bootstrap import bootstrap_map
     from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
+    from rcnn_svm.evaluation.errors import DetectionErrors, detection_errors
     from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
+    from rcnn_svm.evaluation.tide import error_costs
     from rcnn_svm.evaluation.voc import (
         PrecisionRecall,
         VocResult,
@@ -35,11 +42,15 @@ else:
 
 __all__ = [
     "CocoResult",
+    "DetectionErrors",
     "PrecisionRecall",
     "VocResult",
     "average_precision_11",
     "average_precision_area",
     "bootstrap_map",
+    "detection_errors",
+    "error_costs",
+    "errors_at",
     "evaluate_coco",
     "evaluate_detections",
     "read_comp4",

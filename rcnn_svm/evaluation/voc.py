@@ -6,7 +6,7 @@ six decimals; only detections whose scores then tie can change places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,11 @@ class VocResult:
         return tuple(result.name for result in self.classes if not result.num_objects)
 
     @property
+    def best_f1_thresh(self) -> np.ndarray:
+        """(K,) float64, the working threshold of every class: see `PrecisionRecall.best_f1_thresh`."""
+        return np.array([result.best_f1_thresh for result in self.classes])
+
+    @property
     def map11(self) -> float:
         """Mean AP, 11-point protocol of VOC2007."""
         return self._mean("ap11")
@@ -123,18 +128,27 @@ def best_objects(
     """
     objects = np.full(len(det_image), -1, np.int64)
     overlaps = np.zeros(len(det_image))
+    for rows, candidates in shared_images(det_image, gt_image):
+        iou = iou_matrix(det_box[rows], gt_box[candidates])
+        objects[rows] = candidates[iou.argmax(axis=1)]
+        overlaps[rows] = iou.max(axis=1)
+    return objects, overlaps
+
+
+def shared_images(det_image: np.ndarray, gt_image: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (n,) detections and (m,) objects, by their rows, of every image that has both.
+
+    Args:
+        det_image: (D,) int, image index of each detection.
+        gt_image: (G,) int, image index of each object.
+    """
     by_image = np.argsort(det_image, kind="stable")
     images = np.unique(gt_image)
     first = np.searchsorted(det_image[by_image], images, "left")
     last = np.searchsorted(det_image[by_image], images, "right")
     for image, start, stop in zip(images, first, last, strict=True):
-        if start == stop:
-            continue
-        rows, candidates = by_image[start:stop], np.flatnonzero(gt_image == image)
-        iou = iou_matrix(det_box[rows], gt_box[candidates])
-        objects[rows] = candidates[iou.argmax(axis=1)]
-        overlaps[rows] = iou.max(axis=1)
-    return objects, overlaps
+        if start < stop:
+            yield by_image[start:stop], np.flatnonzero(gt_image == image)
 
 
 def average_precision_11(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -196,14 +210,33 @@ def judge_detections(
     """
     order = np.argsort(-np.asarray(det_score, np.float64), kind="stable")
     objects, overlaps = best_objects(det_image[order], det_box[order], gt_image, gt_box)
+    return order, *judge_matches(objects, overlaps, gt_difficult, iou)
+
+
+def judge_matches(
+    objects: np.ndarray, overlaps: np.ndarray, gt_difficult: np.ndarray, iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which detections of a class are right and which are wrong, by the objects that they overlap best.
+
+    Args:
+        objects: (D,) int, by falling score: the object of the class that each overlaps best; -1 for none.
+        overlaps: (D,) float, its IoU with it.
+        gt_difficult: (G,) bool.
+        iou: smallest IoU of a hit, in (0, 1].
+
+    Returns:
+        (D,) bool, hits; (D,) bool, false alarms. One that hits a difficult object is neither.
+    """
+    if not 0 < iou <= 1:
+        raise InputError(f"the smallest IoU of a hit must be in (0, 1], not {iou}")
     hit = overlaps >= iou
-    ignored = np.zeros(len(order), bool)
+    ignored = np.zeros(len(objects), bool)
     ignored[hit] = gt_difficult[objects[hit]]
     _, first = np.unique(np.where(hit, objects, -1), return_index=True)
-    first_hit = np.zeros(len(order), bool)
+    first_hit = np.zeros(len(objects), bool)
     first_hit[first] = True
     true_positive = hit & first_hit & ~ignored
-    return order, true_positive, ~true_positive & ~ignored
+    return true_positive, ~true_positive & ~ignored
 
 
 def evaluate_class(
@@ -235,8 +268,6 @@ def evaluate_class(
     Source: `VOCevaldet.m`, where an IoU of exactly 0.5 is a hit. py-faster-rcnn, detectron2 and
     mean_average_precision ask for more than 0.5, so where boxes overlap by exactly half, theirs is another AP.
     """
-    if not 0 < iou <= 1:
-        raise InputError(f"the smallest IoU of a hit must be in (0, 1], not {iou}")
     det_score = np.asarray(det_score, np.float64)  # unsigned numbers have no negative
     order, true_positive, false_positive = judge_detections(
         det_image, det_box, det_score, gt_image, gt_box, gt_difficult, iou

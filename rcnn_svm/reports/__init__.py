@@ -7,6 +7,8 @@ voc_json                 the same with what was evaluated
 coco_table               COCO's measures, class by class
 coco_csv                 the same in full
 coco_json                the same with what was evaluated
+cost_table               what each kind of error costs in average precision
+work_table               what is found and wrong at the working threshold
 mining_table             what a mining did, class by class
 bbox_table               what box regression is worth, class by class
 imbalance_text           how unequal examples are
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.bbox import bbox_table
     from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_table
     from rcnn_svm.reports.curves import precision_recall_figure
+    from rcnn_svm.reports.error_tables import cost_table, work_table
     from rcnn_svm.reports.finetuning import finetuning_figure
     from rcnn_svm.reports.heads import head_figure
     from rcnn_svm.reports.imbalance import imbalance_figure, imbalance_text
@@ -47,6 +50,7 @@ __all__ = [
     "coco_json",
     "coco_table",
     "contact_sheet",
+    "cost_table",
     "draw_detections",
     "file_summary",
     "finetuning_figure",
@@ -58,4 +62,5 @@ __all__ = [
     "voc_csv",
     "voc_json",
     "voc_table",
+    "work_table",
 ]

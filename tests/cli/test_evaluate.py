@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -55,6 +56,13 @@ def test_report_of_perfect_detections(devkit, tmp_path, capsys):
     assert printed.splitlines()[-1] == f"wrote {out}"
     mean = next(line.split() for line in printed.splitlines() if line.startswith("mean"))
     assert mean[-2:] == ["100.0", "100.0"]
+
+    assert "mAP lost (TIDE): Cls 0.0" in printed and "precision 100.0, recall 100.0, 0.00 false" in printed
+    with open(out / "errors.csv", newline="") as stream:
+        assert all(row["f1"] == "1.0" and row["wrong"] == row["missed"] == "0" for row in csv.DictReader(stream))
+    table = np.loadtxt(out / "confusion.csv", int, delimiter=",", skiprows=1, usecols=range(1, 7))
+    assert (np.diag(table)[:5] > 0).all() and table.sum() == np.trace(table) == len(detections) // 2
+    assert (out / "errors.md").read_text().count("\n|") >= 2 * (len(SYNTHETIC_CLASSES) + 2)
 
     content = json.loads((out / "results.json").read_text())
     assert content["map_voc07"] == pytest.approx(1)
