@@ -7,7 +7,9 @@ average_precision_11    the 11-point protocol of VOC 2007
 average_precision_area  the area protocol from VOC 2010 on
 detection_errors        why every detection is right or wrong, and which objects are missed
 DetectionErrors         its result, detection by detection
+HoiemKind, TideKind     the kinds of false positives in both lists
 error_costs             what each kind of error costs in average precision
+MENDED                  these kinds of errors, by name
 errors_at               what is found and wrong above a threshold, and which classes are confused
 bootstrap_map           the mean on test images that are drawn again and again: how sure it is
 evaluate_coco           average precision as COCO computes it
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     from rcnn_svm.evaluation.at_threshold import errors_at
     from rcnn_svm.evaluation.bootstrap import bootstrap_map
     from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
-    from rcnn_svm.evaluation.errors import DetectionErrors, detection_errors
+    from rcnn_svm.evaluation.errors import DetectionErrors, HoiemKind, TideKind, detection_errors
     from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
-    from rcnn_svm.evaluation.tide import error_costs
+    from rcnn_svm.evaluation.tide import MENDED, error_costs
     from rcnn_svm.evaluation.voc import (
         PrecisionRecall,
         VocResult,
@@ -41,9 +43,12 @@ else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "MENDED",
     "CocoResult",
     "DetectionErrors",
+    "HoiemKind",
     "PrecisionRecall",
+    "TideKind",
     "VocResult",
     "average_precision_11",
     "average_precision_area",

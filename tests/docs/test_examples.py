@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rcnn_svm import Detector
+from rcnn_svm import Detections, Detector, load_voc
+from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 from tests.toys import stored, toy_cache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +105,21 @@ def test_your_own_training_loop():
     assert head.weight.grad.abs().sum() > 0
     assert len(names["hard"].rows) == 2
     assert names["marked"].sum(1).tolist() == [9, 9]  # for 3 positives in each image
+
+
+def test_what_a_detector_gets_wrong(tmp_path, monkeypatch, capsys):
+    write_synthetic_voc(tmp_path / "VOCdevkit", num_train=1, num_test=6)
+    monkeypatch.chdir(tmp_path)
+    database = load_voc("VOCdevkit", "2007", "test", classes=SYNTHETIC_CLASSES)
+    truth = [database.annotation(index) for index in range(len(database))]
+    boxes, cls = (np.concatenate([getattr(image, name) for image in truth]) for name in ("boxes", "classes"))
+    image = np.repeat(np.arange(len(truth)), [len(image.boxes) for image in truth])
+    called = np.where(np.arange(len(cls)) % 3, cls, (cls + 1) % len(SYNTHETIC_CLASSES))
+    Detections(database.image_ids, database.classes, image, called, boxes, np.ones(len(cls))).save("detections.h5")
+    code = example("detection_errors(").replace('"test")', f'"test", classes={SYNTHETIC_CLASSES})')
+    names = run(code)
+    printed = capsys.readouterr().out
+    assert len(names["confused"]) == (len(cls) + 2) // 3 and printed.count("it is on a") == min(
+        len(names["confused"]), 5
+    )
+    assert f"{names['missed'].sum()} objects are missed" in printed and "Cls costs 0." in printed
