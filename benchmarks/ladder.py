@@ -4,10 +4,11 @@
   python benchmarks/ladder.py --voc VOCdevkit --out cache/ladder
 
 Runs every rung in a folder of its own, on the subset of VOC 2007 in benchmarks/voc2007_subset, and prints one table:
-seconds of each stage and of all, mAP of both protocols with a bootstrap interval over the test
-images. Stopped at any moment, the same command goes on; seconds of a stage that was interrupted are those of its last
-part. With --only some rungs; with --fold I the training images alone are used, two thirds of them to train on: settings
-are decided so, never on the test images.
+seconds of each stage and of all, mAP of both protocols with a bootstrap interval over the test images. A rung takes
+over what an earlier one made by the same settings, and counts the seconds that it took there. Stopped at any moment,
+the same command goes on; seconds of a stage that was interrupted are those of its last part. With --only some rungs;
+with --fold I the training images alone are used, two thirds of them to train on: settings are decided so, never on the
+test images.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from rcnn_svm.artefacts.files import write_text
+from rcnn_svm.cli.arguments import read_ids
 from rcnn_svm.cli.main import run_command
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
@@ -30,17 +34,36 @@ from rcnn_svm.reports.table import Table
 
 SUBSET = Path(__file__).parent / "voc2007_subset"
 FOLDS = 3
+BARE = ("--no-vote", "--again", "0")
 # What is added step by step, from the paper's settings with 400 boxes; then the presets.
 RUNGS = {
     "paper, 400 boxes": ["--preset", "paper", "--max-boxes", "400", "--pos-loss-weight", "auto"],
-    "+ several layers": ["--preset", "paper", "--max-boxes", "400", "--layer", "multi", "--pos-loss-weight", "auto"],
-    "+ learnt order, 100 boxes": ["--preset", "standard", "--no-bbox", "--no-vote", "--again", "0"],
-    "+ box regression": ["--preset", "standard", "--no-vote", "--again", "0"],
+    "several layers, 100 boxes": [
+        *("--preset", "paper", "--max-boxes", "100", "--layer", "multi", "--pos-loss-weight", "auto"),
+    ],
+    "+ learnt order": ["--preset", "standard", "--no-bbox", *BARE],
+    "+ box regression": ["--preset", "standard", *BARE],
     "+ box voting": ["--preset", "standard", "--again", "0"],
-    "quick": ["--preset", "quick"],
     "standard": ["--preset", "standard"],
+    "quick": ["--preset", "quick"],
     "best": ["--preset", "best"],
 }
+# A rung whose first artefacts another takes over, and which.
+TAKEN_OVER = {
+    "+ box regression": ("+ learnt order", ("ranker.h5", "proposals", "features", "model.h5")),
+    "+ box voting": ("+ box regression", ("ranker.h5", "proposals", "features", "model.h5", "bbox.h5")),
+    "standard": ("+ box voting", ("ranker.h5", "proposals", "features", "model.h5", "bbox.h5")),
+    "quick": ("standard", ("ranker.h5",)),
+}
+MADE_BY = {
+    "ranker.h5": "rank",
+    "proposals": "propose",
+    "features": "extract",
+    "model.h5": "train",
+    "bbox.h5": "train-bbox",
+}
+
+Timed = tuple[str, float]
 
 
 class Echo(io.TextIOBase):
@@ -58,12 +81,50 @@ class Echo(io.TextIOBase):
         self._stream.flush()
 
 
+def folder_of(name: str, out: Path) -> Path:
+    """Return the folder of a rung."""
+    return out / re.sub(r"\W+", "_", name).strip("_")
+
+
+def take_over(source: Path, folder: Path, names: tuple[str, ...]) -> None:
+    """Link what another rung made into the folder of this one; no file is ever changed, only replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name, copy_function=os.link, dirs_exist_ok=True)
+        elif (source / name).exists() and not (folder / name).exists():
+            os.link(source / name, folder / name)
+
+
+def with_earlier(own: list[Timed], earlier: list[Timed]) -> list[Timed]:
+    """Return the stages of a rung; what an earlier rung made counts as long as it took there.
+
+    Args:
+        own: name and seconds of the stages of the rung, in order.
+        earlier: those of the rung that it takes over from, where it does.
+    """
+    waiting = list(earlier)
+    stages = []
+    for name, seconds in own:
+        known = next((timed for timed in waiting if timed[0] == name), None)
+        if known:
+            waiting.remove(known)
+        stages.append((name, max(seconds, known[1] if known else 0)))
+    return [*waiting, *stages]
+
+
 def run_rung(name: str, options: list[str], voc: Path, train: list[str], test: list[str], out: Path) -> dict:
     """Run a rung, or go on with it; return its record."""
-    folder = out / re.sub(r"\W+", "_", name).strip("_")
+    folder = folder_of(name, out)
     record = folder / "rung.json"
     if record.exists():
         return json.loads(record.read_text())
+    earlier: list[Timed] = []
+    source, names = TAKEN_OVER.get(name, ("", ()))
+    if source and (known := folder_of(source, out) / "rung.json").exists():
+        take_over(known.parent, folder, names)
+        stages = {MADE_BY[name] for name in names}
+        earlier = [(stage, value) for stage, value in json.loads(known.read_text())["stages"] if stage in stages]
     for side, ids in (("train", train), ("test", test)):
         write_text(out / f"{side}.txt", "\n".join(ids) + "\n")
     argv = ["--voc", voc, "--train-ids", out / "train.txt", "--test-ids", out / "test.txt", "--out", folder]
@@ -73,17 +134,14 @@ def run_rung(name: str, options: list[str], voc: Path, train: list[str], test: l
         code = run_command("run", [*map(str, argv), *split, *options, "--pictures", "12"])
     if code:
         raise SystemExit(code)
-    stages = re.findall(r"^([\w-]+): ([\d.]+) s$", "".join(echo.kept), re.MULTILINE)
-    seconds: dict[str, float] = {}
-    for stage, value in stages:
-        seconds[stage] = seconds.get(stage, 0) + float(value)
+    found = re.findall(r"^([\w-]+): ([\d.]+) s$", "".join(echo.kept), re.MULTILINE)
+    timed = with_earlier([(stage, float(value)) for stage, value in found], earlier)
     database = load_voc(voc, "2007", split[3], ids=test)
-    detections = Detections.load(folder / "detections.h5")
-    values = bootstrap_map(detections, database)
+    values = bootstrap_map(Detections.load(folder / "detections.h5"), database)
     content = json.loads((folder / "report" / "results.json").read_text())
     made = {
         "options": options,
-        "seconds": seconds,
+        "stages": timed,
         "map11": content["map_voc07"],
         "map_area": content["map_area"],
         "interval11": interval(values[:, 0]),
@@ -97,7 +155,10 @@ def table_of(records: dict[str, dict]) -> Table:
     """Return the table of rungs."""
     rows = []
     for name, made in records.items():
-        seconds, ends = made["seconds"], [f"{100 * end:.1f}" for end in made["interval11"]]
+        seconds: dict[str, float] = {}
+        for stage, value in made["stages"]:
+            seconds[stage] = seconds.get(stage, 0) + value
+        ends = [f"{100 * end:.1f}" for end in made["interval11"]]
         parts = ("rank", "propose", "extract", "train", "train-bbox")
         rows.append(
             [
@@ -114,7 +175,7 @@ def table_of(records: dict[str, dict]) -> Table:
 
 
 def _ids(side: str) -> list[str]:
-    return (SUBSET / f"{side}.txt").read_text().split()
+    return read_ids(SUBSET / f"{side}.txt")
 
 
 def main() -> None:

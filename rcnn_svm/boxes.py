@@ -164,6 +164,21 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
 
 
 @compiled()
+def pair_iou(a, b):
+    """Return the IoU of two boxes, for compiled loops; boxes as in `iou_matrix`."""
+    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    if width <= 0:
+        return 0.0
+    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if height <= 0:
+        return 0.0
+    intersection = width * height
+    area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
+    area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
+    return intersection / (area_a + area_b - intersection)
+
+
+@compiled()
 def _greedy_nms(boxes, order, threshold):
     """Return the positions in `order` that survive."""
     count = len(order)
@@ -175,20 +190,7 @@ def _greedy_nms(boxes, order, threshold):
             continue
         keep[kept] = i
         kept += 1
-        a = boxes[order[i]]
-        area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
         for j in range(i + 1, count):
-            if suppressed[j]:
-                continue
-            b = boxes[order[j]]
-            width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-            if width <= 0:
-                continue
-            height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-            if height <= 0:
-                continue
-            intersection = width * height
-            area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
-            if intersection / (area_a + area_b - intersection) > threshold:
+            if not suppressed[j] and pair_iou(boxes[order[i]], boxes[order[j]]) > threshold:
                 suppressed[j] = True
     return keep[:kept]

@@ -20,6 +20,7 @@ ORDER = (
         "terminal",
         "progress",
         "compiled",
+        "threads",
         "guarded",
         "hdf5",
         "matlab",

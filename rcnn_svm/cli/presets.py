@@ -46,7 +46,7 @@ PRESETS = {
     PAPER: Preset(method="fast", max_boxes=None, layer=None, bbox=False, vote=False),
     QUICK: Preset(method=RANKED, max_boxes=50),
     STANDARD: Preset(method=RANKED, max_boxes=100, again=PER_IMAGE),
-    BEST: Preset(method=RANKED, max_boxes=200, backbone="lite2", context=True, scene=True, again=PER_IMAGE),
+    BEST: Preset(method=RANKED, max_boxes=100, backbone="lite2", context=True, scene=True, again=PER_IMAGE),
 }
 PURPOSES = {
     PAPER: "the paper's settings, all proposals of selective search",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm import paper
+from rcnn_svm.boxes import pair_iou
 from rcnn_svm.compiled import compiled
 from rcnn_svm.errors import InputError
 
@@ -81,21 +82,12 @@ def _weighted_means(boxes, weights, start, iou):
     means, totals = np.empty_like(boxes), np.empty(len(boxes))
     for g in range(len(start) - 1):
         for i in range(start[g], start[g + 1]):
-            a = boxes[i]
-            area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
             total = 0.0
             mean = np.zeros(4)
             for j in range(start[g], start[g + 1]):
-                b = boxes[j]
-                width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-                height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-                if width <= 0 or height <= 0:
-                    continue
-                intersection = width * height
-                area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
-                if intersection / (area_a + area_b - intersection) >= iou:
+                if pair_iou(boxes[i], boxes[j]) >= iou:
                     total += weights[j]
-                    mean += weights[j] * b
-            means[i] = mean / total if total > 0 else a
+                    mean += weights[j] * boxes[j]
+            means[i] = mean / total if total > 0 else boxes[i]
             totals[i] = total
     return means, totals

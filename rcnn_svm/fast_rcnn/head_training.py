@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from rcnn_svm.fast_rcnn.samplers import SAMPLERS, make_sampler
 from rcnn_svm.fast_rcnn.targets import BOX_TARGETS, FIXED, BoxScale, RoITargets, region_targets
 from rcnn_svm.mining.sampling import AllRoIs
 from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, one_of, real, whole
+from rcnn_svm.threads import one_thread
 
 # Images are drawn from all over the cache; so many shards of it stay open.
 SHARDS_MAPPED = 64
@@ -133,7 +133,7 @@ class RoIHeadTrainer(BaseEstimator):
             columns=COLUMNS,
             probe=lambda: batches.mean_loss(over_all),
         )
-        with _one_thread():
+        with one_thread():
             descent.run(checkpoint=checkpoint, identity=self.identity(cache), checkpoint_seconds=checkpoint_seconds)
         self.history_ = {"steps": descent.history, "probes": descent.probes}
         if batches.box_scale is not None:
@@ -188,17 +188,6 @@ class RoIHeadTrainer(BaseEstimator):
                 "num_regions": cache.num_rows,
             },
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: products this small wait for others longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Minibatches:

@@ -7,8 +7,8 @@ import hashlib
 import importlib
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rcnn_svm import paper
@@ -27,6 +26,7 @@ from rcnn_svm.features.multi_layer import MULTI, FixedPool, multi_layer
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
 from rcnn_svm.parameters import plain
+from rcnn_svm.threads import one_thread
 
 LITE0 = "lite0"
 TIMM_PREFIX = "timm:"
@@ -110,18 +110,6 @@ class Source:
     crop_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch calculate in one thread.
-
-    Reading and converting a network is little work in many small steps. Where other programs use the processor, torch's
-    threads wait for each other at every one: two processes on two cores took minutes instead of a second.
-    """
-    torch.get_num_threads()  # torch sets the number when it is first asked, and undid the limit if that was below
-    with threadpool_limits(1, user_api="openmp"):
-        yield
 
 
 @one_thread()

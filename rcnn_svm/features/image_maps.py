@@ -14,9 +14,10 @@ from torch import nn
 
 from rcnn_svm.data.images import check_image
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import RANDOM, load_trunk, one_thread, weights_digest
+from rcnn_svm.features.backbones import RANDOM, load_trunk, weights_digest
 from rcnn_svm.features.multi_layer import extractor_of, map_sizes
 from rcnn_svm.features.runtime import choose_runtime, export_onnx, onnx_session, openvino_requests
+from rcnn_svm.threads import one_thread
 
 LONG_SIDE = 448
 # Both sides of what the network sees are multiples of it: no stride meets a side that it does not divide.
@@ -141,7 +142,7 @@ def load_recorded_maps(
 
     Args:
         settings: those of the `ImageMaps`.
-        weights: the weights file, where they were made with one.
+        weights: weights file to take where the maps were not made with the published weights.
         runtime, device, threads: as in `ImageMaps`.
 
     Raises:
@@ -150,15 +151,17 @@ def load_recorded_maps(
     name = settings.get("name")
     if not isinstance(name, str):
         raise InputError("the settings of the ranker's maps name no network; train the ranker again")
-    if weights is None and settings.get("weights") == RANDOM:
-        weights = RANDOM
-    maps = load_image_maps(name, weights, runtime=runtime, device=device, threads=threads)
-    if maps.settings != dict(settings):
-        raise InputError(
-            f"the {weights or 'published'} weights of {name} do not make the maps that the ranker was trained on; "
-            "give the weights file that it was trained with, or train it again"
-        )
-    return maps
+    published = RANDOM if settings.get("weights") == RANDOM else None
+    for source in (published, weights):
+        maps = load_image_maps(name, source, runtime=runtime, device=device, threads=threads)
+        if maps.settings == dict(settings):
+            return maps
+        if weights is None:
+            break
+    raise InputError(
+        f"the {weights or published or 'published'} weights of {name} do not make the maps that the ranker was trained "
+        "on; give the weights file that it was trained with, or train it again"
+    )
 
 
 def choose_maps(shapes: Mapping[str, tuple[int, int, int]], side: int) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.boxes import clip_boxes
-from rcnn_svm.errors import InputError
 from rcnn_svm.features.image_maps import ImageMaps, load_recorded_maps
 from rcnn_svm.proposals.methods import RANKED
 from rcnn_svm.proposals.ranker import ProposalRanker
@@ -79,14 +78,5 @@ class RankedProposer:
     def _source(self) -> ImageMaps:
         with self._loading:
             if self._maps is None:
-                self._maps = self._recorded()
+                self._maps = load_recorded_maps(self._ranker.maps, self._weights, threads=self._threads)
             return self._maps
-
-    def _recorded(self) -> ImageMaps:
-        """Return the network that the ranker records: the published one, or that of the weights file."""
-        try:
-            return load_recorded_maps(self._ranker.maps, threads=self._threads)
-        except InputError:
-            if self._weights is None:
-                raise
-            return load_recorded_maps(self._ranker.maps, self._weights, threads=self._threads)

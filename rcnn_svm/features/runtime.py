@@ -27,8 +27,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import Backbone, one_thread
+from rcnn_svm.features.backbones import Backbone
 from rcnn_svm.parameters import plain
+from rcnn_svm.threads import one_thread
 
 KINDS = ("auto", "torch", "onnxruntime", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
@@ -242,6 +243,9 @@ def openvino_requests(model: Callable[[], bytes], workers: int, precision: str =
         raise InputError("this processor has no bfloat16 arithmetic; use float32")
     options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers}
     compiled = core.compile_model(core.read_model(model()), "CPU", options)
+    # OpenVINO fills a table when it is first asked for numpy's name of a type, and two threads that ask at once wait for
+    # each other for ever.
+    openvino.Type.f32.to_dtype()
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(workers):
         idle.put(compiled.create_infer_request())

@@ -6,14 +6,11 @@ import contextlib
 import functools
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
-from joblib import Parallel, delayed
 
 from rcnn_svm.artefacts.claims import claimed
 from rcnn_svm.artefacts.files import fingerprint
@@ -22,8 +19,7 @@ from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.store import ProposalSet
-
-T = TypeVar("T")
+from rcnn_svm.threads import in_threads
 
 
 def propose_database(
@@ -167,31 +163,6 @@ def _compute_parts(
                 progress.update()
             made_from = tuple(digests[i] for i in images)
             ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path], made_from).save(path)
-
-
-def in_threads(function: Callable[[int], T], items: Sequence[int], jobs: int) -> Iterator[T]:
-    """Yield what the function makes of every item, in order; closing the iterator leaves no call running.
-
-    Threads, since OpenCV works outside the interpreter's lock: no slower than joblib's processes here, which outlive
-    a parent that is killed and print tracebacks when they are interrupted.
-    """
-    running = threading.Semaphore(jobs)
-
-    def call(item):
-        with running:
-            return function(item)
-
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the search itself is sequential, and the cores have images of their own
-    try:
-        results = Parallel(jobs, backend="threading", return_as="generator")(delayed(call)(item) for item in items)
-        with contextlib.closing(results):
-            yield from results
-    finally:
-        # joblib drops what has not begun and leaves the rest to itself, but Python cannot end while OpenCV runs.
-        for _ in range(jobs):
-            running.acquire()
-        cv2.setNumThreads(opencv_threads)
 
 
 def _is_complete(path: Path, settings: dict[str, Any]) -> bool:

@@ -126,7 +126,7 @@ class ProposalRanker(Model):
         fits, deltas = self.judge(stage, maps, boxes, image_size)
         best = np.argsort(-fits, kind="stable")[:LOOKED_AT]
         best = best[nms(boxes[best], fits[best], MOVED_NMS)[: KEPT[stage]]]
-        return move_boxes(boxes[best], deltas[best], image_size)
+        return move_inside(boxes[best], deltas[best], image_size)
 
     def propose(self, maps: Sequence[np.ndarray], image_size: tuple[int, int]) -> np.ndarray:
         """Return the proposals of an image, best first, (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
@@ -141,7 +141,7 @@ class ProposalRanker(Model):
         return boxes[spread_order(boxes, self.judge(last, maps, boxes, image_size)[0], ORDER_NMS)]
 
 
-def move_boxes(boxes: np.ndarray, deltas: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+def move_inside(boxes: np.ndarray, deltas: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Return boxes moved by dx dy dw dh and cut to the image; one that would vanish stays as it is.
 
     Args:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from threadpoolctl import threadpool_limits
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
@@ -21,8 +20,8 @@ from rcnn_svm.parameters import SEED, check_parameters, checks, real, whole
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.proposals.box_features import box_features
 from rcnn_svm.proposals.methods import MIN_OBJECTS
-from rcnn_svm.proposals.propose import in_threads
 from rcnn_svm.proposals.ranker import OUTPUTS, STAGES, WINDOWS, ProposalRanker
+from rcnn_svm.threads import in_threads, one_thread
 
 # Boxes of an image that a stage learns from: some at random, in the first stage also windows near objects, and copies
 # of every object whose corners are moved by this share of its sides. Later stages see boxes that are nearer.
@@ -60,6 +59,10 @@ class _Seen(NamedTuple):
     maps: list[np.ndarray]
     size: tuple[int, int]
     objects: np.ndarray
+
+    def read_maps(self) -> list[np.ndarray]:
+        """Return the maps as `ProposalRanker` takes them, (C, H, W) float32."""
+        return [values.astype(np.float32) for values in self.maps]
 
 
 class RankerTrainer(BaseEstimator):
@@ -138,9 +141,13 @@ class RankerTrainer(BaseEstimator):
             stages = kept.resume(_restored_stages)
         if len(stages) < STAGES:
             seen = _see(database, images, maps, jobs)
+            boxes = [WINDOWS.windows(image.size) for image in seen]
+            for stage in range(len(stages)):
+                boxes = _moved(stage, _ranker(stages), seen, boxes, jobs)
         for stage in range(len(stages), STAGES):
-            examples = self._examples(stage, _ranker(stages) if stages else None, seen, jobs)
-            stages.append(self._learn(stage, examples))
+            stages.append(self._learn(stage, self._examples(stage, seen, boxes, jobs)))
+            if stage + 1 < STAGES:
+                boxes = _moved(stage, _ranker(stages), seen, boxes, jobs)
             if kept:
                 kept.save(len(stages), _ranker(stages).arrays())
         training = {
@@ -178,19 +185,15 @@ class RankerTrainer(BaseEstimator):
             images = np.sort(np.random.default_rng(self.seed).choice(images, self.max_images, replace=False))
         return images.tolist()
 
-    def _examples(self, stage: int, ranker: ProposalRanker | None, seen: Sequence[_Seen], jobs: int) -> Examples:
-        """Return the examples of a stage; `ranker` has the stages before it."""
+    def _examples(self, stage: int, seen: Sequence[_Seen], boxes: Sequence[np.ndarray], jobs: int) -> Examples:
+        """Return the examples of a stage; `boxes` of every image are those that the stages before it leave."""
 
         def of_image(number: int) -> Examples:
             image = seen[number]
-            maps = [values.astype(np.float32) for values in image.maps]
             rng = np.random.default_rng([self.seed, stage, number])
-            boxes = WINDOWS.windows(image.size)
-            for before in range(stage):
-                boxes = ranker.moved(before, maps, boxes, image.size)
-            return _labelled(maps, _choose(stage, boxes, image, rng), image)
+            return _labelled(image.read_maps(), _choose(stage, boxes[number], image, rng), image)
 
-        found = _collected(of_image, range(len(seen)), jobs, f"ranker, stage {stage + 1} of {STAGES}")
+        found = _collected(of_image, range(len(seen)), jobs, f"ranker, examples of stage {stage + 1} of {STAGES}")
         return Examples(*(np.concatenate(values) for values in zip(*found, strict=True)))
 
     def _learn(self, stage: int, examples: Examples) -> tuple[np.ndarray, ...]:
@@ -214,8 +217,7 @@ class RankerTrainer(BaseEstimator):
         targets = torch.from_numpy(np.column_stack([examples.iou, deltas]))
         teaches = torch.from_numpy(near.astype(np.float32))
         # One thread: the sums of a step, and with them all weights, do not depend on the machine's cores.
-        torch.get_num_threads()
-        with torch.random.fork_rng(devices=[]), threadpool_limits(1):
+        with torch.random.fork_rng(devices=[]), one_thread():
             torch.manual_seed(self.seed + stage)
             network = nn.Sequential(
                 nn.Linear(features.shape[1], self.hidden),
@@ -264,6 +266,17 @@ def _see(database: ImageDatabase, images: Sequence[int], maps: Maps, jobs: int) 
         return _Seen(found, truth.image_size, truth.boxes.astype(np.float32))
 
     return _collected(see, images, jobs, f"maps {database.name}")
+
+
+def _moved(
+    stage: int, ranker: ProposalRanker, seen: Sequence[_Seen], boxes: Sequence[np.ndarray], jobs: int
+) -> list[np.ndarray]:
+    """Return the boxes of every image that a stage leaves, of those that it sees."""
+
+    def of_image(number: int) -> np.ndarray:
+        return ranker.moved(stage, seen[number].read_maps(), boxes[number], seen[number].size)
+
+    return _collected(of_image, range(len(seen)), jobs, f"ranker, boxes after stage {stage + 1} of {STAGES}")
 
 
 def _collected(function: Callable[[int], T], images: Sequence[int], jobs: int, description: str) -> list[T]:

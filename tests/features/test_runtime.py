@@ -128,3 +128,34 @@ def test_a_network_is_loaded_and_converted_in_one_thread(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+TOGETHER = """
+import sys, threading
+import numpy as np, openvino
+from rcnn_svm.features.runtime import openvino_requests
+
+number = openvino.op.Parameter(openvino.Type.f32, openvino.Shape([1]))
+model = openvino.Model([openvino.opset13.add(number, number)], [number], "twice")
+openvino.Core.read_model = lambda self, given: given
+idle = openvino_requests(lambda: model, 8)
+sys.setswitchinterval(1e-6)
+begin = threading.Barrier(8)
+
+def run():
+    request = idle.get()
+    begin.wait()
+    assert request.infer([np.ones(1, np.float32)])[0] == 2
+
+threads = [threading.Thread(target=run, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_that_begin_at_once_do_not_wait_for_each_other():
+    pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    # In OpenVINO 2026 the table of numpy's types, filled by two threads at once, hung both.
+    subprocess.run([sys.executable, "-c", TOGETHER], check=True, timeout=120)

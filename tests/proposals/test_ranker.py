@@ -11,7 +11,7 @@ from rcnn_svm.artefacts.model_file import load_model
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes, iou_matrix, nms
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.box_features import box_features
-from rcnn_svm.proposals.ranker import KEPT, WINDOWS, ProposalRanker, move_boxes
+from rcnn_svm.proposals.ranker import KEPT, WINDOWS, ProposalRanker, move_inside
 from rcnn_svm.proposals.ranking import spread_order
 
 SIZE = (60, 90)
@@ -61,7 +61,7 @@ def test_boxes_that_repeat_a_better_one_come_last():
 def test_a_box_that_would_vanish_stays():
     boxes = np.float32([[10, 10, 19, 19]] * 3)
     deltas = np.float32([[0, 0, 0, 0], [9, 0, 0, 0], [0, np.nan, 0, 0]])
-    moved = move_boxes(boxes, deltas, SIZE)
+    moved = move_inside(boxes, deltas, SIZE)
     np.testing.assert_allclose(moved[0], boxes[0], atol=1e-4)
     assert moved[1].tolist() == [89, 10, 89, 19]  # cut to the image, at its border
     assert moved[2].tolist() == boxes[2].tolist()
