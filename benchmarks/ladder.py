@@ -126,9 +126,14 @@ def run_rung(name: str, options: list[str], voc: Path, train: list[str], test: l
         stages = {MADE_BY[name] for name in names}
         earlier = [(stage, value) for stage, value in json.loads(known.read_text())["stages"] if stage in stages]
     for side, ids in (("train", train), ("test", test)):
-        write_text(out / f"{side}.txt", "\n".join(ids) + "\n")
-    argv = ["--voc", voc, "--train-ids", out / "train.txt", "--test-ids", out / "test.txt", "--out", folder]
-    split = ["--train-split", "trainval", "--test-split", "trainval" if set(test) & set(_ids("trainval")) else "test"]
+        write_text(folder / f"{side}.txt", "\n".join(ids) + "\n")
+    argv = ["--voc", voc, "--train-ids", folder / "train.txt", "--test-ids", folder / "test.txt", "--out", folder]
+    split = [
+        "--train-split",
+        "trainval",
+        "--test-split",
+        "trainval" if set(test) & set(subset_ids("trainval")) else "test",
+    ]
     echo = Echo(sys.stdout)
     with contextlib.redirect_stdout(echo):
         code = run_command("run", [*map(str, argv), *split, *options, "--pictures", "12"])
@@ -136,8 +141,8 @@ def run_rung(name: str, options: list[str], voc: Path, train: list[str], test: l
         raise SystemExit(code)
     found = re.findall(r"^([\w-]+): ([\d.]+) s$", "".join(echo.kept), re.MULTILINE)
     timed = with_earlier([(stage, float(value)) for stage, value in found], earlier)
-    database = load_voc(voc, "2007", split[3], ids=test)
-    values = bootstrap_map(Detections.load(folder / "detections.h5"), database)
+    detections = Detections.load(folder / "detections.h5")
+    values = bootstrap_map(detections, load_voc(voc, "2007", tested_on, ids=test, classes=detections.classes))
     content = json.loads((folder / "report" / "results.json").read_text())
     made = {
         "options": options,
@@ -174,7 +179,8 @@ def table_of(records: dict[str, dict]) -> Table:
     return Table(head, rows)
 
 
-def _ids(side: str) -> list[str]:
+def subset_ids(side: str) -> list[str]:
+    """Return the images of the subset, `trainval` or `test`."""
     return read_ids(SUBSET / f"{side}.txt")
 
 
@@ -186,7 +192,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="RUNG", nargs="+", choices=tuple(RUNGS), help="these rungs alone")
     parser.add_argument("--fold", metavar="I", type=int, choices=range(FOLDS), help="cross-validate on trainval")
     args = parser.parse_args()
-    train, test = _ids("trainval"), _ids("test")
+    train, test = subset_ids("trainval"), subset_ids("test")
     if args.fold is not None:
         test = train[args.fold :: FOLDS]
         train = [image_id for image_id in train if image_id not in set(test)]

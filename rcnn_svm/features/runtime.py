@@ -243,8 +243,7 @@ def openvino_requests(model: Callable[[], bytes], workers: int, precision: str =
         raise InputError("this processor has no bfloat16 arithmetic; use float32")
     options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers}
     compiled = core.compile_model(core.read_model(model()), "CPU", options)
-    # OpenVINO fills a table when it is first asked for numpy's name of a type, and two threads that ask at once wait for
-    # each other for ever.
+    # OpenVINO fills a table when it is first asked for numpy's name of a type, and two threads that ask at once hang.
     openvino.Type.f32.to_dtype()
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for _ in range(workers):
