@@ -128,12 +128,8 @@ def run_rung(name: str, options: list[str], voc: Path, train: list[str], test: l
     for side, ids in (("train", train), ("test", test)):
         write_text(folder / f"{side}.txt", "\n".join(ids) + "\n")
     argv = ["--voc", voc, "--train-ids", folder / "train.txt", "--test-ids", folder / "test.txt", "--out", folder]
-    split = [
-        "--train-split",
-        "trainval",
-        "--test-split",
-        "trainval" if set(test) & set(subset_ids("trainval")) else "test",
-    ]
+    tested_on = "trainval" if set(test) & set(subset_ids("trainval")) else "test"
+    split = ["--train-split", "trainval", "--test-split", tested_on]
     echo = Echo(sys.stdout)
     with contextlib.redirect_stdout(echo):
         code = run_command("run", [*map(str, argv), *split, *options, "--pictures", "12"])
