@@ -18,6 +18,9 @@ imbalance_figure         easy and hard examples, and their loss
 finetuning_figure        loss and accuracy of a fine-tuning
 head_figure              losses of the training of a RoI head
 draw_detections          boxes drawn into an image
+proposals_sheet          images with their first proposals, as a figure
+detections_sheet         images with what was found in them, as a figure
+negatives_sheet          the hardest negatives of classes as crops, as a figure
 contact_sheet            several pictures on one sheet
 """
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.inspection import file_summary
     from rcnn_svm.reports.mining import mining_table
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
+    from rcnn_svm.reports.sheets import detections_sheet, negatives_sheet, proposals_sheet
     from rcnn_svm.reports.table import Table
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 else:
@@ -51,6 +55,7 @@ __all__ = [
     "coco_table",
     "contact_sheet",
     "cost_table",
+    "detections_sheet",
     "draw_detections",
     "file_summary",
     "finetuning_figure",
@@ -58,7 +63,9 @@ __all__ = [
     "imbalance_figure",
     "imbalance_text",
     "mining_table",
+    "negatives_sheet",
     "precision_recall_figure",
+    "proposals_sheet",
     "voc_csv",
     "voc_json",
     "voc_table",

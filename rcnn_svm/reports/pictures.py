@@ -55,10 +55,7 @@ def draw_detections(
     Raises:
         InputError: `image` is no such array.
     """
-    picture = Image.fromarray(check_image(image))
-    scale = max(1.0, MIN_SIDE / max(picture.size))
-    if scale > 1:
-        picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.BICUBIC)
+    picture, scale = _enlarged(image)
     canvas = ImageDraw.Draw(picture)
     marked = [] if ground_truth is None else _objects(ground_truth, classes, scale)
     for outline, colour, _ in marked:
@@ -80,6 +77,66 @@ def draw_detections(
     for outline, colour, text in worst_first:
         _label(canvas, picture.size, outline[:2], text, ink=_ink_on(colour), plate=colour)
     return picture
+
+
+def draw_proposals(image: np.ndarray, boxes: np.ndarray, objects: np.ndarray, found: np.ndarray) -> Image.Image:
+    """Draw proposals over an image, the first on top, and the objects dashed.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels; the best first.
+        objects: (M, 4) float, the same convention.
+        found: (M,) bool: green is an object that a proposal finds, red another.
+
+    Raises:
+        InputError: `image` is no such array.
+    """
+    picture, scale = _enlarged(image)
+    canvas = ImageDraw.Draw(picture)
+    for rank in range(len(boxes) - 1, -1, -1):
+        # From yellow to blue, as a colour map that also the colour-blind can order.
+        share = rank / max(len(boxes) - 1, 1)
+        colour = (round(253 - 220 * share), round(231 - 120 * share), round(37 + 140 * share))
+        canvas.rectangle(_outline(boxes[rank], scale), outline=colour, width=2)
+    for box, hit in zip(objects, found, strict=True):
+        _dashed(canvas, _outline(box, scale), (0, 160, 60) if hit else (220, 30, 30), width=3)
+    return picture
+
+
+def crop_with_context(image: np.ndarray, box: np.ndarray, *, context: float = 0.3, side: int = 160) -> Image.Image:
+    """Return a box of an image with what surrounds it, the box outlined.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box: (4,) float, x1 y1 x2 y2, 0-based inclusive pixels.
+        context: share of the box's longer side that is added on each side, as far as the image reaches.
+        side: longer side of the picture, pixels.
+
+    Raises:
+        InputError: `image` is no such array.
+    """
+    pixels = check_image(image)
+    x1, y1, x2, y2 = (float(value) for value in box)
+    margin = context * max(x2 - x1 + 1, y2 - y1 + 1)
+    left, top = max(int(x1 - margin), 0), max(int(y1 - margin), 0)
+    right, bottom = min(int(x2 + margin) + 2, pixels.shape[1]), min(int(y2 + margin) + 2, pixels.shape[0])
+    picture = Image.fromarray(pixels[top:bottom, left:right])
+    scale = side / max(picture.size)
+    picture = picture.resize([max(1, round(edge * scale)) for edge in picture.size], Image.Resampling.BICUBIC)
+    outline = _outline(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)
+    canvas = ImageDraw.Draw(picture)
+    canvas.rectangle(_grown(outline, 1), outline=(0, 0, 0))
+    canvas.rectangle(outline, outline=(255, 210, 0), width=2)
+    return picture
+
+
+def _enlarged(image: np.ndarray) -> tuple[Image.Image, float]:
+    """Return an image as a picture that is large enough for labels, and how much it was enlarged."""
+    picture = Image.fromarray(check_image(image))
+    scale = max(1.0, MIN_SIDE / max(picture.size))
+    if scale > 1:
+        picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.BICUBIC)
+    return picture, scale
 
 
 def _objects(ground_truth: Annotation, classes: Sequence[str], scale: float) -> list[tuple]:

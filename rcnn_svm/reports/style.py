@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -46,7 +47,7 @@ def log_ticks(axis: Axis, steps: Sequence[int]) -> None:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG, every text in a font that has its letters.
+    """Write a figure, every text in a font that has its letters: as JPEG where the name ends so, else as PNG.
 
     Raises:
         InputError: the file cannot be written.
@@ -57,4 +58,4 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         font.set_file(drawn.font)
         text.set(text=drawn.shown, fontproperties=font)
     with atomic_stream(path) as stream:
-        figure.savefig(stream, format="png", dpi=DPI)
+        figure.savefig(stream, format="jpg" if Path(path).suffix.lower() in (".jpg", ".jpeg") else "png", dpi=DPI)
