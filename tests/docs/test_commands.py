@@ -63,6 +63,7 @@ STANDS_FOR = {
     ("--proposals", "FILE"): "cache/proposals/voc_2007_trainval.sliding.h5",
     ("--model", "FILE"): "cache/models/voc_2007_trainval.lite0.penultimate.h5",
     ("--detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
+    ("detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
     ("--test-ids", "FILE"): "benchmarks/voc2007_subset/test.txt",
     ("--out", "DIR"): "out",
     (None, "PATH"): TRAIN,
@@ -174,7 +175,7 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect"]
+    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show"]
     assert names == ["propose", "rank", "extract", *after]
     assert set(stages.values()) == {0}
 
