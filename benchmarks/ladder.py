@@ -36,8 +36,8 @@ SUBSET = Path(__file__).parent / "voc2007_subset"
 FOLDS = 3
 BARE = ("--no-vote", "--again", "0")
 SEARCHED = ("--preset", "paper", "--max-boxes", "200", "--pos-loss-weight", "auto")
-# What is added step by step, from the paper's settings with 200 boxes, as more gain nothing (docs/results.md, "What time
-# buys"); then the presets.
+# What is added step by step, from the paper's settings with 200 boxes; more gain nothing (docs/results.md, "What
+# time buys"); then the presets.
 RUNGS = {
     "paper, 200 boxes": [*SEARCHED],
     "+ several layers": [*SEARCHED, "--layer", "multi"],
