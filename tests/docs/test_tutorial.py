@@ -23,7 +23,11 @@ def test_the_notebook_is_the_page():
     assert _cells(NOTEBOOK) == _cells(PAGE), "run: jupytext --to ipynb docs/tutorial.md"
 
 
-FEWER = {"num_train=24": "num_train=8", "num_test=12": "num_test=3", '"fast", "max_boxes": 200': '"sliding", "max_boxes": 100'}
+FEWER = {
+    "num_train=24": "num_train=8",
+    "num_test=12": "num_test=3",
+    '"fast", "max_boxes": 200': '"sliding", "max_boxes": 100',
+}
 
 
 def test_the_notebook_runs_and_shows_what_it_says(tmp_path, capsys):
