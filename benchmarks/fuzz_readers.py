@@ -57,6 +57,7 @@ from rcnn_svm.features.backbones import RANDOM
 from rcnn_svm.finetune.record import load_softmax
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.proposals import import_proposals
+from rcnn_svm.proposals.ranker import ProposalRanker
 from rcnn_svm.reports.bbox import bbox_table
 from rcnn_svm.reports.inspection import file_summary, hardest_table
 from rcnn_svm.reports.mining import mining_table
@@ -195,6 +196,8 @@ def make_inputs(folder: Path) -> None:
     with contextlib.suppress(InputError):
         calibrate_model(model, FeatureCache.open(train))
     command("train-bbox", "--features", train, "--out", folder / "bbox.h5")
+    command("assemble", "--model", model, "--bbox", folder / "bbox.h5", "--vote", "--out", folder / "assembled.h5")
+    _write_ranker(folder / "ranker.h5")
     command("train-head", "--features", train, "--iterations", 3, "--out", folder / "head.h5")
     command("test", "--features", folder / "test", "--model", model, "--out", folder / "detections.h5")
     tuned = ["--backbone", "alexnet", "--weights", RANDOM, "--iterations", 2, "--batch-size", 8, "--foreground", 2]
@@ -210,8 +213,15 @@ def make_inputs(folder: Path) -> None:
         "evaluate", "--detections", folder / "detections.h5", *data["test"], "--pictures", 0, "--out", folder / "report"
     )
     _write_records(folder)
-    for name in ("model", "bbox", "head", "network", "detections", "trainval"):
+    for name in (*_ONE_FILE, "detections", "trainval"):
         _without_checksum(folder / f"{name}.h5", folder / f"old.{name}.h5")
+
+
+def _write_ranker(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((3, 24, 4), (3, 4), (3, 4, 5), (3, 5))
+    arrays = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    ProposalRanker(*arrays, {"name": "alexnet"}, {"identity": {}}).save(path)
 
 
 def _interrupt_training(folder: Path) -> None:
@@ -512,7 +522,14 @@ def _parity(folder: Path) -> None:
 
 
 _DEVKIT = (("VOCdevkit", "VOCdevkit"),)
-_ONE_FILE = {"model": Detector, "bbox": BoxRegressor, "head": RoIHead, "network": FastRCNN}
+_ONE_FILE = {
+    "model": Detector,
+    "assembled": Detector,
+    "bbox": BoxRegressor,
+    "head": RoIHead,
+    "network": FastRCNN,
+    "ranker": ProposalRanker,
+}
 
 
 def image_readers() -> Iterator[Reader]:
@@ -569,9 +586,10 @@ def array_readers() -> Iterator[Reader]:
     yield Reader("cache.json", cache, "cache/cache.json", _read_cache, mutate_text, sealed=True)
     for name, kind in _ONE_FILE.items():
         read = partial(_read_model, kind=kind)
-        yield Reader(kind.KIND, ((f"{name}.h5", "file.h5"),), "file.h5", read, sealed=True)
-        yield Reader(f"{kind.KIND}, edited", ((f"{name}.h5", "file.h5"),), "file.h5", read, edit_hdf5)
-        yield Reader(f"{kind.KIND} without checksum", ((f"old.{name}.h5", "file.h5"),), "file.h5", read)
+        what = f"assembled {kind.KIND}" if name == "assembled" else kind.KIND
+        yield Reader(what, ((f"{name}.h5", "file.h5"),), "file.h5", read, sealed=True)
+        yield Reader(f"{what}, edited", ((f"{name}.h5", "file.h5"),), "file.h5", read, edit_hdf5)
+        yield Reader(f"{what} without checksum", ((f"old.{name}.h5", "file.h5"),), "file.h5", read)
     found = (("detections.h5", "file.h5"),)
     yield Reader("detections", found, "file.h5", _read_detections, sealed=True)
     yield Reader("detections, edited", found, "file.h5", _read_detections, edit_hdf5)
