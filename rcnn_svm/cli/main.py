@@ -46,7 +46,7 @@ HEADINGS = {
     "use": {"detect": "find objects in image files"},
     "look": {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
-        "show": "draw proposals, hard negatives or detections on a sheet of pictures",
+        "show": "draw proposals, hard negatives or detections as pictures",
         "imbalance": "measure easy and hard examples and their shares of the loss",
     },
     "experiments": {

@@ -50,6 +50,7 @@ QUICK = {
     "detect": FEW_BOXES,
     "train-head": ["--iterations", "3"],
     "evaluate": ["--pictures", "1", *CLASSES],
+    "show": [*CLASSES, "--count", "1"],
     "compare-mining": ["--iterations", "3", "--seeds", "1", *CLASSES],
     "reproduce": [*FEW_BOXES, *SMALL, "--jobs", "1", *CLASSES],
 }
