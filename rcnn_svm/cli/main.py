@@ -48,6 +48,7 @@ HEADINGS = {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
         "show": "draw proposals, hard negatives or detections as pictures",
         "imbalance": "measure easy and hard examples and their shares of the loss",
+        "toy": "write a page in which mining runs step by step in a plane",
     },
     "experiments": {
         "reproduce": "reproduce the paper's tables on VOC 2007",

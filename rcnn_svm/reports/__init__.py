@@ -22,6 +22,7 @@ proposals_sheet          images with their first proposals, as a figure
 detections_sheet         images with what was found in them, as a figure
 negatives_sheet          the hardest negatives of classes as crops, as a figure
 contact_sheet            several pictures on one sheet
+bootstrap_toy            a page in which mining runs step by step
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
     from rcnn_svm.reports.sheets import detections_sheet, negatives_sheet, proposals_sheet
     from rcnn_svm.reports.table import Table
+    from rcnn_svm.reports.toy import bootstrap_toy
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -50,6 +52,7 @@ else:
 __all__ = [
     "Table",
     "bbox_table",
+    "bootstrap_toy",
     "coco_csv",
     "coco_json",
     "coco_table",
