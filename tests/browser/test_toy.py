@@ -165,7 +165,7 @@ def test_a_step_says_what_it_did(toy, open_page):
     assert [[row[0].replace("\u00a0", " "), *row[2:]] for row in rows] == [
         ["(0, 1)", "evicted", "0", "1"],
         ["(0, 2)", "evicted", "0", "0"],
-        ["(1, 0)", "in the cache, support vector", "0", ""],
+        ["(1, 0)", "support vector", "0", ""],
     ]
     assert page.locator("#steps li").count() == 8
     page.click("#reset")

@@ -129,7 +129,7 @@ function negativesNow() {
 }
 
 function stateName({ state, scanned }) {
-  return { cached: "in the cache", support: "in the cache, support vector", evicted: "evicted" }[state] ??
+  return { cached: "in the cache", support: "support vector", evicted: "evicted" }[state] ??
     (scanned ? "never hard" : "not scanned yet");
 }
 

@@ -25,7 +25,7 @@ CONSTANTS = {
 # C is larger, so that the margin is no wider than the plane, and there is a second pass, to see what comes back.
 SETTINGS = (
     {"name": "max_epochs", "label": "passes over the images", "value": 2, "limits": {"min": 1, "max": 9}},
-    {"name": "retrain_limit", "label": "train after more than", "value": 5, "limits": {"min": 0, "max": 200}},
+    {"name": "retrain_limit", "label": "train after more added than", "value": 5, "limits": {"min": 0, "max": 200}},
     {
         "name": "hard_thresh",
         "label": "hard above",

@@ -109,8 +109,8 @@ PRESETS = (
     ),
     Preset(
         "A first image that says little",
-        "The negatives of image 0 are all of one kind, so the first detector is wrong about the others: almost all of "
-        "image 1 is hard.",
+        "The negatives of image 0 are all of one kind, so the first detector is wrong about the others: all of image 1 "
+        "is hard.",
         (
             Cluster(0, "positive", 0.0, 0.45, 0.1, 4),
             Cluster(0, "negative", 0.0, -0.6, 0.12, 6),
