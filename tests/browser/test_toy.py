@@ -176,7 +176,8 @@ def test_a_step_says_what_it_did(toy, open_page):
 def test_it_plays_until_it_is_paused_or_at_the_end(toy, open_page):
     opened = open_page(toy)
     page = opened.page
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(60_000)
     page.click("#play")
     page.clock.run_for(5000)
     steps = page.locator("#steps li").count()
