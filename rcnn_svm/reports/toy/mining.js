@@ -44,9 +44,11 @@ function scoreOf({ w, b }, [x, y]) {
 /**
  * Mine, and yield after every scan of an image, every training and every eviction what happened:
  *
- * step, epoch, image, detector, cache and numAdded always; of a scan, hard (the hard negatives), added and known (those
- * that entered the cache, and those that were in it) and due (whether a training follows); of a training and an
- * eviction, update (its number), trained (the negatives trained on) and solution (of trainSvm); of an eviction, evicted.
+ * step, epoch, image, detector, cache and numAdded always; of a scan, negatives, hard (those that are), added and known
+ * (those that entered the cache, and those that were in it) and due (whether a training follows); of a training and an
+ * eviction, update (its number), positives, trained (the negatives trained on), numTrainedOn (how many of them came
+ * since the training before), solution (of trainSvm) and supports (the support vectors); of an eviction, evicted. A step
+ * that has lastImage, and no training is due, is the last.
  */
 function* mine(images, settings) {
   const rules = miningRules(settings);

@@ -11,11 +11,10 @@
  */
 
 const KINDS = ["positive", "negative", "neither"];
-const MAX_POINTS = 200; // as many regions of an image as the original measures for the scale of the features
+const MAX_POINTS = 200; // of more, the signs cannot be told apart
 const PLAY_INTERVAL = 1100; // ms between two steps
 const NEAR = 16; // pixels within which a point is under the pointer
 const CURSOR_STEP = 0.05;
-const LONGEST_LIST = 8; // keys that a sentence names
 
 const find = (id) => document.getElementById(id);
 const form = find("editor");
@@ -31,76 +30,13 @@ let cursor = [0, 0];
 let notice = "";
 let settings = { ...CONSTANTS };
 
-const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
-const exact = (value) => String(value).replace("-", "−");
-const keyName = ({ image, row }) => `(${image},\u00a0${row})`;
-const count = (many, noun) => `${many} ${noun}${many === 1 ? "" : "s"}`;
-const verb = (many, word) => (many === 1 ? `${word}s` : word);
-
 /** Write a text where it is another than before: a screen reader says again what is written again. */
 function say(id, text) {
   if (find(id).textContent !== text) find(id).textContent = text;
 }
 
-function keyList(keys) {
-  const named = keys.slice(0, LONGEST_LIST).map(keyName).join(", ");
-  return keys.length > LONGEST_LIST ? `${named} and ${keys.length - LONGEST_LIST} more` : named;
-}
-
-/** Return in words how close to the optimum a solution is proven to be. */
-function provenTo(gap) {
-  const digits = Math.min(Math.floor(-Math.log10(Math.max(gap, 1e-12))), 12);
-  return `which the duality gap proves to ${digits} digits`;
-}
-
-/** Return the rules that a step applies, by their numbers on the page, and what it did in a sentence or two. */
-function describe(step) {
-  const limit = settings.retrain_limit;
-  if (step.step === "train") {
-    const { update, positives, trained, solution, supports } = step;
-    const ofNegatives = supports.filter(({ kind }) => kind !== "positive").length;
-    return {
-      rules: [2],
-      text:
-        `Training ${update}, on ${count(positives.length, "positive")} and ${count(trained.length, "negative")} of ` +
-        `the cache. ${count(supports.length, "support vector")}, ${ofNegatives} of them negatives; objective ` +
-        `${number(solution.objective, 4)}, ${provenTo(solution.gap)}.`,
-    };
-  }
-  if (step.step === "evict") {
-    const { update, trained, evicted, lastImage } = step;
-    const left = evicted.length
-      ? `${evicted.length} of ${count(trained.length, "negative")} ${verb(evicted.length, "score")} below ` +
-        `${exact(settings.evict_thresh)} and ${verb(evicted.length, "leave")}: ${keyList(evicted)}.`
-      : `None of ${count(trained.length, "negative")} scores below ${exact(settings.evict_thresh)}; all stay.`;
-    const end = lastImage ? ` Mining ends: that was the last image of the last pass.` : "";
-    return { rules: [3], text: `After training ${update}: ${left}${end}` };
-  }
-  const { epoch, image, negatives, hard, added, known, due, firstImage, lastImage, numAdded, cache } = step;
-  const threshold = exact(settings.hard_thresh);
-  const parts = [`Pass ${epoch}, image ${image}.`];
-  if (!images[image].length) parts.push("It has no points.");
-  else if (!negatives.length) parts.push("It has no negatives.");
-  else if (firstImage) parts.push(`There is no detector yet, so all ${count(hard.length, "negative")} ${verb(hard.length, "enter")} the cache.`);
-  else if (!hard.length) parts.push(`None of ${count(negatives.length, "negative")} scores above ${threshold}.`);
-  else {
-    parts.push(
-      `${hard.length} of ${count(negatives.length, "negative")} ${verb(hard.length, "score")} above ${threshold}.`,
-    );
-    if (known.length) parts.push(`In the cache already: ${keyList(known)}.`);
-    parts.push(added.length ? `Added: ${keyList(added)}.` : "None is new.");
-  }
-  if (due) {
-    const why = firstImage
-      ? "as this was the first image"
-      : numAdded > limit
-        ? `as ${numAdded} were added since the last, more than ${limit}`
-        : "as this was the last image of the last pass";
-    parts.push(`Training is next, ${why}.`);
-  } else if (!cache.length) parts.push("The cache is empty, so there is nothing to train on.");
-  else parts.push(`No training: ${numAdded} added since the last, not more than ${limit}.`);
-  if (lastImage && !due) parts.push("Mining ends: that was the last image of the last pass.");
-  return { rules: known.length ? [1, 4] : [1], text: parts.join(" ") };
+function textElement(name, textContent) {
+  return Object.assign(document.createElement(name), { textContent });
 }
 
 /** Return what happened to each negative so far, and where it is now, in the order of keys. */
@@ -128,11 +64,6 @@ function negativesNow() {
   return records;
 }
 
-function stateName({ state, scanned }) {
-  return { cached: "in the cache", support: "support vector", evicted: "evicted" }[state] ??
-    (scanned ? "never hard" : "not scanned yet");
-}
-
 /** Return the score of points under the present detector, or null before the first training. */
 function presentScore() {
   const last = steps.at(-1);
@@ -147,8 +78,8 @@ function render() {
   const score = presentScore();
   renderPlane(records, score, last);
   renderKeys(records, score);
-  const described = steps.map(describe);
-  find("steps").replaceChildren(...described.map(({ text }) => Object.assign(document.createElement("li"), { textContent: text })).reverse());
+  const described = steps.map((step) => describe(step, images, settings));
+  find("steps").replaceChildren(...described.map(({ text }) => textElement("li", text)).reverse());
   const active = described.at(-1)?.rules ?? [];
   for (let rule = 1; rule <= 4; rule++) {
     if (active.includes(rule)) find(`rule-${rule}`).setAttribute("aria-current", "step");
@@ -171,11 +102,13 @@ function render() {
   say("play", timer ? "Pause" : "Play");
 }
 
+/** Return what is said before the first step. */
 function invitation() {
   const missing = whatIsMissing();
   return missing || `${count(points.length, "point")} in ${count(images.length, "image")}. Step scans the first image.`;
 }
 
+/** Return what keeps these points from being mined, or nothing. */
 function whatIsMissing() {
   if (!points.some(({ kind }) => kind === "positive")) return "Add a positive: a detector is trained on objects.";
   if (!points.some(({ kind }) => kind === "negative")) return "Add a negative: there is nothing to mine.";
@@ -213,9 +146,10 @@ function renderKeys(records, score) {
     const { point, came, left, changed } = record;
     const row = document.createElement("tr");
     if (changed) row.className = "changed";
-    const key = Object.assign(document.createElement("th"), { scope: "row", textContent: keyName(point) });
+    const key = textElement("th", keyName(point));
+    key.scope = "row";
     const cells = [score ? number(score(point)) : "–", stateName(record), came.join(", "), left.join(", ")];
-    row.append(key, ...cells.map((textContent) => Object.assign(document.createElement("td"), { textContent })));
+    row.append(key, ...cells.map((text) => textElement("td", text)));
     return row;
   });
   find("keys").replaceChildren(...rows);
@@ -240,6 +174,7 @@ function restart(why = "") {
   render();
 }
 
+/** Make the next step, and return whether there was one; without one, say why. */
 function step() {
   const hindrance = finished ? "Mining has ended; Reset begins anew." : whatIsMissing();
   if (mining === null || hindrance) {
@@ -271,6 +206,7 @@ function play() {
   render();
 }
 
+/** Offer the images that have points, and a new one. */
 function renderImageChoice() {
   const choice = find("image");
   const chosen = Math.min(Math.max(choice.selectedIndex, 0), images.length);
@@ -278,6 +214,7 @@ function renderImageChoice() {
   choice.replaceChildren(...names.map((name, image) => new Option(name, image, false, image === chosen)));
 }
 
+/** Return the point that is nearest to a place, or null where there is none. */
 function nearest([x, y]) {
   const distance = (point) => Math.hypot(point.x - x, point.y - y);
   return images.flat().reduce((best, point) => (best && distance(best) <= distance(point) ? best : point), null);
@@ -319,7 +256,9 @@ find("play").addEventListener("click", play);
 find("reset").addEventListener("click", () => restart());
 find("preset").addEventListener("change", loadPreset);
 form.addEventListener("submit", (event) => event.preventDefault());
-settingInputs.forEach((input) => input.addEventListener("change", () => restart("Mining begins anew with this setting.")));
+for (const input of settingInputs) {
+  input.addEventListener("change", () => restart("Mining begins anew with this setting."));
+}
 
 find("plane").addEventListener("click", (event) => {
   const { left, top, width, height } = find("plane").firstElementChild.getBoundingClientRect();
@@ -369,7 +308,7 @@ window.toy = {
     return made;
   },
   run() {
-    while (step());
+    while (!finished && step());
     render();
   },
   history: () => historyOf(steps),

@@ -40,7 +40,7 @@ SETTINGS = (
     },
     {"name": "svm_C", "label": "C", "value": 0.01, "limits": {"min": 0.0001, "max": 1, "step": "any"}},
 )
-SCRIPTS = ("svm.js", "mining.js", "plane.js", "page.js")
+SCRIPTS = ("svm.js", "mining.js", "plane.js", "words.js", "page.js")
 
 
 def bootstrap_toy() -> str:

@@ -32,7 +32,7 @@ function signElement(classes, text, title) {
   );
 }
 
-/** Return of every side of the plane its first corner, where a score is above a level, and where it crosses the level. */
+/** Return of every side of the plane its first corner, where a score is above a level, and where it crosses it. */
 function sidesAbove(score, level) {
   const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
   return corners.map((corner, i) => {
@@ -72,8 +72,8 @@ function nameOfLine(name, from, to, above) {
  * Draw the plane.
  *
  * container: the element that holds it. signs: [{ point, classes, title }] in the order of drawing. score: of a place
- * [x, y], or null before the first training. levels: [{ level, name, classes, above }] of the lines; a name is above its
- * line where scores are higher, or below. cursor: [x, y].
+ * [x, y], or null before the first training. levels: [{ level, name, classes, above }] of the lines; a name is on the
+ * side of its line where scores are above, or below. cursor: [x, y].
  */
 function drawPlane(container, { signs, score, levels, cursor }) {
   const size = container.clientWidth;

@@ -2,9 +2,9 @@
  * Train the linear SVM of svm/problem.py on points of a plane, by dual coordinate descent (Hsieh et al., ICML 2008).
  *
  * With x~ = [x, biasMult] and w~ = [w, b / biasMult]: minimise 0.5 |w~|^2 + sum_i c_i max(0, 1 - y_i w~.x~_i). Its dual
- * has one variable a_i of every example, 0 <= a_i <= c_i, and w~ = sum_i a_i y_i x~_i. A round visits all examples, then
- * many times those whose variable is at no bound, which are few in a plane and slow to settle. The solver stops when
- * the duality gap proves that the solution is the optimum but for rounding, so that no key depends on it.
+ * has one variable a_i of every example, 0 <= a_i <= c_i, and w~ = sum_i a_i y_i x~_i. A round visits all examples,
+ * then many times those whose variable is at no bound, which are few in a plane and slow to settle. The solver stops
+ * when the duality gap proves that the solution is the optimum but for rounding, so that no key depends on it.
  *
  * rows: points, [x, y] each. labels: 1 or -1 each. costs: c_i.
  * Returns w, b, the dual variables alpha, the losses of positives, negatives and regulariser, the objective, which is
