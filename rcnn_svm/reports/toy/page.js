@@ -122,6 +122,8 @@ function renderPlane(records, score, last) {
     ...others.map((point) => ({ point, state: supports.includes(point) ? "support" : "out", changed: false })),
     ...records,
   ];
+  const order = ["out", "evicted", "cached", "support"]; // those with weight are above
+  all.sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
   const signs = all.map(({ point, state, changed }) => {
     const scanned = last?.step === "scan" && point.image === last.image;
     const classes = [point.kind, state, ...(scanned ? ["scanned"] : []), ...(changed ? ["changed"] : [])].join(" ");

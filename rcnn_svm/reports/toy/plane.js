@@ -63,9 +63,12 @@ function rises(score, [x1, y1], [x2, y2]) {
 /** Return a name along a line, near its left end, above or below it. */
 function nameOfLine(name, from, to, above) {
   const [[x1, y1], [x2, y2]] = from[0] <= to[0] ? [from, to] : [to, from];
-  const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
-  const transform = `translate(${x1} ${y1}) rotate(${angle})`;
-  return svgElement("text", { class: "level-name", x: 16, y: above ? -5 : 14, transform }, name);
+  const angle = Math.atan2(y2 - y1, x2 - x1);
+  const transform = `translate(${x1} ${y1}) rotate(${(angle * 180) / Math.PI})`;
+  const y = above ? -5 : 14;
+  const inside = (4 - x1 + y * Math.sin(angle)) / Math.cos(angle); // where its corner is right of the border
+  const x = Math.min(Math.max(16, inside), Math.hypot(x2 - x1, y2 - y1) / 2);
+  return svgElement("text", { class: "level-name", x, y, transform }, name);
 }
 
 /**
