@@ -10,7 +10,7 @@ Mining: HardNegativeMiner, ReferenceMiner, RandomNegativeTrainer, BootstrapClass
     OnlineHardExampleMiner, add_ohem, HardNegativeRatioLoss
 Models: Detector, BoxRegressor, BoxRegressorTrainer, RoIHead, RoIHeadTrainer, FastRCNN, FastRCNNTrainer, load_model
 Detection: ImageDetector, detect_in_cache, correct_detections, Detections
-Evaluation: evaluate_detections, evaluate_coco
+Evaluation: evaluate_detections, evaluate_coco, Report
 Errors: InputError
 """
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         cache_batches,
     )
     from rcnn_svm.proposals import ProposalSet, make_proposer, propose_database
+    from rcnn_svm.reports import Report
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -76,6 +77,7 @@ __all__ = [
     "RandomNegativeTrainer",
     "ReferenceMiner",
     "RegionSet",
+    "Report",
     "RoIHead",
     "RoIHeadTrainer",
     "RoISampler",

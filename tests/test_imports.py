@@ -33,9 +33,12 @@ ORDER = (
     *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "evaluation", "mining", "tuning"),
     *("finetune", "fast_rcnn", "reports", "experiments", "cli", "__main__"),
 )
-# Modules that import others by names in text: doors, the class of a model file's kind, the command that is called; and
-# packages of weights, which are no modules of this one.
-BY_NAME = {"rcnn_svm.lazy", "rcnn_svm.artefacts.model_file", "rcnn_svm.cli.main", "rcnn_svm.features.backbones"}
+# Modules that import others by names in text: doors, the class of a model file's kind, the command that is called, the
+# report of a miner; and packages of weights, which are no modules of this one.
+BY_NAME = {
+    *("rcnn_svm.lazy", "rcnn_svm.artefacts.model_file", "rcnn_svm.cli.main", "rcnn_svm.features.backbones"),
+    "rcnn_svm.mining.hard_negatives",
+}
 
 
 def sources() -> dict[str, str]:

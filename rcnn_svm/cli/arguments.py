@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase, Notes
     from rcnn_svm.data.checks import Reading
+    from rcnn_svm.detection.interfaces import FeatureModel
 
 # Names that a user chooses from. The code that they choose takes seconds to load, and a --help does not wait for it;
 # a test compares these names with those of the code.
@@ -318,6 +319,15 @@ def open_features(folder: Path, layer: str | None, weights: Path | None) -> Feat
     from rcnn_svm.features.fc_from_pool5 import layer_cache
 
     return layer_cache(cache, layer, weights)
+
+
+def layer_to_compute(model: FeatureModel, features: Path) -> str | None:
+    """Return the layer of a model where it can be computed from what a cache stores, else None."""
+    from rcnn_svm.cache import read_plan
+    from rcnn_svm.features.settings import FeatureSettings
+
+    layer = FeatureSettings.from_json(model.feature_settings).layer
+    return layer if FeatureSettings.from_json(read_plan(features).settings).can_compute(layer) else None
 
 
 def names_images(args: argparse.Namespace) -> bool:

@@ -44,7 +44,7 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD, take_preset
-from rcnn_svm.cli.sides import Side, load_sides, record_sides
+from rcnn_svm.cli.sides import Side, add_test_source_arguments, load_sides, record_sides
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS, RANKED
 from rcnn_svm.svm.class_weights import AUTO
@@ -68,11 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-split", metavar="NAME", help="split to test on (default: test; all where it has a source of its own)"
     )
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
-    own = parser.add_mutually_exclusive_group()
-    own.add_argument("--test-coco", metavar="FILE", type=Path, help="test on what this COCO file annotates")
-    own.add_argument("--test-xml", metavar="DIR", type=Path, help="test on what this folder of XML files annotates")
-    own.add_argument("--test-csv", metavar="FILE", type=Path, help="test on what this CSV file annotates")
-    parser.add_argument("--test-images", metavar="DIR", type=Path, help="image folder of these (default: --images)")
+    add_test_source_arguments(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,6 +74,41 @@ class Record(NamedTuple):
     options: dict[str, str]
 
 
+def add_test_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name test images which have a source of their own."""
+    own = parser.add_mutually_exclusive_group()
+    own.add_argument("--test-coco", metavar="FILE", type=Path, help="test on what this COCO file annotates")
+    own.add_argument("--test-xml", metavar="DIR", type=Path, help="test on what this folder of XML files annotates")
+    own.add_argument("--test-csv", metavar="FILE", type=Path, help="test on what this CSV file annotates")
+    parser.add_argument("--test-images", metavar="DIR", type=Path, help="image folder of these (default: --images)")
+
+
+def has_test_source(args: argparse.Namespace) -> bool:
+    """Return whether the test images have a source of their own.
+
+    Raises:
+        InputError: there is a folder of test images, and nothing that says what they show.
+    """
+    separate = any(getattr(args, f"test_{name}", None) for name in SOURCES)
+    if args.test_images and not separate:
+        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
+    return separate
+
+
+def with_test_source(args: argparse.Namespace, classes: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments with the test images' own source in the place of that of the training images.
+
+    Args:
+        args: the arguments.
+        classes: those of the training, whether or not all of them occur among the test images.
+    """
+    from rcnn_svm.data.class_names import write_class_list
+
+    own = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
+    images = {"images": args.test_images or args.images, "classes": write_class_list(classes)}
+    return argparse.Namespace(**{**vars(args), **own, **images})
+
+
 def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     """Return the images to train on and those to test on.
 
@@ -82,23 +118,14 @@ def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     Raises:
         InputError: the sources do not fit together, or the folder holds a run on other images or another draw.
     """
-    from rcnn_svm.data.class_names import write_class_list
-
-    own_test = {name: getattr(args, f"test_{name}", None) for name in SOURCES}
-    separate = any(own_test.values())
-    if args.test_images and not separate:
-        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
+    separate = has_test_source(args)
     chosen = separate or (args.train_ids and args.test_ids)
     defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
     train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
     # What was proposed for was decoded before.
     read: Reading = "headers" if (args.out / "proposals").exists() else "pixels"
     train = open_split(args, train_split, args.train_ids, read)
-    source = args
-    if separate:
-        # The classes are those of the training, whether or not all of them occur among the test images.
-        images = {"images": args.test_images or args.images, "classes": write_class_list(train.classes)}
-        source = argparse.Namespace(**{**vars(args), **own_test, **images})
+    source = with_test_source(args, train.classes) if separate else args
     test = open_split(source, test_split, args.test_ids, read)
     check_sets([train, test], read, args)
     sides = (Side(args, train_split, args.train_ids, train, ""), Side(source, test_split, args.test_ids, test, ""))

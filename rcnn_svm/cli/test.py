@@ -36,6 +36,7 @@ from rcnn_svm.cli.arguments import (
     add_stored_layer_arguments,
     add_update_argument,
     add_vote_argument,
+    layer_to_compute,
     load_database,
     names_images,
     open_features,
@@ -46,7 +47,7 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase
-    from rcnn_svm.detection.interfaces import BoxCorrector, FeatureModel, RegionScorer
+    from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     detector = _load_model(args)
-    cache = open_features(args.features, args.layer or _layer_to_compute(detector, args.features), args.weights)
+    cache = open_features(args.features, args.layer or layer_to_compute(detector, args.features), args.weights)
     check_features(detector, cache, f"model {args.model}", f"cache {args.features}")
     suffix = {SoftmaxClassifier: ".softmax", RoIHead: ".head"}.get(type(detector), "")
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
@@ -232,17 +233,8 @@ def _correction(
         return None
     regressor, folder = BoxRegressor.load(args.bbox), args.bbox_features or args.features
     regressor.columns(detector.classes)
-    features = open_features(folder, _layer_to_compute(regressor, folder), args.weights)
+    features = open_features(folder, layer_to_compute(regressor, folder), args.weights)
     check_features(regressor, features, f"box regressor {args.bbox}", f"cache {folder}")
     if args.bbox_features:
         check_same_regions(cache, features, f"cache {args.features}", f"cache {folder}")
     return regressor, features
-
-
-def _layer_to_compute(model: FeatureModel, features: Path) -> str | None:
-    """Return the model's layer where it can be computed from what the cache stores, else None."""
-    from rcnn_svm.cache import read_plan
-    from rcnn_svm.features.settings import FeatureSettings
-
-    layer = FeatureSettings.from_json(model.feature_settings).layer
-    return layer if FeatureSettings.from_json(read_plan(features).settings).can_compute(layer) else None

@@ -163,9 +163,16 @@ def average_precision_11(recall: np.ndarray, precision: np.ndarray) -> float:
 
     Source: `VOCevaldet.m` of VOC2007.
     """
-    best = _best_from_here(precision)
-    first = np.searchsorted(recall, RECALL_LEVELS, "left")
-    return float(best[first].mean())
+    return float(precision_at_levels(recall, precision).mean())
+
+
+def precision_at_levels(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Return the best precision at each recall level of `RECALL_LEVELS` or higher, (11,) float64; 0 beyond the last.
+
+    Args:
+        recall, precision: as in `average_precision_11`, which is their mean.
+    """
+    return _best_from_here(precision)[np.searchsorted(recall, RECALL_LEVELS, "left")]
 
 
 def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:

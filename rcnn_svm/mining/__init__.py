@@ -4,6 +4,8 @@ ReferenceMiner          rcnn_train.m's loop, written down literally: read this f
 MiningRules             its four rules: negative, hard, retrain, easy
 HardNegativeMiner       the same keys and weights, fast
 RandomNegativeTrainer   the same SVMs on negatives drawn at random
+replay_mining           a recorded mining once more, with its scores
+Replay                  what it returns
 cache_batches           the examples of a class, in batches, for any classifier
 cache_keys              the keys of these examples
 BootstrapClassifier     Sung and Poggio's bootstrapping around any classifier
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.ohem_torchvision import add_ohem
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
     from rcnn_svm.mining.reference import ReferenceMiner
+    from rcnn_svm.mining.replay import Replay, replay_mining
     from rcnn_svm.mining.rules import MiningRules
     from rcnn_svm.mining.sampling import AllRoIs, RoIs, Sampler, Selection, sampled_loss, total_loss
     from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
@@ -63,6 +66,7 @@ __all__ = [
     "OnlineHardExampleMiner",
     "RandomNegativeTrainer",
     "ReferenceMiner",
+    "Replay",
     "RoISampler",
     "RoIs",
     "Sampler",
@@ -74,6 +78,7 @@ __all__ = [
     "fast_rcnn_loss_per_roi",
     "measure_cache",
     "measure_scores",
+    "replay_mining",
     "sampled_loss",
     "select_hard_negatives",
     "select_hard_rois",

@@ -8,6 +8,7 @@ one class, `engine/class_cache.py` its examples, `engine/scan.py` hands blocks o
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.history import training_record
 from rcnn_svm.mining.engine.scan import MiningLoop
 from rcnn_svm.mining.engine.validation import Validation, check_validation
+from rcnn_svm.mining.engine.watch import Watch
 from rcnn_svm.mining.examples import class_columns, class_positives
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.parameters import NAMES, NONE, SEED, THREADS, check_parameters, checks, one_of, plain, real, whole
@@ -185,6 +187,7 @@ class HardNegativeMiner(BaseEstimator):
         checkpoint: str | Path | None = None,
         checkpoint_seconds: float = 60.0,
         identity: dict[str, Any] | None = None,
+        watch: Watch | None = None,
     ) -> HardNegativeMiner:
         """Train on a feature cache.
 
@@ -200,6 +203,8 @@ class HardNegativeMiner(BaseEstimator):
             checkpoint_seconds: shortest time between two checkpoints.
             identity: what decides the result, for checkpoint and model; that of `identity` where None. A search
                 around the miner has its own.
+            watch: called after every training of a class with its examples and their scores (`WatchedTraining`), from
+                the thread of the class.
 
         Raises:
             InputError: a parameter is out of range, a class is unknown or has no ground truth, features are not finite,
@@ -240,7 +245,7 @@ class HardNegativeMiner(BaseEstimator):
             def detector_of(classes: Sequence[ClassMiner]) -> Detector:
                 return detector(classes, [(miner.weights, miner.bias) for miner in classes])
 
-            classes = self._make_classes(cache, columns, norm)
+            classes = self._make_classes(cache, columns, norm, watch)
             if validate is not None:
                 check_validation(validate, cache, detector_of(classes))
             loop = MiningLoop(
@@ -273,7 +278,9 @@ class HardNegativeMiner(BaseEstimator):
         self.seconds_ = {**seconds, **loop.seconds}
         return self
 
-    def _make_classes(self, cache: FeatureCache, columns: Sequence[int], norm: float) -> list[ClassMiner]:
+    def _make_classes(
+        self, cache: FeatureCache, columns: Sequence[int], norm: float, watch: Watch | None
+    ) -> list[ClassMiner]:
         """Return the classes before their first image; neighbours share no pool, and every thread has one."""
         positives = class_positives(cache, columns)
         counts = [len(regions) for regions in positives]
@@ -285,6 +292,7 @@ class HardNegativeMiner(BaseEstimator):
             seed=self.seed,
             image_start=cache.image_start,
             budget=MemoryBudget.of_bytes(self.memory_budget, counts, cache.dim),
+            watch=watch,
         )
         num_pools, scale = min(self._num_threads, len(columns)), feature_scale(norm)
         max_rows = [setting.budget.max_rows(counts[pool::num_pools], cache.num_rows) for pool in range(num_pools)]
@@ -335,6 +343,22 @@ class HardNegativeMiner(BaseEstimator):
             for number, fold in enumerate(self.folds_):
                 record["fold_of_image"][fold] = number
         self.detector_.save(path, record)
+
+    def report(self, cache: FeatureCache, folder: str | Path, **options: Any) -> Path:
+        """Write a page that shows what was hard, and return its path.
+
+        Args:
+            cache: the features that the miner was fitted on.
+            folder: where to write it; made if needed.
+            options: arguments of `rcnn_svm.Report`, such as the `images`.
+
+        Raises:
+            InputError: as `Report.save`.
+        """
+        record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
+        # By name, as reports import mining.
+        report = importlib.import_module("rcnn_svm.reports.html").Report
+        return report(self.detector_, record, cache, n_jobs=self.n_jobs, **options).save(folder)
 
 
 def _with_class(keys: Sequence[np.ndarray]) -> np.ndarray:

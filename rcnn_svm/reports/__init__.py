@@ -23,6 +23,7 @@ detections_sheet         images with what was found in them, as a figure
 negatives_sheet          the hardest negatives of classes as crops, as a figure
 contact_sheet            several pictures on one sheet
 bootstrap_toy            a page in which mining runs step by step
+Report                   a page that shows what was hard
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.error_tables import cost_table, work_table
     from rcnn_svm.reports.finetuning import finetuning_figure
     from rcnn_svm.reports.heads import head_figure
+    from rcnn_svm.reports.html import Report
     from rcnn_svm.reports.imbalance import imbalance_figure, imbalance_text
     from rcnn_svm.reports.inspection import file_summary
     from rcnn_svm.reports.mining import mining_table
@@ -50,6 +52,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "Report",
     "Table",
     "bbox_table",
     "bootstrap_toy",

@@ -36,14 +36,22 @@ def precision_recall_figure(result: VocResult) -> Figure:
 
 
 def _plot_class(axis: Axes, entry: PrecisionRecall) -> None:
+    # A name may hold $, which would be a formula.
+    if entry.num_objects:
+        title = f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}"
+    else:
+        title = f"{entry.name}: no objects"
+    axis.set_title(title, fontsize=9, parse_math=False)
+    plot_curve(axis, entry)
+
+
+def plot_curve(axis: Axes, entry: PrecisionRecall) -> None:
+    """Plot the precision of a class over its recall, and the area that AP measures; without objects the axes alone."""
     axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axis.tick_params(labelsize=8)
     tidy(axis)
-    # A name may hold $, which would be a formula.
     if not entry.num_objects:
-        axis.set_title(f"{entry.name}: no objects", fontsize=9, parse_math=False)
         return
-    axis.set_title(f"{entry.name}  {100 * entry.ap11:.1f} | {100 * entry.ap_area:.1f}", fontsize=9, parse_math=False)
     precision = np.nan_to_num(entry.precision)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     axis.fill_between(np.append(0, entry.recall), np.append(best[:1], best), step="pre", color=PALE_BLUE, lw=0)

@@ -123,7 +123,8 @@ def crop_with_context(image: np.ndarray, box: np.ndarray, *, context: float = 0.
     picture = Image.fromarray(pixels[top:bottom, left:right])
     scale = side / max(picture.size)
     picture = picture.resize([max(1, round(edge * scale)) for edge in picture.size], Image.Resampling.BICUBIC)
-    outline = _outline(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)
+    x1, y1, x2, y2 = _outline(np.array([x1 - left, y1 - top, x2 - left, y2 - top]), scale)
+    outline = x1, y1, max(x1, x2), max(y1, y2)  # a thin box of a large image is thinner than a pixel
     canvas = ImageDraw.Draw(picture)
     canvas.rectangle(_grown(outline, 1), outline=(0, 0, 0))
     canvas.rectangle(outline, outline=(255, 210, 0), width=2)

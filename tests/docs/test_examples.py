@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rcnn_svm import Detections, Detector, load_voc
+from rcnn_svm import Detections, Detector, HardNegativeMiner, load_voc
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 from tests.toys import stored, toy_cache
 
@@ -105,6 +105,17 @@ def test_your_own_training_loop():
     assert head.weight.grad.abs().sum() > 0
     assert len(names["hard"].rows) == 2
     assert names["marked"].sum(1).tolist() == [9, 9]  # for 3 positives in each image
+
+
+def test_a_report(tmp_path, monkeypatch):
+    write_synthetic_voc(tmp_path / "VOCdevkit", num_train=4, num_test=1)
+    monkeypatch.chdir(tmp_path)
+    images = load_voc("VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    cache = toy_cache([30] * 4, classes=("ball", "ring"), image_ids=images.image_ids)
+    HardNegativeMiner(svm_C=0.1).fit(stored(cache, tmp_path / "features")).save("model.h5")
+    run(example("Report.of_model").replace('"VOCdevkit"', f'"VOCdevkit", classes={SYNTHETIC_CLASSES}'))
+    page = (tmp_path / "report/report.html").read_text()
+    assert "What was hard: model.h5, toy" in page and page.count("/9j/") > 20  # how a JPEG begins in base64
 
 
 def test_what_a_detector_gets_wrong(tmp_path, monkeypatch, capsys):

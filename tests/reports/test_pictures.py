@@ -16,6 +16,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.reports.pictures import (
     class_colour,
     contact_sheet,
+    crop_with_context,
     draw_detections,
     evenly_spaced,
     picture_names,
@@ -176,3 +177,10 @@ def test_detections_of_other_images_are_refused(tmp_path, database):
     detections = Detections(("0", "1"), CLASSES, empty, empty, np.empty((0, 4)), empty)
     with pytest.raises(InputError, match="image 2 of toy was not tested"):
         save_detection_pictures(database, detections, tmp_path / "out")
+
+
+@pytest.mark.parametrize("box", [[0, 0, 799, 599], [5, 5, 5, 5], [799, 0, 799, 599], [0, 599, 799, 599]])
+def test_a_crop_of_any_box_has_the_size_asked_for_and_stays_within_the_image(box):
+    picture = crop_with_context(GREY, np.array(box), side=100)
+    assert max(picture.size) == 100 and min(picture.size) >= 1
+    assert (np.array(picture) != 128).any()  # the outline

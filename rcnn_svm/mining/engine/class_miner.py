@@ -29,6 +29,7 @@ from rcnn_svm.mining.engine.budget import MemoryBudget
 from rcnn_svm.mining.engine.class_cache import ClassCache
 from rcnn_svm.mining.engine.feature_pool import FeaturePool
 from rcnn_svm.mining.engine.history import MiningHistory
+from rcnn_svm.mining.engine.watch import Watch, WatchedTraining
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.svm.kernels import score_regions
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, SvmSolver, warn_of_gap
@@ -46,6 +47,7 @@ class Setting:
         seed: seeds the solver, with the class and the number of its training.
         image_start: (I + 1,) int64, as in `FeatureCache`.
         budget: how many negatives a class may hold.
+        watch: called after every training; nobody watches where None.
     """
 
     rules: MiningRules
@@ -55,6 +57,7 @@ class Setting:
     seed: int
     image_start: np.ndarray
     budget: MemoryBudget
+    watch: Watch | None = None
 
     def detector(self, solution: SvmSolution) -> tuple[np.ndarray, np.float32]:
         """Return weights (D,) and bias, float32, of a solved problem."""
@@ -191,6 +194,7 @@ class ClassMiner:
     def train(self, epoch: int, image: int) -> None:
         """Train the detector on the cache, then evict what has become easy."""
         cache, setting = self.cache, self.setting
+        watched = None if setting.watch is None else (cache.keys, cache.scores)
         with phase(self.seconds, "solve"):
             seed = setting.seed + self.index + 1000 * self.num_updates
             solution = setting.solver.solve(self.problem(), cache.alpha, seed, cache.scores)
@@ -205,8 +209,12 @@ class ClassMiner:
                 self._record_budget(epoch, image, 0, num_spare)
             self.history.record("evicted", np.insert(evicted, 0, self.history.num_updates, axis=1))
             self._record_update(epoch, image, trained_on, solution)
-            self.num_added = 0
-            self.num_updates += 1
+        if watched is not None:
+            scores = solution.scores.astype(np.float32)
+            counts = self.index, self.num_updates, cache.num_positives, self.num_added
+            setting.watch(WatchedTraining(*counts, *watched, scores, evicted))
+        self.num_added = 0
+        self.num_updates += 1
 
     def problem(self, keep: np.ndarray | slice = slice(None)) -> SvmProblem:
         """Return the SVM problem of the cache, or of the part of it that `keep`, (N,) bool, chooses."""

@@ -1,0 +1,162 @@
+r"""Writes one page that shows what was hard for a model: the film of its mining, training by training, and its
+hardest negatives; with --detections also what it gets wrong in the test images, and the best and the worst of these.
+The page is one file, works without a network and is read with any browser.
+
+It needs the features that the model was trained on, on which it repeats the mining to see the scores, and the images.
+Which images were trained on and tested says what was made of them. Features of `rcnn-svm run` are found by themselves:
+
+  rcnn-svm report cache/run/model.h5 --detections cache/run/detections.h5 \
+    --csv boxes.csv --images photos
+  rcnn-svm report MODEL --features DIR --voc VOCdevkit --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_jobs_argument,
+    add_overwrite_argument,
+    add_stored_layer_arguments,
+    check_sets,
+    layer_to_compute,
+    names_images,
+    open_features,
+    open_split,
+)
+from rcnn_svm.cli.sides import add_test_source_arguments, has_test_source, with_test_source
+from rcnn_svm.errors import InputError
+
+if TYPE_CHECKING:
+    from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.detection.detector import Detector
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="model of the train stage")
+    parser.add_argument(
+        "--features",
+        metavar="DIR",
+        type=Path,
+        help="feature cache that it was trained on (default: the one of its image set in a folder features beside it)",
+    )
+    add_stored_layer_arguments(parser, "the model's")
+    parser.add_argument(
+        "--validate", metavar="DIR", type=Path, help="feature cache that it was validated on, where train had one"
+    )
+    parser.add_argument("--detections", metavar="FILE", type=Path, help="what the test stage found with it")
+    add_data_arguments(parser, split=False, required=False)
+    parser.add_argument(
+        "--train-split", metavar="NAME", help="split of a devkit with the training images (default: trainval)"
+    )
+    parser.add_argument("--test-split", metavar="NAME", help="split of a devkit with the test images (default: test)")
+    add_test_source_arguments(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder of report.html (default: cache/reports/<name of the model>/)"
+    )
+    add_overwrite_argument(parser, "a report")
+    add_jobs_argument(parser, "classes")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Gather and write the page, or find it done."""
+    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.identity import already_done, say_written
+    from rcnn_svm.detection.detections import KIND, Detections
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.reports.html import PAGE, Report, made_by, read_made_from
+
+    out = args.out or Path("cache/reports") / args.model.stem
+    path = out / PAGE
+    check_writable(path)
+    detector = Detector.load(args.model)
+    cache = _features(args, detector)
+    of_test = {}
+    if args.detections:
+        found = Detections.load(args.detections)
+        made = {"Detections": made_by(args.detections, KIND)}
+        of_test = {"detections": found, "test_images": _test_images(args, found), "made": made}
+    report = Report.of_model(
+        args.model,
+        cache,
+        validate=None if args.validate is None else _open(args.validate, args, detector),
+        images=_training_images(args, cache),
+        n_jobs=args.jobs,
+        **of_test,
+    )
+    with claimed(path):
+        if not already_done(path, lambda: read_made_from(path)["settings"], report.settings, overwrite=args.overwrite):
+            report.save(out)
+            print(report.summary)
+            for note in report.notes:
+                print(f"note: {note}")
+    say_written(path)
+
+
+def _features(args: argparse.Namespace, detector: Detector) -> FeatureCache:
+    """Return the features that a model was trained on."""
+    if args.features:
+        return _open(args.features, args, detector)
+    from rcnn_svm.cache import read_plan
+    from rcnn_svm.cache.plan import MANIFEST
+
+    image_set = detector.training.get("image_set")
+    beside = args.model.resolve().parent
+    for folder in (beside / "features", beside.parent / "features"):
+        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+            plan = read_plan(manifest.parent)
+            computed = layer_to_compute(detector, manifest.parent) is not None
+            if plan.name == image_set and (computed or plan.settings == detector.feature_settings):
+                return _open(manifest.parent, args, detector)
+    raise InputError(
+        f"no folder features beside {args.model} has the features that it was trained on, those of {image_set}; give "
+        "them with --features DIR"
+    )
+
+
+def _open(folder: Path, args: argparse.Namespace, detector: Detector) -> FeatureCache:
+    return open_features(folder, args.layer or layer_to_compute(detector, folder), args.weights)
+
+
+def _training_images(args: argparse.Namespace, cache: FeatureCache) -> ImageDatabase | None:
+    """Return the training images of a cache, as far as the image set has them."""
+    if not names_images(args):
+        return None
+    source = _with_classes(args, cache.classes)
+    found = open_split(source, args.train_split or ("trainval" if args.voc else "all"), None, "annotations")
+    known = set(found.image_ids)
+    ids = [image_id for image_id in cache.image_ids if image_id in known]
+    if not ids:
+        raise InputError(
+            f"none of the {cache.num_images} training images of {cache.name} is in {found.name}; give the images that "
+            "the model was trained on"
+        )
+    return found.subset(ids, cache.name)
+
+
+def _test_images(args: argparse.Namespace, detections: Detections) -> ImageDatabase:
+    """Return the images of detections, with their objects."""
+    if not names_images(args):
+        raise InputError("--detections needs the images for their objects; give --voc, --coco, --xml or --csv too")
+    separate = has_test_source(args)
+    source = with_test_source(args, detections.classes) if separate else _with_classes(args, detections.classes)
+    split = args.test_split or ("test" if source.voc else "all")
+    images = open_split(source, split, None, "annotations")
+    images = images.subset(detections.image_ids, detections.settings.get("image_set"))
+    check_sets([images], "annotations", args)
+    return images
+
+
+def _with_classes(args: argparse.Namespace, classes: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments with the classes of an artefact, where none are given."""
+    from rcnn_svm.data.class_names import write_class_list
+
+    return argparse.Namespace(**{**vars(args), "classes": args.classes or write_class_list(classes)})
