@@ -54,12 +54,13 @@ from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.features import SOURCES, Source, load_backbone, read_state_dict
 from rcnn_svm.features.backbones import RANDOM
-from rcnn_svm.finetune.record import load_softmax
+from rcnn_svm.finetune.weights import load_softmax
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.proposals import import_proposals
 from rcnn_svm.proposals.ranker import ProposalRanker
 from rcnn_svm.reports.bbox import bbox_table
-from rcnn_svm.reports.inspection import file_summary, hardest_table
+from rcnn_svm.reports.inspection import inspect_artefact
+from rcnn_svm.reports.inspection.detector import with_hardest
 from rcnn_svm.reports.mining import mining_table
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
 from rcnn_svm.tuning.calibration import calibrate_model
@@ -422,9 +423,10 @@ def _import_cache(folder: Path) -> list[Any]:
 def _read_model(folder: Path, kind: type) -> list[Any]:
     path = folder / "file.h5"
     model, history = kind.load(path), kind.load_history(path)
-    found = [model.settings(), model.arrays(), history, file_summary(path)[0].partition("\n")[2]]
+    inspected = inspect_artefact(path)
+    found = [model.settings(), model.arrays(), history, inspected.facts, inspected.record]
     if kind is Detector:
-        found += [mining_table(path), hardest_table(path, model.classes[0], 5)]
+        found += [mining_table(path), with_hardest(inspected, path, model.classes[0], 5).record]
         found += [model.scores(np.ones((3, 8), np.float32))]
     if kind is BoxRegressor:
         found += [bbox_table(path)]
@@ -435,7 +437,8 @@ def _read_model(folder: Path, kind: type) -> list[Any]:
 
 def _read_detections(folder: Path) -> list[Any]:
     found = Detections.load(folder / "file.h5")
-    return [found, found.after_nms(), file_summary(folder / "file.h5")[0].partition("\n")[2]]
+    inspected = inspect_artefact(folder / "file.h5")
+    return [found, found.after_nms(), inspected.facts, inspected.record]
 
 
 def _read_tuned(folder: Path) -> list[Any]:

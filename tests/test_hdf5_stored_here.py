@@ -14,7 +14,7 @@ from rcnn_svm.hdf5 import open_hdf5
 from rcnn_svm.matlab import read_mat_arrays
 from rcnn_svm.proposals.precomputed import load_girshick_mat
 from rcnn_svm.proposals.store import ProposalSet
-from rcnn_svm.reports.inspection import file_summary
+from rcnn_svm.reports.inspection import inspect_artefact
 
 
 def external_storage(group, name, other):
@@ -54,7 +54,7 @@ def test_no_file_of_ours_reads_another(tmp_path, elsewhere):
     how, add = elsewhere
     with create_h5(tmp_path / "x.h5", "proposals", 1, {}) as handle:
         add(handle.create_group("deep/er"), "boxes")
-    for read in (ProposalSet.load, file_summary):
+    for read in (ProposalSet.load, inspect_artefact):
         with pytest.raises(InputError, match=rf"x\.h5 is refused: /?deep/er/boxes is an? ?{how}|external storage"):
             read(tmp_path / "x.h5")
 
@@ -88,7 +88,7 @@ def test_ten_kilobytes_do_not_take_three_gigabytes(tmp_path):
     with create_h5(tmp_path / "x.h5", "proposals", 1, {}) as handle:
         handle.create_dataset("boxes", (200_000_000, 4), "f4", chunks=(1000, 4), compression=9)
     assert (tmp_path / "x.h5").stat().st_size < 10_000
-    for read in (ProposalSet.load, file_summary):
+    for read in (ProposalSet.load, inspect_artefact):
         with pytest.raises(InputError, match=r"boxes would take 3,200,000,000 bytes, of which 0 are in the file"):
             read(tmp_path / "x.h5")
 

@@ -465,13 +465,13 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool 
 
     Args:
         path: the file.
-        kinds: what it may be.
+        kinds: what it may be; anything of ours where empty.
         checksum: as in `open_any_h5`.
 
     Raises:
         InputError: the file is missing, truncated, damaged, not HDF5, of another kind, or refused by `open_hdf5`.
     """
-    path, expected = Path(path), " or ".join(kinds)
+    path, expected = Path(path), " or ".join(kinds) or "what a stage of it writes"
     require_file(path)
     with contextlib.ExitStack() as stack:
         stack.enter_context(reading(path))
@@ -489,7 +489,7 @@ def open_h5_of(path: str | os.PathLike, kinds: Sequence[str], *, checksum: bool 
                 "delete it and run the stage that writes it again"
             ) from error
         found = handle.attrs.get("kind")
-        if found not in kinds:
+        if found is None or (kinds and found not in kinds):
             raise InputError(f"{path} holds {found or 'something not written by rcnn-svm'}, expected {expected}")
         yield handle
 

@@ -101,8 +101,9 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.data.checks import require_ground_truth
     from rcnn_svm.finetune.network import build_network
-    from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record, save_finetuned
+    from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record
     from rcnn_svm.finetune.tuner import FineTuner
+    from rcnn_svm.finetune.weights import save_finetuned
     from rcnn_svm.proposals.store import ProposalSet
     from rcnn_svm.reports.finetuning import save_finetuning
 

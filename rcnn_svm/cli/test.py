@@ -205,7 +205,8 @@ def _test_images(args: argparse.Namespace) -> None:
 def _load_model(args: argparse.Namespace) -> RegionScorer:
     """Return the model, of the kind that --scores or its file says it is."""
     from rcnn_svm.artefacts.model_file import load_model
-    from rcnn_svm.finetune.record import WEIGHTS, load_softmax
+    from rcnn_svm.finetune.record import WEIGHTS
+    from rcnn_svm.finetune.weights import load_softmax
 
     if args.scores == "softmax":
         return load_softmax(args.model)

@@ -15,7 +15,7 @@ from rcnn_svm.detection.interfaces import check_length
 class SoftmaxClassifier:
     """Scores regions as the network itself does; a `RegionScorer`, as `Detector` is.
 
-    `finetune.record.load_softmax` reads one from the files of the finetune stage.
+    `finetune.weights.load_softmax` reads one from the files of the finetune stage.
 
     Attributes:
         classes: K class names.

@@ -18,8 +18,9 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.finetune.network import FineTuneNetwork, build_network
-    from rcnn_svm.finetune.record import FineTuningRecord, load_record, load_softmax, save_finetuned
+    from rcnn_svm.finetune.record import FineTuningRecord, load_record
     from rcnn_svm.finetune.tuner import FineTuner
+    from rcnn_svm.finetune.weights import load_softmax, save_finetuned
     from rcnn_svm.finetune.windows import MinibatchSampler
 else:
     __getattr__, __dir__ = lazy_names(__name__)

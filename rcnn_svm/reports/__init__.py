@@ -12,7 +12,8 @@ work_table               what is found and wrong at the working threshold
 mining_table             what a mining did, class by class
 bbox_table               what box regression is worth, class by class
 imbalance_text           how unequal examples are
-file_summary             what any artefact holds and what made it
+inspect_artefact         what any artefact holds and what made it
+Inspection               the same, as text of a screen and as JSON
 precision_recall_figure  precision over recall of every class
 imbalance_figure         easy and hard examples, and their loss
 finetuning_figure        loss and accuracy of a fine-tuning
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.heads import head_figure
     from rcnn_svm.reports.html import Report
     from rcnn_svm.reports.imbalance import imbalance_figure, imbalance_text
-    from rcnn_svm.reports.inspection import file_summary
+    from rcnn_svm.reports.inspection.artefact import inspect_artefact
+    from rcnn_svm.reports.inspection.result import Inspection
     from rcnn_svm.reports.mining import mining_table
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
     from rcnn_svm.reports.sheets import detections_sheet, negatives_sheet, proposals_sheet
@@ -52,6 +54,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "Inspection",
     "Report",
     "Table",
     "bbox_table",
@@ -63,11 +66,11 @@ __all__ = [
     "cost_table",
     "detections_sheet",
     "draw_detections",
-    "file_summary",
     "finetuning_figure",
     "head_figure",
     "imbalance_figure",
     "imbalance_text",
+    "inspect_artefact",
     "mining_table",
     "negatives_sheet",
     "precision_recall_figure",

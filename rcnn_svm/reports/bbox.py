@@ -23,10 +23,11 @@ def bbox_table(path: str | Path) -> str:
     if not regressor.training:
         return f"{len(regressor.classes)} classes: {', '.join(regressor.classes)} (without a record of the training)"
     with reading(path):
-        return _table(regressor)
+        return corrections_table(regressor).text()
 
 
-def _table(regressor: BoxRegressor) -> str:
+def corrections_table(regressor: BoxRegressor) -> Table:
+    """Return examples, and IoU before and after correction, of every class of a regressor that records its training."""
     training = regressor.training
     parts = [training["proposals"], training["held_out"]]
     rows = []
@@ -35,15 +36,15 @@ def _table(regressor: BoxRegressor) -> str:
         for part in parts:
             cells += [str(part["number"][index]), *(cell(part[key][index], ".3f") for key in ("iou", "corrected_iou"))]
         rows.append(cells)
-    means = ["total, mean of classes", str(sum(training["examples"]))]
+    means = ["total, mean", str(sum(training["examples"]))]
     for part in parts:
         means += [str(sum(part["number"])), *(cell(_mean(part[key]), ".3f") for key in ("iou", "corrected_iou"))]
-    notes = (
-        "IoU of the proposals among the examples with their objects, before and after correction; ground truth,",
-        f"among the examples too, is left out. Held out: in {training['num_held_out']} of {training['num_images']} "
-        "images, corrected by a regressor trained on the others.",
+    note = (
+        "IoU of the proposals among the examples with their objects, before and after correction; ground truth, among "
+        f"the examples too, is left out. Held out: in {training['num_held_out']} of {training['num_images']} images, "
+        "corrected by a regressor trained on the others."
     )
-    return Table(HEADER, rows, means, notes).text()
+    return Table(HEADER, rows, means, [note])
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,30 +30,65 @@ def mining_table(path: str | Path) -> str:
         return _table(detector, history)
 
 
-def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
+def mining_records(detector: Detector, history: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return what a training did of every class, JSON-able; None for what a class that was not trained has not.
+
+    Args:
+        detector: the detector.
+        history: its record, as `training_record` describes it.
+    """
     updates = history["updates"]
     added = np.bincount(history["added"][:, 0], minlength=len(detector.classes))
     left = np.bincount(updates[history["evicted"][:, 0], 0], minlength=len(detector.classes))
     kept = np.bincount(history["negatives"][:, 0], minlength=len(detector.classes))
-    rows = []
+    records = []
     for index, name in enumerate(detector.classes):
         of_class = np.flatnonzero(updates[:, 0] == index)
-        if not len(of_class):
-            rows.append([name, "-", str(added[index]), "0", str(kept[index]), "0", "not trained", ""])
-            continue
-        last = of_class[-1]
-        counts = [updates[last, 3], added[index], left[index], kept[index], len(of_class)]
-        loss, gap = history["update_loss"][last, 3], history["update_gap"][last, 0]
-        rows.append([name, *map(str, counts), f"{loss:.4g}", cell(gap, ".0e")])
-    totals = [str(sum(int(row[column]) for row in rows if row[column] != "-")) for column in range(1, 6)]
+        last = of_class[-1] if len(of_class) else None
+        records.append(
+            {
+                "class": name,
+                "positives": None if last is None else int(updates[last, 3]),
+                "negatives": int(added[index]),
+                "evicted": int(left[index]),
+                "in_cache": int(kept[index]),
+                "updates": len(of_class),
+                "loss": None if last is None else float(history["update_loss"][last, 3]),
+                "gap": None if last is None else float(history["update_gap"][last, 0]),
+            }
+        )
+    return records
+
+
+def examples_table(detector: Detector, history: dict[str, np.ndarray]) -> Table:
+    """Return the examples, updates and the last objective of every class.
+
+    Args:
+        detector, history: as in `mining_records`.
+    """
+    records = mining_records(detector, history)
+    counts = ("positives", "negatives", "evicted", "in_cache", "updates")
+    rows = [
+        [
+            record["class"],
+            *(cell(record[name]) for name in counts),
+            *([f"{record['loss']:.4g}", cell(record["gap"], ".0e")] if record["updates"] else ["not trained", ""]),
+        ]
+        for record in records
+    ]
+    totals = [str(sum(record[name] or 0 for record in records)) for name in counts]
     mined = detector.training.get("identity", {}).get("training") != "random negatives"
     header = HEADER if mined else [name.replace("hard", "random") for name in HEADER]
+    return Table(header, rows, ["total", *totals, "", ""])
+
+
+def _table(detector: Detector, history: dict[str, np.ndarray]) -> str:
     return "\n".join(
         [
-            Table(header, rows, ["total", *totals, "", ""]).text(),
+            examples_table(detector, history).text(),
             *_convergence(detector, history),
             *_validation(detector, history),
-            *_budget(detector, history),
+            *budget_sentences(detector, history),
             *_weights(detector),
             *_selection(history),
             *_calibration(detector),
@@ -86,8 +122,8 @@ def _validation(detector: Detector, history: dict[str, np.ndarray]) -> list[str]
     return ["", Table(("class", "pass", "held-out AP area", ""), rows).text()]
 
 
-def _budget(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
-    """Return a line for every class whose share of the memory budget was too small."""
+def budget_sentences(detector: Detector, history: dict[str, np.ndarray]) -> list[str]:
+    """Return a sentence for every class whose share of the memory budget was too small."""
     table = history.get("budget", np.empty((0, 5), np.int32))
     lines = []
     for c in np.unique(table[:, 0]):

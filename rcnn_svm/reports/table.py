@@ -7,43 +7,69 @@ import io
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+WIDTH = 80  # columns of a terminal
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under a header, the first column flush left, the others flush right.
+    """Cells of text under a header.
 
     Attributes:
         header: column titles.
         rows: cells, as many per row as titles.
         footer: a last row, set apart by a line in text; none where empty.
         notes: sentences on what the figures mean, which follow the table.
+        left: the columns that are flush left, for words; the others are flush right, for numbers.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     footer: Sequence[str] = ()
     notes: Sequence[str] = ()
+    left: Sequence[int] = (0,)
 
-    def text(self) -> str:
-        """Return the table for a terminal."""
-        everything = self._everything()
-        widths = [max(len(row[column]) for row in everything) for column in range(len(self.header))]
-        first, *lines = [_line(cells, widths) for cells in everything]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    def text(self, width: int = WIDTH) -> str:
+        """Return the table for a terminal; where it is wider than `width`, titles take several lines."""
+        body = [*self.rows, *([self.footer] if self.footer else [])]
+        widths = [max(map(len, cells), default=0) for cells in zip(*body, strict=True)] or [0] * len(self.header)
+        titles = [[title] for title in self.header]
+        if _line_width([max(pair) for pair in zip(widths, map(len, self.header), strict=True)]) > width:
+            titles = [_broken(title, cells) for title, cells in zip(self.header, widths, strict=True)]
+        widths = [max(cells, *map(len, lines)) for cells, lines in zip(widths, titles, strict=True)]
+        height = max(map(len, titles))
+        first = zip(*([""] * (height - len(lines)) + lines for lines in titles), strict=True)
+        rule = "-" * _line_width(widths)
+        lines = [self._line(cells, widths) for cells in body]
         if self.footer:
             lines.insert(-1, rule)
-        return "\n".join([first, rule, *lines, *([""] if self.notes else []), *self.notes])
+        notes = [line for note in self.notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
+        header = [self._line(cells, widths) for cells in first]
+        return "\n".join([*header, rule, *lines, *([""] if notes else []), *notes])
+
+    def top(self, rows: int, noun: str) -> Table:
+        """Return the table with the first so many rows; a note says how many more there are, counting `noun`."""
+        left = len(self.rows) - rows
+        if left <= 0:
+            return self
+        return replace(self, rows=self.rows[:rows], notes=(f"and {left:,} more {noun}", *self.notes))
 
     def markdown(self) -> str:
         """Return the table in Markdown, the notes as a list."""
         header, *rows = self._everything()
-        table = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+        table = [header, ["---" if column in self.left else "---:" for column in range(len(header))], *rows]
         lines = [f"| {' | '.join(map(_markdown_cell, cells))} |" for cells in table]
         return "\n".join([*lines, *([""] if self.notes else []), *(f"- {_no_tags(note)}" for note in self.notes)])
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        columns = enumerate(zip(cells, widths, strict=True))
+        return "  ".join(
+            text.ljust(width) if column in self.left else text.rjust(width) for column, (text, width) in columns
+        ).rstrip()
 
     def _everything(self) -> list[Sequence[str]]:
         return [self.header, *self.rows, *([self.footer] if self.footer else [])]
@@ -58,9 +84,14 @@ def _markdown_cell(text: str) -> str:
     return _no_tags(text).replace("|", r"\|")
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _broken(title: str, width: int) -> list[str]:
+    """Return a title in lines as wide as the cells below it, or as its longest word."""
+    longest = max(map(len, title.split()), default=0)
+    return textwrap.wrap(title, max(width, longest, 1), break_on_hyphens=False) or [""]
 
 
 def cell(value: float | None, spec: str = "") -> str:

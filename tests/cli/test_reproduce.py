@@ -18,7 +18,7 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
-from rcnn_svm.finetune.record import load_softmax
+from rcnn_svm.finetune.weights import load_softmax
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 
 FROZEN = [

@@ -20,7 +20,7 @@ from rcnn_svm.features.extract import FeatureExtractor
 from rcnn_svm.features.runtime import make_runtime
 from rcnn_svm.features.warp import warp_regions
 from rcnn_svm.finetune.network import build_network
-from rcnn_svm.finetune.record import load_softmax, save_finetuned
+from rcnn_svm.finetune.weights import load_softmax, save_finetuned
 from tests.toys import toy_cache
 
 CLASSES = ("cat", "cow", "dog")

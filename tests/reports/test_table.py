@@ -28,6 +28,26 @@ def test_notes_follow_after_a_blank_line():
     assert table.markdown().splitlines()[-3:] == ["| 1 | 2 |", "", "- b is twice a."]
 
 
+def test_a_table_that_is_too_wide_has_titles_in_several_lines():
+    table = Table(("class", "hard negatives", "n"), [["cat", "12", "3"]], notes=("one two three",))
+    assert table.text(width=26).splitlines()[0] == "class  hard negatives  n"
+    assert table.text(width=23).splitlines() == [
+        "            hard",
+        "class  negatives  n",
+        "-------------------",
+        "cat           12  3",
+        "",
+        "one two three",
+    ]
+    assert table.text(width=7).splitlines()[-2:] == ["one two", "three"]
+
+
+def test_the_first_rows_and_how_many_more():
+    table = Table(("a", "b"), [["1", "2"], ["3", "4"], ["5", "6"]], ["9", "12"], ("a note",))
+    assert table.top(3, "rows") is table
+    assert table.top(1, "rows") == Table(("a", "b"), [["1", "2"]], ["9", "12"], ("and 2 more rows", "a note"))
+
+
 def test_what_is_missing_shows_as_missing():
     assert [percent(value) for value in (0.125, None, NAN)] == ["12.5", "-", "-"]
     assert [cell(value, ".3f") for value in (2, None, NAN)] == ["2.000", "-", "-"]

@@ -1,0 +1,62 @@
+"""Settings and numbers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from rcnn_svm.reports.words import (
+    counted,
+    data_in_words,
+    features_in_words,
+    in_words,
+    name_in_words,
+    names_in_words,
+    proposals_in_words,
+    shortened,
+    size_in_words,
+    spread_in_words,
+    training_in_words,
+)
+
+
+def test_settings_in_words():
+    settings = {"seed": 3, "svm_C": 0.001, "tolerance": None, "classes": ["a"], "calibrate": True, "digest": "0f" * 16}
+    assert in_words(settings) == "C 0.001, seed 3, calibrate yes, digest 0f0f0f0f"
+    assert in_words({"scales": [0.5, 1], "inner": {"lr": 0.1}}, ["seed"]) == "scales 0.5 1, inner learning rate 0.1"
+    assert name_in_words("features.backbone.name") == "network" and name_in_words("a.b_c") == "b c"
+
+
+def test_what_made_features():
+    backbone = {"name": "vgg16", "layer": "fc7", "weights": "trained", "weights_digest": "1234" * 16}
+    made = {"backbone": backbone, "crop_size": 224, "padding": 16, "crop_mode": "square", "context": 21}
+    expected = "4096-d vgg16 fc7 with context, square crops of 224 px, 16 px of context, trained weights 12341234"
+    assert features_in_words(made, "4096-d") == expected
+    assert features_in_words({"source": "arrays"}, "8-d float32") == "8-d float32, from arrays"
+
+
+def test_what_made_proposals_and_models():
+    assert proposals_in_words({"method": "fast", "max_boxes": None, "merge_iou": 0.9, "opencv": "4"}) == (
+        "fast, merged above IoU 0.9"
+    )
+    assert training_in_words({"identity": {"training": "random negatives", "parameters": {"svm_C": 1.0}}}) == (
+        "random negatives, C 1"
+    )
+    assert training_in_words({}) == "not recorded"
+    trained = {"image_set": "toy", "num_images": 1, "num_regions": 2000, "identity": {"cache": "ab"}}
+    assert data_in_words(trained) == "toy: 1 image, 2,000 regions (features ab)"
+    assert data_in_words({}) == "data that is not recorded"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(7, "7 bytes"), (1, "1 byte"), (2000, "2.0 kB"), (3.25e6, "3.2 MB"), (4e12, "4,000.0 GB")]
+)
+def test_sizes(number, words):
+    assert size_in_words(int(number)) == words
+
+
+def test_numbers_and_names():
+    assert (counted(1, "box", "boxes"), counted(2000, "box", "boxes")) == ("1 box", "2,000 boxes")
+    assert [spread_in_words(values) for values in ([], [3, 3], [1, 2, 9])] == ["-", "3", "1 to 9, median 2"]
+    assert names_in_words(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert shortened("0123456789", 7) == "01...89" and shortened("0123456789", 7, 1) == "012...9"
+    assert shortened("short", 7) == "short"
