@@ -5,7 +5,9 @@ load_model        opens any of them; the class follows from the file
 Checkpoint        the progress of a training
 claimed           keeps other processes from an output while it is made
 already_done      whether a stage's file is there: the same, another, or none
-first_difference  where two settings differ, in words
+first_difference  where two settings differ first, in words
+differences       everywhere they differ
+read_header       what an artefact of any kind says of itself
 fingerprint       16 hex digits of settings
 provenance        the versions that wrote an artefact
 check_writable    refuses an output that cannot be written, before hours are spent on it
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from rcnn_svm.artefacts.checkpoint import Checkpoint
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable, fingerprint, provenance, reading, write_text
-    from rcnn_svm.artefacts.identity import already_done, first_difference
+    from rcnn_svm.artefacts.header import read_header
+    from rcnn_svm.artefacts.identity import already_done, differences, first_difference
     from rcnn_svm.artefacts.model_file import Model, load_model
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -34,10 +37,12 @@ __all__ = [
     "already_done",
     "check_writable",
     "claimed",
+    "differences",
     "fingerprint",
     "first_difference",
     "load_model",
     "provenance",
+    "read_header",
     "reading",
     "write_text",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +148,24 @@ def check_still_there(*paths: Path) -> None:
 
 
 def first_difference(found: Any, wanted: Any, where: str = "") -> str:
-    """Return where two JSON-able values differ first, with both values, shortened."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            if found.get(key) != wanted.get(key):
-                return first_difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
-    if isinstance(found, list) and isinstance(wanted, list):
-        if len(found) != len(wanted):
-            return f"{where}: {len(found)} there, {len(wanted)} wanted"
-        for index, (a, b) in enumerate(zip(found, wanted, strict=True)):
-            if a != b:
-                return first_difference(a, b, f"{where}[{index}]")
-    return f"{where or 'settings'}: {str(found)[:60]} there, {str(wanted)[:60]} wanted"
+    """Return where two JSON-able values differ first, with both values, shortened; `where` is what they are of."""
+    where, a, b = next(differences(found, wanted, where), (where, found, wanted))
+    if isinstance(a, list) and isinstance(b, list) and len(a) != len(b):
+        return f"{where}: {len(a)} there, {len(b)} wanted"
+    return f"{where or 'settings'}: {str(a)[:60]} there, {str(b)[:60]} wanted"
+
+
+def differences(a: Any, b: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield everywhere two JSON-able values differ: a dotted name, such as `parameters.scales[2]`, and both values.
+
+    Names are in alphabetical order. A name that only one of them has is None in the other; lists of different lengths
+    differ as a whole.
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            yield from differences(a.get(key), b.get(key), f"{where}.{key}" if where else key)
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for index, pair in enumerate(zip(a, b, strict=True)):
+            yield from differences(*pair, f"{where}[{index}]")
+    elif a != b:
+        yield where, a, b

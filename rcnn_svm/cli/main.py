@@ -46,6 +46,7 @@ HEADINGS = {
     "use": {"detect": "find objects in image files"},
     "look": {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
+        "diff": "say where two artefacts or runs differ first, and why",
         "show": "draw proposals, hard negatives or detections as pictures",
         "report": "write a page: the film of mining, what was hard, what is wrong",
         "imbalance": "measure easy and hard examples and their shares of the loss",

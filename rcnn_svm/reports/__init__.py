@@ -12,6 +12,8 @@ work_table               what is found and wrong at the working threshold
 mining_table             what a mining did, class by class
 bbox_table               what box regression is worth, class by class
 imbalance_text           how unequal examples are
+compare_artefacts        where two artefacts differ first, by how much, and why
+Comparison               the same, as text of a terminal and as JSON
 inspect_artefact         what any artefact holds and what made it
 Inspection               the same, as text of a screen and as JSON
 precision_recall_figure  precision over recall of every class
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.bbox import bbox_table
     from rcnn_svm.reports.coco_tables import coco_csv, coco_json, coco_table
     from rcnn_svm.reports.curves import precision_recall_figure
+    from rcnn_svm.reports.difference.artefact import compare_artefacts
+    from rcnn_svm.reports.difference.result import Comparison
     from rcnn_svm.reports.error_tables import cost_table, work_table
     from rcnn_svm.reports.finetuning import finetuning_figure
     from rcnn_svm.reports.heads import head_figure
@@ -54,6 +58,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "Comparison",
     "Inspection",
     "Report",
     "Table",
@@ -62,6 +67,7 @@ __all__ = [
     "coco_csv",
     "coco_json",
     "coco_table",
+    "compare_artefacts",
     "contact_sheet",
     "cost_table",
     "detections_sheet",

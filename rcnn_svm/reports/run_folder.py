@@ -84,12 +84,23 @@ def find_artefacts(folder: Path) -> list[Artefact]:
         raise InputError(
             f"{folder} holds nothing that a stage of rcnn-svm writes; give the folder of a run or of a feature cache"
         )
-    return sorted(found, key=_place)
+    return sorted(found, key=pipeline_order)
 
 
-def _place(artefact: Artefact) -> tuple[int, bool, str]:
+def pipeline_order(artefact: Artefact) -> tuple[int, bool, str]:
+    """Return what sorts artefacts as the stages make them, those of training images first."""
     known = artefact.stage in _ORDER
     return _ORDER.index(artefact.stage) if known else len(_ORDER), bool(_OF_TEST.search(artefact.name)), artefact.name
+
+
+def find_lists(folder: Path) -> dict[str, list[str]]:
+    """Return the image ids of the lists that `rcnn-svm run` writes into its folder, by the lists' names."""
+    lists = {}
+    for name in ("train_ids.txt", "test_ids.txt"):
+        if (folder / name).is_file():
+            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lists[name] = [line.strip() for line in lines if line.strip() and not re.match(r"\s*#(\s|$)", line)]
+    return lists
 
 
 def _candidates(folder: Path) -> Iterator[Path]:

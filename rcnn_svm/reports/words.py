@@ -66,7 +66,7 @@ def value_in_words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return in_words(value) or "none"
+        return shortened(in_words(value) or "none")
     if isinstance(value, Sequence) and not isinstance(value, str):
         return shortened(" ".join(map(value_in_words, value)) or "none")
     return value[:8] if isinstance(value, str) and _DIGEST.fullmatch(value) else shortened(str(value))

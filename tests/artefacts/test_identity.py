@@ -10,7 +10,7 @@ import pytest
 
 from rcnn_svm import cli
 from rcnn_svm.artefacts.checkpoint import Checkpoint, checkpoint_beside
-from rcnn_svm.artefacts.identity import already_done, first_difference, only_data_differs, say_written
+from rcnn_svm.artefacts.identity import already_done, differences, first_difference, only_data_differs, say_written
 from rcnn_svm.errors import InputError
 
 SETTINGS = {"parameters": {"svm_C": 0.001, "epochs": 1}, "classes": ["cat", "dog"]}
@@ -40,6 +40,14 @@ def damaged():
 )
 def test_the_first_difference_is_named(found, wanted, expected):
     assert first_difference(found, wanted) == expected
+
+
+def test_all_differences_are_found():
+    a = {"a": 1, "b": {"c": [1, 2, {"d": 3}], "e": [1]}, "same": [1, {"x": None}]}
+    b = {"b": {"c": [1, 5, {"d": 4}], "e": [1, 2]}, "new": None, "same": [1, {"x": None}]}
+    expected = [("a", 1, None), ("b.c[1]", 2, 5), ("b.c[2].d", 3, 4), ("b.e", [1], [1, 2])]
+    assert list(differences(a, b)) == expected
+    assert list(differences(a, a)) == []
 
 
 def test_nothing_is_there(tmp_path):

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rcnn_svm.reports.inspection.result import Inspection, Section
-from rcnn_svm.reports.run_folder import DAMAGED, REPORT, Artefact, find_artefacts
+from rcnn_svm.reports.run_folder import DAMAGED, REPORT, Artefact, find_artefacts, find_lists
 from rcnn_svm.reports.table import WIDTH, Table
 from rcnn_svm.reports.words import counted, shortened, size_in_words
 
-_LISTS = ("train_ids.txt", "test_ids.txt")
 HEADER = ("artefact", "MB", "holds")
 _NAME = 33, 9  # letters of the longest name that is shown whole, and of the end of a longer one
 _SHORT = {"feature cache": "cache"}
@@ -26,7 +25,7 @@ def inspect_folder(folder: Path) -> Inspection:
     artefacts = find_artefacts(folder)
     size = sum(artefact.num_bytes for artefact in artefacts)
     facts = {"holds": f"{counted(len(artefacts), 'artefact')}, {size_in_words(size)}"}
-    lists = {name: _num_lines(folder / name) for name in _LISTS if (folder / name).is_file()}
+    lists = {name: len(image_ids) for name, image_ids in find_lists(folder).items()}
     if lists:
         facts["images"] = ", ".join(f"{count:,} in {name}" for name, count in lists.items())
     times = [artefact.time for artefact in artefacts if artefact.time]
@@ -51,9 +50,3 @@ def _in_a_row(artefact: Artefact) -> str:
     if artefact.kind == DAMAGED:  # the first sentence of such stands above
         return DAMAGED
     return f"{_SHORT.get(artefact.kind, artefact.kind)}: {artefact.holds}"
-
-
-def _num_lines(path: Path) -> int:
-    """Return the number of image ids in a list of them."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return sum(1 for line in lines if line.strip() and not line.startswith("#"))

@@ -70,13 +70,15 @@ class Inspection:
         return json_text(self.to_json())
 
 
-def facts_text(facts: Mapping[str, str]) -> str:
-    """Return facts for a terminal, a name before each; one that is too long goes on below itself."""
+def facts_text(facts: Mapping[str, str | Sequence[str]]) -> str:
+    """Return facts for a terminal, a name before each; one that is too long, or of several, goes on below itself."""
     indent = max(map(len, facts)) + 2
     lines = []
+    # Paths and digests stay whole, so that they can be copied.
+    wrapper = textwrap.TextWrapper(WIDTH - indent, break_long_words=False, break_on_hyphens=False)
     for name, fact in facts.items():
-        # Paths and digests stay whole, so that they can be copied.
-        filled = textwrap.wrap(fact, WIDTH - indent, break_long_words=False, break_on_hyphens=False) or ["-"]
+        several = [fact] if isinstance(fact, str) else fact
+        filled = [line for one in several for line in wrapper.wrap(one)] or ["-"]
         lines += [f"{name if not number else '':<{indent}}{line}" for number, line in enumerate(filled)]
     return "\n".join(lines)
 
