@@ -72,6 +72,14 @@ def value_in_words(value: Any) -> str:
     return value[:8] if isinstance(value, str) and _DIGEST.fullmatch(value) else shortened(str(value))
 
 
+def pair_in_words(a: Any, b: Any) -> str:
+    """Return two values of a setting that differ as "1 in A, 2 in B", in full where they are alike when shortened."""
+    said = value_in_words(a), value_in_words(b)
+    if said[0] == said[1]:
+        said = str(a), str(b)
+    return f"{said[0]} in A, {said[1]} in B"
+
+
 def in_words(settings: Mapping[str, Any], left_out: Sequence[str] = ()) -> str:
     """Return settings as "name value, name value".
 

@@ -11,6 +11,7 @@ from rcnn_svm.reports.words import (
     in_words,
     name_in_words,
     names_in_words,
+    pair_in_words,
     proposals_in_words,
     shortened,
     size_in_words,
@@ -24,6 +25,11 @@ def test_settings_in_words():
     assert in_words(settings) == "C 0.001, seed 3, calibrate yes, digest 0f0f0f0f"
     assert in_words({"scales": [0.5, 1], "inner": {"lr": 0.1}}, ["seed"]) == "scales 0.5 1, inner learning rate 0.1"
     assert name_in_words("features.backbone.name") == "network" and name_in_words("a.b_c") == "b c"
+
+
+def test_two_values():
+    assert pair_in_words(0.1, None) == "0.1 in A, none in B"
+    assert pair_in_words(2.00000016, 2.00000007) == "2.00000016 in A, 2.00000007 in B"
 
 
 def test_what_made_features():

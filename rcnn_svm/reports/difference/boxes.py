@@ -18,9 +18,9 @@ from rcnn_svm.reports.words import counted
 
 PROPOSALS_DECIDE = ((".", "boxes"),)
 DETECTIONS_DECIDE = (
-    (r"^(detector|model)\.training\.", "weights"),
-    (r"^bbox\.training\.", "box regression"),
-    (r"^also\.", "merged with"),
+    (r"^detector\.training\.identity\.", "weights"),
+    (r"^bbox\.training\.identity\.", "box regression"),
+    (r"^also\.(bbox\.training\.identity\.|max_)", "merged with"),
     (r"^voting", "boxes"),
     (r"^(nms|max_per_image|max_per_set)", "kept"),
 )
@@ -100,10 +100,10 @@ def compare_detections(a: Path, b: Path) -> Comparison:
     steps = [
         sequence_step("images", *(those.image_ids for those in found), "image"),
         sequence_step("classes", *(those.classes for those in found), "class", "classes"),
-        _digest_step("features", [those.settings.get("features") for those in found]),
-        _digest_step("weights", [_digest(those.settings, "detector") for those in found]),
-        _digest_step("box regression", [_digest(those.settings, "bbox") for those in found]),
-        _digest_step("merged with", [_merged(those.settings) for those in found]),
+        _digest_step("features", "caches", [those.settings.get("features") for those in found]),
+        _digest_step("weights", "models", [_digest(those.settings, "detector") for those in found]),
+        _digest_step("box regression", "box regressors", [_digest(those.settings, "bbox") for those in found]),
+        _digest_step("merged with", "detections before", [_merged(those.settings) for those in found]),
         *_of_boxes(*found),
         settings_step(*(header.settings for header in headers)),
     ]
@@ -121,23 +121,31 @@ def _merged(settings: dict[str, Any]) -> str | None:
     return earlier.get("features") if isinstance(earlier, dict) else None
 
 
-def _digest_step(name: str, digests: list[str | None]) -> Step:
-    """Return the comparison of what detections were made from, by its digest; None where it was not used."""
+def _digest_step(name: str, inputs: str, digests: list[str | None]) -> Step:
+    """Return the comparison of what detections were made from, by its digest.
+
+    Args:
+        name: name of the step.
+        inputs: what the digests are of.
+        digests: of both; None where there was no such input.
+    """
     if digests[0] == digests[1]:
         return same(name, "none" if digests[0] is None else f"digest {digests[0]}")
     of_a, of_b = ("none" if digest is None else digest for digest in digests)
-    return differs(name, f"digest {of_a} in A, {of_b} in B", digests=digests)
+    more = "" if None in digests else f"; compare the {inputs}"
+    return differs(name, f"digest {of_a} in A, {of_b} in B{more}", digests=digests)
 
 
 def _of_boxes(a: Detections, b: Detections) -> list[Step]:
     """Return the comparison of scores and boxes of the same regions, and of which regions were kept."""
     rows_a, rows_b = _same_regions(a, b)
     if not len(rows_a):
-        nothing = "no region is in both" if len(a) and len(b) else "no boxes"
+        nothing = "none is in both" if len(a) and len(b) else "no boxes"
         kept = same("kept", "no boxes") if not len(a) and not len(b) else _kept(a, b, rows_a)
         return [unknown("scores", nothing), unknown("boxes", nothing), kept]
     where = lambda row: f"is of {a.classes[a.cls[rows_a[row]]]} in image {a.image_ids[a.image[rows_a[row]]]}"  # noqa: E731
-    of = f"of {counted(len(rows_a), 'region')} in both"
+    by = "class, image and row" if _rows_known(a, b) else "class and image"
+    of = f"of {counted(len(rows_a), 'box', 'boxes')} of the same {by}"
     steps = []
     for name, of_a, of_b in (
         ("scores", a.score[rows_a], b.score[rows_b]),
@@ -154,20 +162,24 @@ def _of_boxes(a: Detections, b: Detections) -> list[Step]:
 def _same_regions(a: Detections, b: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of detections of the same class, image and region.
 
-    A region is known by its row in the feature cache, or else by its box; what is left then, class by class in an
-    image, by its place among the others.
+    A region is known by its row in the feature cache, which means the same in two caches of the same proposals, or else
+    by its box; what is left then, class by class in an image, by its place among the others.
     """
     image_ids = {image_id: number for number, image_id in enumerate(a.image_ids)}
     classes = {name: number for number, name in enumerate(a.classes)}
     images = np.array([image_ids.get(image_id, -1) for image_id in b.image_ids], np.int64)[b.image]
     of_class = np.array([classes.get(name, -1) for name in b.classes], np.int64)[b.cls]
     groups_a, groups_b = np.column_stack([a.cls, a.image]), np.column_stack([of_class, images])
-    if (a.row >= 0).all() and (b.row >= 0).all():
+    if _rows_known(a, b):
         return match_rows(np.column_stack([groups_a, a.row]), np.column_stack([groups_b, b.row]))
     rows_a, rows_b = match_rows(np.column_stack([groups_a, a.box]), np.column_stack([groups_b, b.box]))
     left_a, left_b = np.setdiff1d(np.arange(len(a)), rows_a), np.setdiff1d(np.arange(len(b)), rows_b)
     more_a, more_b = match_rows(groups_a[left_a], groups_b[left_b])
     return np.concatenate([rows_a, left_a[more_a]]), np.concatenate([rows_b, left_b[more_b]])
+
+
+def _rows_known(a: Detections, b: Detections) -> bool:
+    return bool((a.row >= 0).all() and (b.row >= 0).all())
 
 
 def _kept(a: Detections, b: Detections, common: np.ndarray) -> Step:

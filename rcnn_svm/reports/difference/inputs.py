@@ -8,7 +8,7 @@ from typing import Any
 from rcnn_svm.artefacts.identity import differences
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.reports.difference.result import Step, differs, same, sequence_step, unknown
-from rcnn_svm.reports.words import counted, name_in_words, value_in_words
+from rcnn_svm.reports.words import counted, name_in_words, pair_in_words
 
 
 def classes_step(a: Sequence[str], b: Sequence[str]) -> Step:
@@ -73,8 +73,8 @@ def features_step(a: Mapping[str, Any], b: Mapping[str, Any], dims: Sequence[int
         return same("features", f"digest {digests[0]}", **figures)
     if made[0].difference(made[1]):
         path, of_a, of_b = next(differences(a["features"], b["features"]))
-        said = f"{name_in_words(path)} {value_in_words(of_a)} in A, {value_in_words(of_b)} in B"
-        return differs("features", f"made with other settings: {said}", **figures)
+        said = f"made with other settings: {name_in_words(path)} {pair_in_words(of_a, of_b)}"
+        return differs("features", said, **figures)
     if None in digests:
         return unknown("features", "made with the same settings; a file does not say which they were")
     said = f"digest {digests[0]} in A, {digests[1]} in B: other labels, proposals or features; compare the caches"

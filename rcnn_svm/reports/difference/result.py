@@ -10,7 +10,7 @@ from typing import Any
 
 from rcnn_svm.reports.inspection.result import facts_text
 from rcnn_svm.reports.table import json_text
-from rcnn_svm.reports.words import counted, name_in_words, shortened, value_in_words
+from rcnn_svm.reports.words import counted, name_in_words, pair_in_words, shortened
 
 # Settings that are named below the first difference.
 _NAMED = 6
@@ -53,7 +53,7 @@ class Setting:
     def __str__(self) -> str:
         name = name_in_words(self.path)
         named = "" if name == self.path.rpartition(".")[2] else f" ({self.path})"
-        return f"{name}{named}: {value_in_words(self.a)} in A, {value_in_words(self.b)} in B"
+        return f"{name}{named}: {pair_in_words(self.a, self.b)}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rcnn_svm.artefacts.identity import differences
 from rcnn_svm.reports.difference.result import Setting, Step, differs, same
-from rcnn_svm.reports.words import counted, value_in_words
+from rcnn_svm.reports.words import counted, pair_in_words
 
 # What follows from other settings and from the data: digests of what goes in, and numbers read off a training.
 _CONSEQUENCES = re.compile(
@@ -49,8 +49,8 @@ def settings_step(a: Mapping[str, Any], b: Mapping[str, Any]) -> Step:
     if not found:
         return same("settings")
     path, of_a, of_b = found[0]
-    said = f"{path} {value_in_words(of_a)} in A, {value_in_words(of_b)} in B"
-    return differs("settings", f"{counted(len(found), 'entry', 'entries')}, the first is {said}", number=len(found))
+    said = f"{counted(len(found), 'entry', 'entries')}, the first is {path} {pair_in_words(of_a, of_b)}"
+    return differs("settings", said, number=len(found))
 
 
 def versions(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
