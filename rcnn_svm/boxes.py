@@ -21,7 +21,7 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
     Returns:
         (N,) float64, pixels.
     """
-    boxes = np.asarray(boxes, np.float64)
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
 
 
@@ -37,13 +37,30 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Source: `boxoverlap.m` of R-CNN.
     """
+    intersection = _intersections(a, b)
+    return intersection / (box_areas(a)[:, None] + box_areas(b)[None, :] - intersection)
+
+
+def shares_inside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the share of the area of every box of `a` that is inside every box of `b`.
+
+    Args:
+        a: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
+        b: (M, 4) float, x1 y1 x2 y2, inclusive pixels.
+
+    Returns:
+        (N, M) float64 in [0, 1].
+    """
+    return _intersections(a, b) / box_areas(a)[:, None]
+
+
+def _intersections(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the area that every box of `a`, (N, 4), shares with every box of `b`, (M, 4): (N, M) float64, pixels."""
     a = np.asarray(a, np.float64).reshape(-1, 4)
     b = np.asarray(b, np.float64).reshape(-1, 4)
     width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0]) + 1
     height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1]) + 1
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = box_areas(a)[:, None] + box_areas(b)[None, :] - intersection
-    return intersection / union
+    return np.maximum(width, 0) * np.maximum(height, 0)
 
 
 def class_overlaps(boxes: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray, num_classes: int) -> np.ndarray:

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rcnn_svm.boxes import apply_box_deltas, box_areas, box_deltas, class_overlaps, clip_boxes, iou_matrix, nms
+from rcnn_svm.boxes import (
+    apply_box_deltas,
+    box_areas,
+    box_deltas,
+    class_overlaps,
+    clip_boxes,
+    iou_matrix,
+    nms,
+    shares_inside,
+)
 from rcnn_svm.errors import InputError
 
 
@@ -53,6 +62,12 @@ def test_inclusive_pixels():
     np.testing.assert_array_equal(box_areas(np.array([[5, 5, 5, 5], [0, 0, 9, 4]])), [1, 50])
     assert iou_matrix([[0, 0, 9, 9]], [[9, 9, 9, 9]])[0, 0] == pytest.approx(1 / 100)
     assert iou_matrix([[0, 0, 9, 9]], [[10, 0, 19, 9]])[0, 0] == 0
+
+
+def test_share_inside_by_hand():
+    found = shares_inside([[0, 0, 9, 9], [2, 2, 3, 3]], [[0, 0, 9, 4], [20, 20, 29, 29], [3, 0, 3, 9]])
+    np.testing.assert_allclose(found, [[0.5, 0, 0.1], [1, 0, 0.5]])
+    assert shares_inside(np.empty((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
