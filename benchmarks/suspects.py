@@ -161,8 +161,8 @@ def run(cache: FeatureCache, seeds: list[int]) -> None:
     rows = [[name, *(precision_recall(outcomes[name], first) for first in (*FIRST, None))] for name in RANKINGS]
     removed = sum(count for count, _ in outcomes["suspects"])
     notes = [
-        f"Precision / recall in percent. {removed} labels removed in {len(seeds)} draws of {percent(SHARE, 0)} % of "
-        f"each of {len(cache.classes)} classes, {cache.num_images} images of {cache.name}."
+        f"Precision / recall in percent. {removed} labels removed, {percent(SHARE, 0)} % of each class, by seed "
+        f"{', '.join(map(str, seeds))}; {cache.num_images} images of {cache.name}."
     ]
     print(Table(header, rows, notes=notes).text())
 

@@ -191,7 +191,8 @@ def _evaluate_errors(out: Path, result: VocResult, detections: Detections, datab
 
     errors = detection_errors(detections, database, iou=result.iou, nms_threshold=None)
     costs, at = error_costs(errors), errors_at(errors, result.best_f1_thresh)
-    print(error_lines(costs, at), end="\n\n", flush=True)
+    if at.objects.any():
+        print(error_lines(costs, at), end="\n\n", flush=True)
     write_text(out / "errors.csv", errors_csv(costs, at))
     write_text(out / "errors.md", f"{cost_table(costs).markdown()}\n\n{work_table(at).markdown()}\n")
     write_text(out / "confusion.csv", confusion_csv(at))

@@ -25,6 +25,10 @@ HardNegativeRatio       SSD's choice: the worst negatives, a few per positive
 select_hard_negatives   this choice as a function of losses
 HardNegativeRatioLoss   SSD's loss over this choice
 AllRoIs                 no choice
+negative_kinds          what hard negatives show: which objects they overlap
+NegativeKind            the three kinds
+find_suspects           hard negatives that look like objects nobody labelled
+Suspects                these, ranked
 measure_cache           measures how many examples of a cache are easy or hard
 measure_scores          the same from scores
 Imbalance               what they measure
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
     from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
+    from rcnn_svm.mining.negative_kinds import NegativeKind, negative_kinds
     from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
     from rcnn_svm.mining.ohem_torchvision import add_ohem
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.rules import MiningRules
     from rcnn_svm.mining.sampling import AllRoIs, RoIs, Sampler, Selection, sampled_loss, total_loss
     from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
+    from rcnn_svm.mining.suspects import Suspects, find_suspects
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -63,6 +69,7 @@ __all__ = [
     "HardNegativeRatioLoss",
     "Imbalance",
     "MiningRules",
+    "NegativeKind",
     "OnlineHardExampleMiner",
     "RandomNegativeTrainer",
     "ReferenceMiner",
@@ -71,13 +78,16 @@ __all__ = [
     "RoIs",
     "Sampler",
     "Selection",
+    "Suspects",
     "add_ohem",
     "assign_labels",
     "cache_batches",
     "cache_keys",
     "fast_rcnn_loss_per_roi",
+    "find_suspects",
     "measure_cache",
     "measure_scores",
+    "negative_kinds",
     "replay_mining",
     "sampled_loss",
     "select_hard_negatives",

@@ -9,6 +9,7 @@ coco_csv                 the same in full
 coco_json                the same with what was evaluated
 cost_table               what each kind of error costs in average precision
 work_table               what is found and wrong at the working threshold
+save_suspects            writes suspects as CSV, for review
 mining_table             what a mining did, class by class
 bbox_table               what box regression is worth, class by class
 imbalance_text           how unequal examples are
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.mining import mining_table
     from rcnn_svm.reports.pictures import contact_sheet, draw_detections
     from rcnn_svm.reports.sheets import detections_sheet, negatives_sheet, proposals_sheet
+    from rcnn_svm.reports.suspects import save_suspects
     from rcnn_svm.reports.table import Table
     from rcnn_svm.reports.toy import bootstrap_toy
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
@@ -81,6 +83,7 @@ __all__ = [
     "negatives_sheet",
     "precision_recall_figure",
     "proposals_sheet",
+    "save_suspects",
     "voc_csv",
     "voc_json",
     "voc_table",

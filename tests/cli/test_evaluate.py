@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +80,18 @@ def test_report_of_perfect_detections(devkit, tmp_path, capsys):
     assert again["classes"] == content["classes"]
     assert again["nms"] is None
     assert not (tmp_path / "again" / "pictures").exists()
+
+
+def test_without_any_object_nothing_is_called_wrong(devkit, tmp_path, capsys):
+    """As with test images whose annotations are secret."""
+    shutil.copytree(devkit, tmp_path / "VOCdevkit")
+    for path in (tmp_path / "VOCdevkit/VOC2007/Annotations").iterdir():
+        path.write_text(re.sub(r"<object>.*</object>", "", path.read_text(), flags=re.DOTALL))
+    perfect_detections(devkit).save(tmp_path / "found.h5")
+    words = ("--detections", tmp_path / "found.h5", "--voc", tmp_path / "VOCdevkit", "--pictures", 0)
+    assert evaluate(*words, "--out", tmp_path / "report") == 0
+    assert "TIDE" not in capsys.readouterr().out
+    assert (tmp_path / "report" / "errors.csv").read_text().count("\n") == 1 + len(SYNTHETIC_CLASSES)
 
 
 def test_boxes_are_voted_before_they_are_suppressed(devkit, tmp_path, capsys):

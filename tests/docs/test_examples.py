@@ -11,7 +11,7 @@ import torch
 
 from rcnn_svm import Detections, Detector, HardNegativeMiner, load_voc
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
-from tests.toys import stored, toy_cache
+from tests.toys import stored, telling, toy_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
@@ -134,3 +134,12 @@ def test_what_a_detector_gets_wrong(tmp_path, monkeypatch, capsys):
         len(names["confused"]), 5
     )
     assert f"{names['missed'].sum()} objects are missed" in printed and "Cls costs 0." in printed
+
+
+def test_suspects_are_written_for_review(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = stored(telling(0, 12), tmp_path / "cache/features/NAME")
+    HardNegativeMiner(svm_C=1e-4, retrain_limit=50).fit(cache).save("model.h5")
+    names = run(example("find_suspects("))
+    lines = Path("suspects.csv").read_text().splitlines()
+    assert lines[0].startswith("image,x1,y1,x2,y2,class,") and len(lines) == 1 + len(names["suspects"]) > 1
