@@ -35,6 +35,7 @@ OURS = {
     ("proposals/ranker_training.py", "batch_size"): "of the ranker, which no paper has",
     ("proposals/ranker_training.py", "epochs"): "the same",
     ("proposals/ranker_training.py", "weight_decay"): "the same",
+    ("reports/toy/presets.py", "seed"): "of the points that the toy starts from",
     ("svm/dual_coordinate_descent.py", "seed"): "of a solver by itself; a miner gives its own",
     ("svm/liblinear.py", "seed"): "of a solver by itself; a miner gives its own",
     ("toy_world/voc_folder.py", "seed"): "of the toy world",

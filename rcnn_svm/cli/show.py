@@ -40,15 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=KINDS, help="what to draw")
     parser.add_argument("path", metavar="FILE", type=Path, help="proposals, a model, or detections")
     add_data_arguments(parser, voc_split="trainval, for detections test")
-    parser.add_argument("--features", metavar="DIR", type=Path, help="of negatives: the features of the training")
-    parser.add_argument("--class", dest="cls", metavar="NAME", nargs="+", help="of negatives: these classes")
+    parser.add_argument("--features", metavar="DIR", type=Path, help="features of the training, for negatives")
+    parser.add_argument("--class", dest="cls", metavar="NAME", nargs="+", help="these classes, for negatives")
     parser.add_argument("--image", metavar="ID", nargs="+", help="these images")
-    parser.add_argument("--top", metavar="N", type=positive_int, help="of proposals: the first N of an image")
+    parser.add_argument("--top", metavar="N", type=positive_int, help="the first N of an image, for proposals")
     parser.add_argument(
         "--thresh",
         metavar="SCORE",
         type=float,
-        help="of detections: those with a score above this (default: in each class, the score of the best F1 here)",
+        help="those with a score above this, for detections (default: in each class, the score of the best F1 here)",
     )
     parser.add_argument(
         "--count", metavar="N", type=positive_int, help="images (default: 12), or negatives of a class (default: 8)"

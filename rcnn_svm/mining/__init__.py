@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
+    from rcnn_svm.mining.kinds_of_negatives import NegativeKind, negative_kinds
     from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
-    from rcnn_svm.mining.negative_kinds import NegativeKind, negative_kinds
     from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
     from rcnn_svm.mining.ohem_torchvision import add_ohem
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer

@@ -26,7 +26,7 @@ from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import objects_in_cache, shared_images
 from rcnn_svm.mining.examples import class_columns
-from rcnn_svm.mining.negative_kinds import NegativeKinds, negative_kinds
+from rcnn_svm.mining.kinds_of_negatives import NegativeKinds, negative_kinds
 
 # Suspects of a class.
 PER_CLASS = 50

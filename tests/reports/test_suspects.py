@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from rcnn_svm.data.csv_boxes import load_csv
-from rcnn_svm.mining.negative_kinds import NegativeKind, NegativeKinds
+from rcnn_svm.mining.kinds_of_negatives import NegativeKind, NegativeKinds
 from rcnn_svm.mining.suspects import Suspects
 from rcnn_svm.reports.suspects import save_suspects
 

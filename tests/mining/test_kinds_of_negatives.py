@@ -7,7 +7,7 @@ import pytest
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
-from rcnn_svm.mining.negative_kinds import NegativeKind, negative_kinds
+from rcnn_svm.mining.kinds_of_negatives import NegativeKind, negative_kinds
 from tests.toys import toy_cache
 
 CAT, COW, DOG = range(3)
