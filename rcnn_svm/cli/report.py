@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.mining.suspects import Suspects
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validate", metavar="DIR", type=Path, help="feature cache that it was validated on, where train had one"
     )
     parser.add_argument("--detections", metavar="FILE", type=Path, help="what the test stage found with it")
+    parser.add_argument(
+        "--suspects", metavar="FILE", type=Path, help="also write hard negatives that look like unlabelled objects, as CSV"
+    )
     add_data_arguments(parser, split=False, required=False)
     parser.add_argument(
         "--train-split", metavar="NAME", help="split of a devkit with the training images (default: trainval)"
@@ -77,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path("cache/reports") / args.model.stem
     path = out / PAGE
     check_writable(path)
+    if args.suspects:
+        check_writable(args.suspects)
     detector = Detector.load(args.model)
     cache = _features(args, detector)
     of_test = {}
@@ -99,6 +105,22 @@ def run(args: argparse.Namespace) -> None:
             for note in report.notes:
                 print(f"note: {note}")
     say_written(path)
+    if args.suspects:
+        _write_suspects(args.suspects, report.suspects, overwrite=args.overwrite)
+        say_written(args.suspects)
+
+
+def _write_suspects(path: Path, suspects: Suspects, *, overwrite: bool) -> None:
+    """Write suspects as CSV; what someone made of an earlier list stays, unless it is to be overwritten."""
+    from rcnn_svm.artefacts.files import reading
+    from rcnn_svm.reports.suspects import save_suspects, suspects_csv
+
+    if path.exists() and not overwrite:
+        with reading(path):
+            if path.read_text(encoding="utf-8") == suspects_csv(suspects):
+                return
+        raise InputError(f"{path} holds something else than these suspects; give another FILE, or --overwrite")
+    save_suspects(suspects, path)
 
 
 def _features(args: argparse.Namespace, detector: Detector) -> FeatureCache:

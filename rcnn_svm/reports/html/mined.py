@@ -11,8 +11,10 @@ import numpy as np
 
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
+from rcnn_svm.mining.negative_kinds import WORDS, negative_kinds
 from rcnn_svm.mining.replay import Replay
 from rcnn_svm.mining.rules import MiningRules
+from rcnn_svm.mining.suspects import Suspects
 from rcnn_svm.reports.html.album import Album, Picks
 from rcnn_svm.reports.html.charts import LEFT, RIGHT, objective_chart, size_chart
 from rcnn_svm.reports.html.crops import crop_texts, lost_crops
@@ -20,6 +22,8 @@ from rcnn_svm.reports.html.film import class_film, film_picks
 from rcnn_svm.reports.html.hardest import Hardest, hardest_negatives
 from rcnn_svm.reports.html.page import score_text
 
+# Suspects that are shown, and what the hardest negatives among all of them are called.
+SUSPECTS, SUSPECT = 60, "suspect"
 # Regions that the page shows, of which each has a crop of some 2 KB.
 MOST_REGIONS = 4000
 
@@ -33,6 +37,7 @@ class Mined:
         record: the record of the training.
         replay: the same in scores; None where there was no mining.
         cache: the features that it was trained on.
+        suspects: hard negatives that look like objects without a label, the most suspicious first.
         images: the training images, for crops; None for none.
     """
 
@@ -40,6 +45,7 @@ class Mined:
     record: Mapping[str, np.ndarray]
     replay: Replay | None
     cache: FeatureCache
+    suspects: Suspects
     images: ImageDatabase | None
 
     @property
@@ -53,12 +59,14 @@ class Mined:
                 {
                     "name": name,
                     "film": films.get(name),
-                    "says": f"{len(regions)} of {hardest.num_support:,} on or inside the margin",
+                    "says": f"{len(regions)} of {self._hardest[index].num_support:,} on or inside the margin",
                     "regions": regions,
                 }
-                for name, hardest in zip(self.classes, self._hardest, strict=True)
-                for regions in [self._hardest_regions(hardest)]
+                for index, (name, regions) in enumerate(zip(self.classes, self._hardest_regions, strict=True))
             ],
+            "why": [*WORDS.values(), SUSPECT],
+            "suspects": self._suspects,
+            "num_suspects": len(self.suspects),
         }
 
     @property
@@ -123,33 +131,64 @@ class Mined:
 
     @cached_property
     def _crops(self) -> tuple[list[str | None], list[str]]:
-        """The crop of every region of the album, and why some images gave none."""
+        """The crop of every region of the album, then of every suspect shown, and why some images gave none."""
+        image = np.concatenate([self.album.keys[:, 0], self.suspects.keys[:SUSPECTS, 1]])
         if self.images is None:
-            return [None] * len(self.album), []
-        return crop_texts(self.album.keys[:, 0], self.album.boxes, self.cache.image_ids, self.images)
+            return [None] * len(image), []
+        boxes = np.concatenate([self.album.boxes, self.suspects.box[:SUSPECTS]])
+        return crop_texts(image, boxes, self.cache.image_ids, self.images)
 
-    def _hardest_regions(self, hardest: Hardest) -> list[dict[str, Any]]:
-        """Return the hardest negatives of a class, those that the album has."""
-        numbers = self.album.numbers(hardest.keys).tolist()
+    @cached_property
+    def _hardest_regions(self) -> list[list[dict[str, Any]]]:
+        """The hardest negatives of every class as the template takes them, those that the album has."""
+        parts = [np.insert(hardest.keys, 0, index, axis=1) for index, hardest in enumerate(self._hardest)]
+        keys = np.concatenate(parts)
+        kinds = negative_kinds(self.cache, self.classes, keys)
+        suspects = set(map(tuple, self.suspects.keys.tolist()))
+        regions: list[list[dict[str, Any]]] = [[] for _ in self.classes]
+        scores = np.concatenate([hardest.scores for hardest in self._hardest]).tolist()
+        numbers = self.album.numbers(keys[:, 1:]).tolist()
+        for (index, image, row), number, score, kind, says in zip(
+            keys.tolist(), numbers, scores, kinds.kind.tolist(), kinds.words, strict=True
+        ):
+            if number >= 0:
+                regions[index].append(
+                    {
+                        "number": number,
+                        "score": round(score, 3),
+                        "shown": score_text(score),
+                        "overlap": f"{self.album.overlap[number]:.3f}",
+                        "image": self.cache.image_ids[image],
+                        "kind": WORDS[kind],
+                        "says": says,
+                        "suspect": (index, image, row) in suspects,
+                    }
+                )
+        return regions
+
+    @property
+    def _suspects(self) -> list[dict[str, Any]]:
+        """The suspects that are shown as the template takes them."""
+        suspects = self.suspects
         return [
             {
-                "number": number,
-                "score": round(score, 3),
-                "shown": score_text(score),
-                "overlap": f"{self.album.overlap[number]:.3f}",
+                "number": len(self.album) + place,
+                "name": self.classes[cls],
+                "suspicion": score_text(suspicion),
+                "score": score_text(score),
+                "says": says,
                 "image": self.cache.image_ids[image],
-                "near": self._nearest(number),
             }
-            for number, score, image in zip(numbers, hardest.scores.tolist(), hardest.keys[:, 0].tolist(), strict=True)
-            if number >= 0
+            for place, ((cls, image, _), suspicion, score, says) in enumerate(
+                zip(
+                    suspects.keys[:SUSPECTS].tolist(),
+                    suspects.suspicion[:SUSPECTS].tolist(),
+                    suspects.score[:SUSPECTS].tolist(),
+                    suspects.kinds.words[:SUSPECTS],
+                    strict=True,
+                )
+            )
         ]
-
-    def _nearest(self, number: int) -> str:
-        """Return in words which object a region of the album is on."""
-        cls = self.album.nearest[number]
-        return (
-            "touches no object" if cls < 0 else f"IoU {self.album.overlap[number]:.2f} with {self.cache.classes[cls]}"
-        )
 
 
 def _marks(rules: MiningRules) -> list[dict[str, Any]]:

@@ -43,6 +43,12 @@
     for (const list of document.querySelectorAll("#hardest .sortable")) sortList(list, event.target.value);
   });
 
+  byId("hardest-why").addEventListener("change", ({ target }) => {
+    const shows = ({ dataset }) =>
+      target.value === "" || target.value === dataset.kind || (target.value === "suspect" && "suspect" in dataset);
+    for (const item of document.querySelectorAll("#hardest .sortable > li")) item.hidden = !shows(item);
+  });
+
   const numeric = (text) => Number.parseFloat(text.replace(",", ""));
   for (const heading of document.querySelectorAll(".sorts thead th")) {
     heading.firstChild.addEventListener("click", () => {

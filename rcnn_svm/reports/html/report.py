@@ -18,6 +18,7 @@ from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.replay import replay_mining
+from rcnn_svm.mining.suspects import Suspects, find_suspects
 from rcnn_svm.reports.html.crops import lost_crops
 from rcnn_svm.reports.html.facts import cache_facts, made_by, mining_facts, settings_text
 from rcnn_svm.reports.html.found import Found
@@ -140,7 +141,8 @@ class Report:
     def _sections(self) -> list[tuple[str, str]]:
         """Anchors and names of what the page has."""
         of_test = [] if self._found is None else [("errors", "Errors"), ("images", "Best and worst images")]
-        return [("film", "Film"), ("hardest", "Hardest negatives"), *of_test, ("settings", "Settings")]
+        of_mining = [("film", "Film"), ("hardest", "Hardest negatives"), ("suspects", "Suspects")]
+        return [*of_mining, *of_test, ("settings", "Settings")]
 
     @property
     def summary(self) -> str:
@@ -158,6 +160,15 @@ class Report:
         return [*self._mined.notes, *of_test]
 
     @cached_property
+    def suspects(self) -> Suspects:
+        """Hard negatives that look like objects nobody labelled.
+
+        Raises:
+            InputError: see `find_suspects`.
+        """
+        return find_suspects(self.detector, self.record, self.cache, name=self.name)
+
+    @cached_property
     def _found(self) -> Found | None:
         return None if self.detections is None else Found(self.detections, self.test_images)
 
@@ -166,4 +177,4 @@ class Report:
         random = self.detector.training.get("identity", {}).get("training") == "random negatives"
         options = {"validate": self.validate, "n_jobs": self.n_jobs, "name": self.name}
         replay = None if random else replay_mining(self.detector, self.record, self.cache, **options)
-        return Mined(self.detector.classes, self.record, replay, self.cache, self.images)
+        return Mined(self.detector.classes, self.record, replay, self.cache, self.suspects, self.images)
