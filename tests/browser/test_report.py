@@ -134,6 +134,12 @@ def test_the_hardest_negatives_are_sorted(report, open_page):
     page.locator("#hardest-sort").select_option("image")
     images = page.evaluate("ids => [...ids].sort((a, b) => a.localeCompare(b))", values("image"))
     assert values("image") == images
+    page.locator("#hardest details").evaluate_all("all => all.forEach((details) => { details.open = true })")
+    shown = page.locator("#hardest .sortable > li:visible")
+    everything = shown.count()
+    for why, says in (("look-alike", "look-alike: "), ("suspect", " suspect\n")):
+        page.locator("#hardest-why").select_option(why)
+        assert 0 < shown.count() < everything and all(says in text for text in shown.all_inner_texts())
     opened.check_silent()
 
 

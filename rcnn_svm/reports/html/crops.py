@@ -17,8 +17,6 @@ from rcnn_svm.reports.pictures import crop_with_context
 # Longer side of a crop in pixels, and the part of the box's longer side that is shown around it.
 SIDE, CONTEXT = 112, 0.2
 QUALITY = 75
-# Characters of all crops together; the least wanted go first.
-MOST_CHARACTERS = 12_000_000
 
 
 def jpeg_text(picture: Image.Image, quality: int = QUALITY) -> str:
@@ -29,7 +27,7 @@ def jpeg_text(picture: Image.Image, quality: int = QUALITY) -> str:
 
 
 def crop_texts(
-    image: np.ndarray, boxes: np.ndarray, image_ids: Sequence[str], images: ImageDatabase
+    image: np.ndarray, boxes: np.ndarray, image_ids: Sequence[str], images: ImageDatabase, limit: int
 ) -> tuple[list[str | None], list[str]]:
     """Return a crop for every box as JPEG in base64, and why some images gave none.
 
@@ -40,6 +38,7 @@ def crop_texts(
         boxes: (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
         image_ids: identifiers of the images that `image` counts.
         images: the image files, by the same identifiers; some may be missing, and others among them.
+        limit: characters of all crops together; the least wanted go first.
 
     Returns:
         A text or None for every box; and a sentence for every image that could not be used.
@@ -65,7 +64,7 @@ def crop_texts(
                     texts[place] = jpeg_text(crop_with_context(pixels, boxes[place], context=CONTEXT, side=SIDE))
             bar.update()
     sizes = np.cumsum([len(text or "") for text in texts])
-    return [text if size <= MOST_CHARACTERS else None for text, size in zip(texts, sizes, strict=True)], problems
+    return [text if size <= limit else None for text, size in zip(texts, sizes, strict=True)], problems
 
 
 def lost_crops(texts: Sequence[str | None], problems: Sequence[str], what: str) -> list[str]:

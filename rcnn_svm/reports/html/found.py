@@ -29,6 +29,8 @@ PER_KIND, MISSED = 4, 6
 # Images that are shown as the best, and as the worst; their longer side in pixels.
 PICTURES, PICTURE_SIDE = 6, 480
 MISSED_KIND = "missed"
+# Of the crops of all errors.
+MOST_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Found:
     @cached_property
     def crops(self) -> tuple[list[str | None], list[str]]:
         """The crop of every case, and why some images gave none."""
-        return crop_texts(self.cases.image, self.cases.box, self.images.image_ids, self.images)
+        return crop_texts(self.cases.image, self.cases.box, self.images.image_ids, self.images, MOST_CHARACTERS)
 
     @cached_property
     def errors(self) -> DetectionErrors:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.mining.negative_kinds import WORDS, negative_kinds
+from rcnn_svm.mining.kinds_of_negatives import WORDS, negative_kinds
 from rcnn_svm.mining.replay import Replay
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.mining.suspects import Suspects
@@ -24,8 +24,8 @@ from rcnn_svm.reports.html.page import score_text
 
 # Suspects that are shown, and what the hardest negatives among all of them are called.
 SUSPECTS, SUSPECT = 60, "suspect"
-# Regions that the page shows, of which each has a crop of some 2 KB.
-MOST_REGIONS = 4000
+# Regions that the page shows, and characters of their crops, which have some 4,000 each.
+MOST_REGIONS, MOST_CHARACTERS = 4000, 12_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Mined:
             ],
             "why": [*WORDS.values(), SUSPECT],
             "suspects": self._suspects,
-            "num_suspects": len(self.suspects),
+            "num_suspects": f"{len(self.suspects):,}",
         }
 
     @property
@@ -136,7 +136,7 @@ class Mined:
         if self.images is None:
             return [None] * len(image), []
         boxes = np.concatenate([self.album.boxes, self.suspects.box[:SUSPECTS]])
-        return crop_texts(image, boxes, self.cache.image_ids, self.images)
+        return crop_texts(image, boxes, self.cache.image_ids, self.images, MOST_CHARACTERS)
 
     @cached_property
     def _hardest_regions(self) -> list[list[dict[str, Any]]]:

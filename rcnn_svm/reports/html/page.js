@@ -12,7 +12,7 @@
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
-  const number = (value, digits = 2) => value.toFixed(digits).replace("-", "\u2212");
+  const number = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "\u2212");
   const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
   // A region: [image, row, IoU, class of the nearest object or -1].

@@ -52,7 +52,7 @@ def read_made_from(path: Path) -> dict[str, Any]:
 
 def score_text(score: float) -> str:
     """Return a score as the page's script writes it too."""
-    return f"{score:.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(score, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # a rounded -0.001 is 0
 
 
 @cache

@@ -14,9 +14,13 @@ import pytest
 from rcnn_svm import Report
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.kinds_of_negatives import WORDS, negative_kinds
 from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
 from rcnn_svm.reports.html import read_made_from
 from rcnn_svm.reports.html.charts import objective_chart
+from rcnn_svm.reports.html.crops import crop_texts
+from rcnn_svm.reports.html.hardest import hardest_negatives
+from rcnn_svm.reports.html.mined import SUSPECTS
 from tests.reports.html.made import CLASSES, make_report, mined
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -90,7 +94,8 @@ def test_nothing_is_asked_of_anyone_and_only_our_script_runs(page):
 def test_the_script_has_all_that_is_shown(report, page):
     data = json.loads(page.scripts["data"])
     assert [film["name"] for film in data["films"]] == list(CLASSES) == data["classes"]
-    assert len(data["regions"]) + len(report._found.cases.box) == len(data["crops"]) and None not in data["crops"]
+    suspects, cases = min(len(report.suspects), SUSPECTS), len(report._found.cases.box)
+    assert len(data["regions"]) + suspects + cases == len(data["crops"]) and None not in data["crops"]
     shown = {int(given["data-region"]) for _, given in page.tags if "data-region" in given}
     assert shown and shown <= set(range(len(data["regions"])))
     crops = {int(given["data-crop"]) for _, given in page.tags if "data-crop" in given}
@@ -108,6 +113,26 @@ def test_tags_are_balanced_and_names_of_places_are_there_once(page):
     labelled = {given[name] for _, given in page.tags for name in ("aria-labelledby", "for", "list") if name in given}
     targets = {given["href"][1:] for tag, given in page.tags if tag == "a"}
     assert labelled | targets <= set(ids)
+
+
+def test_why_a_negative_is_hard_and_what_is_suspicious(report, page):
+    items = [given for tag, given in page.tags if tag == "li" and "data-score" in given]
+    record = report.record
+    keys = np.concatenate([np.insert(hardest_negatives(index, record).keys, 0, index, axis=1) for index in range(3)])
+    kinds = negative_kinds(report.cache, CLASSES, keys)
+    assert [given["data-kind"] for given in items] == [WORDS[kind] for kind in kinds.kind]
+    suspects = set(map(tuple, report.suspects.keys.tolist()))
+    assert ["data-suspect" in given for given in items] == [tuple(key) in suspects for key in keys.tolist()]
+    assert 0 < sum("data-suspect" in given for given in items) < len(items)
+    assert {*kinds.words, *report.suspects.kinds.words[:SUSPECTS]} <= set(page.texts)
+
+
+def test_a_crop_of_a_suspect_is_of_the_box_that_fits_it(report, page):
+    crops = json.loads(page.scripts["data"])["crops"]
+    first = len(json.loads(page.scripts["data"])["regions"])
+    image, box = report.suspects.keys[:2, 1], report.suspects.box[:2]
+    wanted, _ = crop_texts(image, box, report.cache.image_ids, report.images, 10**6)
+    assert crops[first : first + 2] == wanted
 
 
 def test_what_it_was_made_from_is_in_it(report, tmp_path):
