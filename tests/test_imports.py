@@ -18,6 +18,8 @@ ORDER = (
         "lazy",
         "errors",
         "terminal",
+        "words",
+        "notebook",
         "progress",
         "compiled",
         "threads",

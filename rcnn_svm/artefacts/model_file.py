@@ -16,6 +16,7 @@ import numpy as np
 from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
+from rcnn_svm.words import counted, names_in_words
 
 # Where the class of every kind of model is; imported when a file of its kind is loaded, so that a detector loads no
 # torch.
@@ -55,6 +56,12 @@ class Model:
     def digest(self) -> str:
         """16 hex digits that change with anything that decides what the model returns."""
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._classes_in_words()})"
+
+    def _classes_in_words(self) -> str:
+        return f"{counted(len(self.classes), 'class', 'classes')}: {names_in_words(self.classes, 3)}"
 
     def columns(self, classes: Sequence[str]) -> np.ndarray:
         """Return the (len(classes),) int64 indices of classes by name.

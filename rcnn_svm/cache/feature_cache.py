@@ -18,8 +18,10 @@ from rcnn_svm.cache.regions import RegionSet, keys_of
 from rcnn_svm.cache.rows import StoredRows
 from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
+from rcnn_svm.notebook import html_table
 from rcnn_svm.parameters import plain
 from rcnn_svm.progress import progress_bar
+from rcnn_svm.words import names_in_words, spread_in_words
 
 
 class FeatureCache:
@@ -234,6 +236,18 @@ class FeatureCache:
             f"FeatureCache({plain(self.name)!r}, {self.num_images} images, {self.num_rows} rows, "
             f"{self.dim}-d, {len(self.classes)} classes)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what is known without reading a region, for a notebook."""
+        counts = np.diff(self.image_start)
+        facts = [
+            ("images", f"{self.num_images:,}"),
+            ("regions", f"{self.num_rows:,}"),
+            ("of an image", spread_in_words(counts)),
+            ("classes", names_in_words(self.classes, 20)),
+            ("features", f"{self.dim}-d {self.dtype}"),
+        ]
+        return html_table(f"FeatureCache {self.name}", (), facts)
 
     def blocks(self, max_bytes: int | None = None) -> Iterator[Block]:
         """Go through all images in their order, some consecutive ones at a time.

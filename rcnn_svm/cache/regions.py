@@ -8,9 +8,11 @@ import numpy as np
 
 from rcnn_svm.boxes import class_overlaps
 from rcnn_svm.data.database import Annotation
+from rcnn_svm.parameters import plain
+from rcnn_svm.words import counted
 
 
-@dataclass
+@dataclass(repr=False)
 class RegionSet:
     """All regions of one image: ground-truth rows first, in annotation order, then the proposals.
 
@@ -37,6 +39,13 @@ class RegionSet:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        objects = int(np.sum(self.gt))
+        counts = f"{counted(objects, 'object')}, {counted(len(self) - objects, 'proposal')}"
+        features = "no features" if self.features is None else f"{self.features.shape[1]}-d features"
+        return f"RegionSet({plain(self.image_id)!r}, {width} x {height} pixels, {counts}, {features})"
 
 
 def keys_of(regions: np.ndarray, image_start: np.ndarray) -> np.ndarray:

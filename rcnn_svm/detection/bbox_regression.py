@@ -19,7 +19,7 @@ from rcnn_svm.errors import InputError
 PER_CLASS = ("mu", "T", "T_inv", "Beta")
 
 
-@dataclass
+@dataclass(repr=False)
 class BoxRegressor(Model):
     """Corrections of boxes, one linear function of the features per class.
 

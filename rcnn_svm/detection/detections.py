@@ -16,6 +16,8 @@ from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.boxes import nms
 from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
+from rcnn_svm.notebook import html_table
+from rcnn_svm.words import counted
 
 KIND = "detections"
 SCHEMA = 1
@@ -54,7 +56,7 @@ class ImageDetections:
         return ImageDetections(self.cls[keep], self.boxes[keep], self.scores[keep])
 
 
-@dataclass
+@dataclass(repr=False)
 class Detections:
     """The objects that a detector found in an image set: flat arrays, class after class.
 
@@ -145,6 +147,24 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def __repr__(self) -> str:
+        boxes, classes = counted(len(self), "box", "boxes"), counted(len(self.classes), "class", "classes")
+        done = f", suppressed above IoU {self.settings['nms']:g}" if "nms" in self.settings else ""
+        return f"Detections({boxes} of {classes} in {counted(len(self.image_ids), 'image')}{done})"
+
+    def _repr_html_(self) -> str:
+        """Return boxes and scores of every class, for a notebook."""
+        rows = []
+        for index, name in enumerate(self.classes):
+            of_class = self.of_class(index)
+            score = self.score[of_class]
+            scores = (
+                [f"{value:.3f}" for value in (score.max(), np.median(score), score.min())] if len(score) else [""] * 3
+            )
+            rows.append([name, f"{len(score):,}", f"{len(np.unique(self.image[of_class])):,}", *scores])
+        header = ["class", "boxes", "images", "best score", "median", "lowest"]
+        return html_table(repr(self), header, rows, "classes")
 
     def of_class(self, index: int) -> slice:
         """Return the rows of a class."""

@@ -20,6 +20,8 @@ from rcnn_svm.detection.detections import ImageDetections
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.settings import FeatureSettings
+from rcnn_svm.notebook import html_table
 from rcnn_svm.proposals.ranker import ProposalRanker
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from rcnn_svm.detection.detect import ImageDetector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector(Model):
     """Linear detectors of all classes.
 
@@ -71,6 +73,21 @@ class Detector(Model):
     bbox_regressor: BoxRegressor | None = None
     ranker: ProposalRanker | None = None
     recipe: Recipe = field(default_factory=Recipe)
+
+    def __repr__(self) -> str:
+        made = FeatureSettings.from_json(self.feature_settings).description(f"{self.dim}-d")
+        extras = [*(["calibrated"] if self.calibration is not None else []), *(p.KIND for p in self.parts().values())]
+        return f"Detector({', '.join([self._classes_in_words(), made, *extras])})"
+
+    def _repr_html_(self) -> str:
+        """Return the weights of every class, for a notebook."""
+        norms = np.linalg.norm(self.W, axis=0)
+        columns = [self.classes, [f"{norm:.4g}" for norm in norms], [f"{bias:.4g}" for bias in self.B]]
+        header = ["class", "norm of W", "bias"]
+        if self.calibration is not None:
+            header.append("score of probability 0.5")
+            columns.append([f"{score:.3g}" for score in self.scores_at(0.5)])
+        return html_table(repr(self), header, list(zip(*columns, strict=True)), "classes")
 
     @property
     def dim(self) -> int:

@@ -20,6 +20,7 @@ from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.detection.interfaces import RegionScorer
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
+from rcnn_svm.words import counted
 
 # MATLAB's 0:0.1:1, as the development kit has them. MATLAB counts the lower half from the beginning and the upper from
 # the end: the level called 0.3 is one rounding error above 0.3, and 0.6 and 0.7 are exact, which numpy's are not.
@@ -68,7 +69,7 @@ class PrecisionRecall:
         return float(np.nextafter(np.float32(self.scores[f1.argmax()]), np.float32(-np.inf)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VocResult:
     """The evaluation of an image set.
 
@@ -85,6 +86,12 @@ class VocResult:
     iou: float
     nms_threshold: float | None
     classes: tuple[PrecisionRecall, ...]
+
+    def __repr__(self) -> str:
+        counts = f"{counted(self.num_images, 'image')}, {counted(len(self.classes), 'class', 'classes')}"
+        judged = any(result.num_objects for result in self.classes)
+        means = f"mAP {100 * self.map11:.1f} 11-point, {100 * self.map_area:.1f} area" if judged else "no AP"
+        return f"VocResult({plain(self.image_set)!r}, {counts}, {means})"
 
     @property
     def without_objects(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
 from rcnn_svm.features.backbones import RANDOM, weights_digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FastRCNN(Model):
     """A trained `RoIPoolingNetwork`, with the settings of its training.
 

@@ -19,7 +19,7 @@ from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.softmax import log_odds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoIHead(Model):
     """Scores regions and corrects their boxes: a `RegionScorer`, as `Detector` is, and a `BoxCorrector`.
 

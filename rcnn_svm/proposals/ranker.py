@@ -35,7 +35,7 @@ ORDER_NMS = 0.7
 OUTPUTS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProposalRanker(Model):
     """Makes the proposals of an image from a network's maps of it: S stages of one hidden layer each.
 

@@ -15,12 +15,13 @@ import numpy as np
 from rcnn_svm.artefacts.files import create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings
+from rcnn_svm.words import counted, shortened
 
 KIND = "proposals"
 SCHEMA = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProposalSet:
     """Boxes for each image of a set, and what made them.
 
@@ -66,6 +67,11 @@ class ProposalSet:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def __repr__(self) -> str:
+        named = [str(self.settings[name]) for name in ("database", "method") if name in self.settings]
+        boxes = counted(sum(map(len, self.boxes)), "box", "boxes")
+        return f"ProposalSet({', '.join([counted(len(self), 'image'), boxes, *map(shortened, named)])})"
 
     def boxes_of(self, image_id: str) -> np.ndarray:
         """Return the (n, 4) float32 boxes of an image, best first.

@@ -9,6 +9,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.mining.engine.history import class_records
 from rcnn_svm.mining.engine.validation import best_pass
 from rcnn_svm.reports.table import Table, cell
 from rcnn_svm.svm.class_weights import AUTO
@@ -37,27 +38,12 @@ def mining_records(detector: Detector, history: dict[str, np.ndarray]) -> list[d
         detector: the detector.
         history: its record, as `training_record` describes it.
     """
-    updates = history["updates"]
-    added = np.bincount(history["added"][:, 0], minlength=len(detector.classes))
-    left = np.bincount(updates[history["evicted"][:, 0], 0], minlength=len(detector.classes))
     kept = np.bincount(history["negatives"][:, 0], minlength=len(detector.classes))
-    records = []
-    for index, name in enumerate(detector.classes):
-        of_class = np.flatnonzero(updates[:, 0] == index)
-        last = of_class[-1] if len(of_class) else None
-        records.append(
-            {
-                "class": name,
-                "positives": None if last is None else int(updates[last, 3]),
-                "negatives": int(added[index]),
-                "evicted": int(left[index]),
-                "in_cache": int(kept[index]),
-                "updates": len(of_class),
-                "loss": None if last is None else float(history["update_loss"][last, 3]),
-                "gap": None if last is None else float(history["update_gap"][last, 0]),
-            }
-        )
-    return records
+    records = class_records(history, len(detector.classes))
+    return [
+        {"class": name, **record, "in_cache": int(number)}
+        for name, record, number in zip(detector.classes, records, kept, strict=True)
+    ]
 
 
 def examples_table(detector: Detector, history: dict[str, np.ndarray]) -> Table:

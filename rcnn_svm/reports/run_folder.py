@@ -17,7 +17,7 @@ from rcnn_svm.detection.again import METHOD as FROM_DETECTIONS
 from rcnn_svm.errors import InputError
 from rcnn_svm.finetune.record import KIND as FINETUNED
 from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record
-from rcnn_svm.reports.words import counted
+from rcnn_svm.words import counted
 
 CACHE, REPORT, DAMAGED = "feature cache", "report", "damaged"
 RESULTS = "results.json"

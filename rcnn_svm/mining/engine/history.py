@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import h5py
 import numpy as np
+
+from rcnn_svm.notebook import html_table
+from rcnn_svm.words import counted
 
 # name: (columns, dtype), in the order of the file format
 TABLES = {
@@ -23,7 +27,7 @@ TABLES = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class MiningHistory:
     """The record of a training, as tables that grow.
 
@@ -47,6 +51,22 @@ class MiningHistory:
     """
 
     parts: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in TABLES})
+
+    def __repr__(self) -> str:
+        evicted = sum(map(len, self.parts["evicted"]))
+        negatives, updates = counted(self.num_added, "hard negative"), counted(self.num_updates, "update")
+        return f"MiningHistory({negatives} added, {updates}, {evicted:,} evicted)"
+
+    def _repr_html_(self) -> str:
+        """Return what happened to every class, by its number, for a notebook."""
+        classes = np.concatenate([self.table("added")[:, 0], self.table("updates")[:, 0]])
+        rows = []
+        for index, record in enumerate(class_records(self.tables(), int(classes.max(initial=-1)) + 1)):
+            shown = [record["positives"], f"{record['loss']:.4g}"] if record["updates"] else ["", "not trained"]
+            counts = [f"{record[name]:,}" for name in ("negatives", "evicted", "updates")]
+            rows.append([index, shown[0], *counts, shown[1]])
+        header = ["class", "positives", "hard negatives", "evicted", "updates", "last objective"]
+        return html_table(repr(self), header, rows, "classes")
 
     def record(self, name: str, rows: np.ndarray | list) -> None:
         """Append rows to a table."""
@@ -116,6 +136,33 @@ class MiningHistory:
     def num_added(self) -> int:
         """Hard negatives added so far, to all classes."""
         return sum(map(len, self.parts["added"]))
+
+
+def class_records(tables: Mapping[str, np.ndarray], num_classes: int) -> list[dict[str, Any]]:
+    """Return what a training did of every class, JSON-able; None for what a class that was not trained has not.
+
+    Args:
+        tables: those of a `MiningHistory`, by name.
+        num_classes: K.
+    """
+    updates = tables["updates"]
+    added = np.bincount(tables["added"][:, 0], minlength=num_classes)
+    left = np.bincount(updates[tables["evicted"][:, 0], 0], minlength=num_classes)
+    records = []
+    for index in range(num_classes):
+        of_class = np.flatnonzero(updates[:, 0] == index)
+        last = of_class[-1] if len(of_class) else None
+        records.append(
+            {
+                "positives": None if last is None else int(updates[last, 3]),
+                "negatives": int(added[index]),
+                "evicted": int(left[index]),
+                "updates": len(of_class),
+                "loss": None if last is None else float(tables["update_loss"][last, 3]),
+                "gap": None if last is None else float(tables["update_gap"][last, 0]),
+            }
+        )
+    return records
 
 
 def training_record(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.reports.difference.result import Step, differs, same
-from rcnn_svm.reports.words import counted
+from rcnn_svm.words import counted
 
 
 def how_far(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:

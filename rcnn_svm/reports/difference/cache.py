@@ -19,7 +19,7 @@ from rcnn_svm.reports.difference.boxes import box_in_words, first_box
 from rcnn_svm.reports.difference.inputs import images_step
 from rcnn_svm.reports.difference.result import Comparison, Step, differs, same, sequence_step, unknown
 from rcnn_svm.reports.difference.settings import differing_settings, settings_step, versions
-from rcnn_svm.reports.words import counted
+from rcnn_svm.words import counted
 
 DECIDES = (
     ("^proposals", "proposals"),

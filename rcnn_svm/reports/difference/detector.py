@@ -14,7 +14,7 @@ from rcnn_svm.reports.difference.arrays import far_in_words, how_far, match_rows
 from rcnn_svm.reports.difference.inputs import classes_step, data_step, features_step, number_step
 from rcnn_svm.reports.difference.result import Comparison, Step, differs, same, sequence_step, unknown
 from rcnn_svm.reports.difference.settings import differing_settings, settings_step, versions
-from rcnn_svm.reports.words import counted
+from rcnn_svm.words import counted
 
 DECIDES = (
     (r"^features\.", "features"),

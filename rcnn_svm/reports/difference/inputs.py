@@ -8,7 +8,8 @@ from typing import Any
 from rcnn_svm.artefacts.identity import differences
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.reports.difference.result import Step, differs, same, sequence_step, unknown
-from rcnn_svm.reports.words import counted, name_in_words, pair_in_words
+from rcnn_svm.reports.settings_in_words import name_in_words, pair_in_words
+from rcnn_svm.words import counted
 
 
 def classes_step(a: Sequence[str], b: Sequence[str]) -> Step:

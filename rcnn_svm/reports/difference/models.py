@@ -14,7 +14,7 @@ from rcnn_svm.reports.difference.inputs import classes_step, data_step, features
 from rcnn_svm.reports.difference.result import Comparison, Step, differs, same
 from rcnn_svm.reports.difference.settings import differing_settings, settings_step, versions
 from rcnn_svm.reports.run_folder import FIGURES, REPORT, read_results
-from rcnn_svm.reports.words import counted
+from rcnn_svm.words import counted
 
 MODELS_DECIDE = (
     (r"^features\.", "features"),

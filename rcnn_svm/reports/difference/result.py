@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rcnn_svm.reports.inspection.result import facts_text
+from rcnn_svm.reports.settings_in_words import name_in_words, pair_in_words
 from rcnn_svm.reports.table import json_text
-from rcnn_svm.reports.words import counted, name_in_words, pair_in_words, shortened
+from rcnn_svm.words import counted, shortened
 
 # Settings that are named below the first difference.
 _NAMED = 6

@@ -8,7 +8,8 @@ from typing import Any
 
 from rcnn_svm.artefacts.identity import differences
 from rcnn_svm.reports.difference.result import Setting, Step, differs, same
-from rcnn_svm.reports.words import counted, pair_in_words
+from rcnn_svm.reports.settings_in_words import pair_in_words
+from rcnn_svm.words import counted
 
 # What follows from other settings and from the data: digests of what goes in, and numbers read off a training.
 _CONSEQUENCES = re.compile(

@@ -11,15 +11,9 @@ from rcnn_svm.boxes import box_areas
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.inspection.result import Inspection, Section, header_facts, header_record
+from rcnn_svm.reports.settings_in_words import data_in_words, proposals_in_words, training_in_words
 from rcnn_svm.reports.table import Table, cell
-from rcnn_svm.reports.words import (
-    counted,
-    data_in_words,
-    names_in_words,
-    proposals_in_words,
-    spread_in_words,
-    training_in_words,
-)
+from rcnn_svm.words import counted, names_in_words, spread_in_words
 
 
 def inspect_proposals(header: Header) -> Inspection:

@@ -24,14 +24,9 @@ from rcnn_svm.cache.statistics import (
 )
 from rcnn_svm.errors import InputError
 from rcnn_svm.reports.inspection.result import Inspection, Section, made_by
+from rcnn_svm.reports.settings_in_words import features_in_words, proposals_in_words
 from rcnn_svm.reports.table import Table, percent
-from rcnn_svm.reports.words import (
-    counted,
-    features_in_words,
-    proposals_in_words,
-    size_in_words,
-    spread_in_words,
-)
+from rcnn_svm.words import counted, size_in_words, spread_in_words
 
 NORM_QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 

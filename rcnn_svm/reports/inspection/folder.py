@@ -9,7 +9,7 @@ from pathlib import Path
 from rcnn_svm.reports.inspection.result import Inspection, Section
 from rcnn_svm.reports.run_folder import DAMAGED, REPORT, Artefact, find_artefacts, find_lists
 from rcnn_svm.reports.table import WIDTH, Table
-from rcnn_svm.reports.words import counted, shortened, size_in_words
+from rcnn_svm.words import counted, shortened, size_in_words
 
 HEADER = ("artefact", "MB", "holds")
 _NAME = 33, 9  # letters of the longest name that is shown whole, and of the end of a longer one

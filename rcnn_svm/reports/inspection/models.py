@@ -13,14 +13,8 @@ from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.proposals.ranker import ProposalRanker
 from rcnn_svm.reports.bbox import corrections_table
 from rcnn_svm.reports.inspection.result import Inspection, Section, header_facts, header_record
-from rcnn_svm.reports.words import (
-    counted,
-    data_in_words,
-    features_in_words,
-    names_in_words,
-    network_in_words,
-    training_in_words,
-)
+from rcnn_svm.reports.settings_in_words import data_in_words, features_in_words, network_in_words, training_in_words
+from rcnn_svm.words import counted, names_in_words
 
 
 def inspect_regressor(header: Header) -> Inspection:

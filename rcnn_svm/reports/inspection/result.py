@@ -10,7 +10,7 @@ from typing import Any
 
 from rcnn_svm.artefacts.header import Header
 from rcnn_svm.reports.table import WIDTH, Table, json_text
-from rcnn_svm.reports.words import size_in_words
+from rcnn_svm.words import size_in_words
 
 TOP = 20  # rows of a table
 _COMMAND = 110  # letters of a command, which fit two lines

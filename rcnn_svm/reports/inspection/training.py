@@ -11,14 +11,8 @@ from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.artefacts.header import Header
 from rcnn_svm.finetune.record import KIND, WEIGHTS, load_record
 from rcnn_svm.reports.inspection.result import Inspection, arrays_in_words, header_facts, header_record, made_by
-from rcnn_svm.reports.words import (
-    counted,
-    data_in_words,
-    names_in_words,
-    network_in_words,
-    size_in_words,
-    training_in_words,
-)
+from rcnn_svm.reports.settings_in_words import data_in_words, network_in_words, training_in_words
+from rcnn_svm.words import counted, names_in_words, size_in_words
 
 
 def inspect_checkpoint(header: Header) -> Inspection:
