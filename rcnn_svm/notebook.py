@@ -1,16 +1,18 @@
-"""Tables of HTML, which notebooks show for an object that has `_repr_html_`."""
+"""Tables of HTML, which notebooks show for an object that has `_repr_html_`, and lines that fit in their cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup, escape
 
 ROWS = 40  # of a table that are shown
+WIDTH, HEIGHT = 90, 20  # of a line in a cell, pixels
 _LEFT = ' style="text-align: left"'
 
 
 def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], noun: str = "rows") -> str:
-    """Return a table of HTML; all text in it is escaped.
+    """Return a table of HTML; all text in it is escaped, what is `Markup` is taken as it is.
 
     Args:
         title: stands above the table.
@@ -27,6 +29,21 @@ def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object
     return f"<table>{''.join(lines)}</table>{more}"
 
 
+def sparkline(values: Sequence[float], title: str) -> Markup:
+    """Return the course of numbers as a small line in the colour of the text; zero is at the bottom.
+
+    Args:
+        values: finite and not negative, in their order.
+        title: says what they are, to a screen reader and where the pointer rests.
+    """
+    step, top = WIDTH / max(len(values) - 1, 1), max(values, default=0) or 1
+    points = " ".join(f"{step * place:.1f},{HEIGHT - HEIGHT * value / top:.1f}" for place, value in enumerate(values))
+    return Markup(
+        '<svg width="{}" height="{}" viewBox="-2 -2 {} {}" role="img" aria-label="{title}"><title>{title}</title>'
+        '<polyline points="{}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+    ).format(WIDTH, HEIGHT, WIDTH + 4, HEIGHT + 4, points, title=title)
+
+
 def _row(kind: str, cells: Sequence[object], left: int) -> str:
     """Return a row whose first `left` cells are flush left; notebooks have cells flush right."""
     styles = [_LEFT if column < left else "" for column in range(len(cells))]
@@ -34,5 +51,5 @@ def _row(kind: str, cells: Sequence[object], left: int) -> str:
     return f"<tr>{''.join(inside)}</tr>"
 
 
-def _text(value: object) -> str:
-    return escape(str(value))
+def _text(value: object) -> Markup:
+    return escape(value)

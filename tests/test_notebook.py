@@ -13,7 +13,7 @@ from rcnn_svm import Detections, Detector, FeatureCache, HardNegativeMiner
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.evaluation.voc import VocResult, evaluate_class
 from rcnn_svm.mining.engine.history import MiningHistory
-from rcnn_svm.notebook import html_table
+from rcnn_svm.notebook import html_table, sparkline
 from rcnn_svm.proposals.store import ProposalSet
 from tests.toys import toy_cache
 
@@ -21,12 +21,13 @@ EVIL = "<b>'x' &\"y</b>"
 
 
 class Cells(HTMLParser):
-    """Collects the text of cells, row by row, and every kind of element."""
+    """Collects the text of cells, row by row, every kind of element, and the points of lines."""
 
     def __init__(self, text: str):
         super().__init__()
         self.rows: list[list[str]] = []
         self.kinds: set[str] = set()
+        self.lines: list[np.ndarray] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
@@ -35,6 +36,8 @@ class Cells(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+        if tag == "polyline":
+            self.lines.append(np.array([point.split(",") for point in dict(attrs)["points"].split()], float))
 
     def handle_data(self, data: str) -> None:
         if self.rows and self.rows[-1]:
@@ -109,7 +112,7 @@ def test_parts_of_a_detector_are_named():
 def test_text_is_escaped(name, cache, miner, found):
     shown = {"cache": cache, "detector": miner.detector_, "history": miner.history_, "detections": found}[name]
     page = Cells(shown._repr_html_())
-    assert page.kinds <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
+    assert page.kinds <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "p", "svg", "title", "polyline"}
     if name != "history":
         assert any(EVIL in cell for row in page.rows for cell in row)
 
@@ -125,6 +128,29 @@ def test_figures_of_classes(miner, found):
         ["cat", "0", "0", "", "", ""],
         [EVIL, "3", "2", "4.000", "2.000", "1.000"],
     ]
+
+
+def test_lines_of_a_history_are_its_sets_and_objectives(miner):
+    history = miner.history_
+    updates, loss = history.table("updates"), history.table("update_loss")[:, 3]
+    lines = Cells(history._repr_html_()).lines
+    assert len(lines) == 6
+    for index in range(3):
+        own = updates[:, 0] == index
+        for line, values in zip(lines[2 * index :], (updates[own, 4], loss[own]), strict=False):
+            assert len(line) == own.sum() > 1 and np.ptp(np.diff(line[:, 0])) < 0.2
+            # Pixels count from the top.
+            np.testing.assert_allclose(
+                (line[:, 1].max() - line[:, 1]) / 20, (values - values.min()) / values.max(), atol=0.01
+            )
+
+
+def test_a_class_without_a_training_has_no_line():
+    history = MiningHistory()
+    history.record("added", [[1, 0, 0, 5]])
+    page = Cells(history._repr_html_())
+    assert page.lines == [] and [row[-1] for row in page.rows[1:]] == ["not trained", "not trained"]
+    assert "<polyline" in sparkline([0, 0], EVIL) and EVIL not in sparkline([], EVIL)
 
 
 def test_a_long_table_says_how_many_more():

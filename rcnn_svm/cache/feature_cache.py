@@ -243,7 +243,7 @@ class FeatureCache:
         facts = [
             ("images", f"{self.num_images:,}"),
             ("regions", f"{self.num_rows:,}"),
-            ("of an image", spread_in_words(counts)),
+            ("regions of an image", spread_in_words(counts)),
             ("classes", names_in_words(self.classes, 20)),
             ("features", f"{self.dim}-d {self.dtype}"),
         ]

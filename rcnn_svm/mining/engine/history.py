@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rcnn_svm.notebook import html_table
+from rcnn_svm.notebook import html_table, sparkline
 from rcnn_svm.words import counted
 
 # name: (columns, dtype), in the order of the file format
@@ -59,13 +59,19 @@ class MiningHistory:
 
     def _repr_html_(self) -> str:
         """Return what happened to every class, by its number, for a notebook."""
-        classes = np.concatenate([self.table("added")[:, 0], self.table("updates")[:, 0]])
+        updates, loss = self.table("updates"), self.table("update_loss")[:, 3]
+        classes = np.concatenate([self.table("added")[:, 0], updates[:, 0]])
         rows = []
         for index, record in enumerate(class_records(self.tables(), int(classes.max(initial=-1)) + 1)):
-            shown = [record["positives"], f"{record['loss']:.4g}"] if record["updates"] else ["", "not trained"]
             counts = [f"{record[name]:,}" for name in ("negatives", "evicted", "updates")]
-            rows.append([index, shown[0], *counts, shown[1]])
-        header = ["class", "positives", "hard negatives", "evicted", "updates", "last objective"]
+            if record["updates"]:
+                own = updates[:, 0] == index
+                size = sparkline(updates[own, 4].tolist(), f"negatives that class {index} was trained on, by update")
+                objective = sparkline(loss[own].tolist(), f"objective of class {index}, by update")
+                rows.append([index, record["positives"], *counts, size, objective, f"{record['loss']:.4g}"])
+            else:
+                rows.append([index, "", *counts, "", "", "not trained"])
+        header = ["class", "positives", "hard negatives", "evicted", "updates", "set", "objective", "at last"]
         return html_table(repr(self), header, rows, "classes")
 
     def record(self, name: str, rows: np.ndarray | list) -> None:
