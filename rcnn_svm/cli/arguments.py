@@ -275,6 +275,16 @@ def add_vote_argument(parser: argparse._ActionsContainer, otherwise: str | None 
     )
 
 
+def add_soft_nms_argument(parser: argparse._ActionsContainer, otherwise: str | None = None) -> None:
+    """Add --soft-nms; where `otherwise` says what is done without it, --no-soft-nms too."""
+    parser.add_argument(
+        "--soft-nms",
+        action=argparse.BooleanOptionalAction if otherwise else "store_true",
+        help="lower the score of a box by how much it overlaps better ones of its class, in the place of dropping it"
+        + (f" (default: {otherwise})" if otherwise else ""),
+    )
+
+
 def add_shard_images_argument(parser: argparse._ActionsContainer) -> None:
     """Add --shard-images, the size of a feature cache's files."""
     parser.add_argument(

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rcnn_svm.cli.arguments import add_overwrite_argument, add_update_argument, add_vote_argument
+from rcnn_svm.cli.arguments import add_overwrite_argument, add_soft_nms_argument, add_update_argument, add_vote_argument
 from rcnn_svm.detection.recipe import PER_IMAGE
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"score the best N boxes of an image again, such as {PER_IMAGE}; 0 for none (default: as the model says, "
         "at first none)",
     )
+    add_soft_nms_argument(parser, otherwise="as the model says, at first not")
     parser.add_argument("--out", metavar="FILE", type=Path, help="where to write (default: NAME.detector.h5 beside it)")
     add_overwrite_argument(parser, "a model")
     add_update_argument(parser, "a model")
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
                 "that propose was given, or none where it had a --method"
             )
         detector = replace(detector, ranker=ranker)
-    given = {name: getattr(args, name) for name in ("vote", "again") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("vote", "again", "soft_nms") if getattr(args, name) is not None}
     detector = replace(detector, recipe=Recipe(**{**detector.recipe.to_json(), **given}))
     check_writable(out)
     with claimed(out):
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         ):
             detector.save(out, history)
     parts = ", ".join(part.KIND for part in detector.parts().values()) or "none"
-    print(f"parts: {parts}; before suppression: {detector.recipe}")
+    print(f"parts: {parts}; recipe: {detector.recipe}")
     say_written(out)
 
 

@@ -9,7 +9,8 @@ with --calibrate gives probabilities instead of scores: 0.5 is a box as likely r
 A folder means the images in it and in its sub-folders. Images that cannot be read are named and left out, and the exit
 code is 2.
 
-A model of the assemble stage holds all that detect needs: box regression, voting and scoring again are done as it says.
+A model of the assemble stage holds all that detect needs: box regression, voting, scoring again and soft-NMS are done
+as it says.
 
   rcnn-svm detect --model cache/models/MODEL.h5 street.jpg harbour.png holidays/
 """
@@ -25,6 +26,7 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_made_with_argument,
     add_method_argument,
+    add_soft_nms_argument,
     add_vote_argument,
     positive_int,
     say_letters,
@@ -64,9 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nms",
         metavar="IOU",
         type=float,
-        default=paper.NMS_THRESHOLD,
-        help="drop a box that overlaps a better one of its class by more than this (default: %(default)s)",
+        help="drop a box that overlaps a better one of its class by more than this, also where the model says soft-NMS "
+        f"(default: {paper.NMS_THRESHOLD})",
     )
+    add_soft_nms_argument(parser, otherwise="as the model says")
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -98,6 +101,8 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.reports.pictures import draw_detections, picture_names, save_picture
     from rcnn_svm.reports.table import Table
 
+    if args.nms is not None and args.soft_nms:
+        raise InputError("--nms and --soft-nms are two suppressions; give one of them")
     if args.max_boxes and not args.method:
         raise InputError("--max-boxes needs --method: without it, proposals are made as for the training images")
     for path in (args.out / "picture.jpg", args.json):
@@ -122,7 +127,9 @@ def run(args: argparse.Namespace) -> None:
         bbox_regressor=bbox_regressor,
         vote=args.vote,
         again=args.again,
+        soft_nms=args.soft_nms if args.nms is None else False,
     )
+    nms_threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
     calibrated = detector.calibration is not None
     kind = "probability" if calibrated else "score"
     thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh
@@ -141,7 +148,7 @@ def run(args: argparse.Namespace) -> None:
                 refused.append(path)
                 say(f"rcnn-svm detect: error: {error}")
                 continue
-            candidates = finder.detect(image, thresh=floor, nms_threshold=args.nms)
+            candidates = finder.detect(image, thresh=floor, nms_threshold=nms_threshold)
             if calibrated:
                 candidates = detector.calibrated(candidates)
             found = candidates.above(thresh)

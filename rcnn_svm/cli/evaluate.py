@@ -27,6 +27,7 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_overwrite_argument,
+    add_soft_nms_argument,
     add_update_argument,
     add_vote_argument,
     load_database,
@@ -73,9 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IOU",
         type=float,
         help="first drop boxes that overlap a better one of their class by more than this "
-        f"(default: {paper.NMS_THRESHOLD} with --detections, nothing is dropped with --comp4)",
+        f"(default: {paper.NMS_THRESHOLD} with --detections, nothing is dropped with --comp4 or after soft-NMS)",
     )
     add_vote_argument(parser)
+    add_soft_nms_argument(parser)
     parser.add_argument(
         "--pictures", metavar="N", type=int, default=12, help="images to draw; 0 for none (default: %(default)s)"
     )
@@ -107,6 +109,8 @@ def run(args: argparse.Namespace) -> None:
     detections = align(detections, database)
     if args.vote:
         detections = detections.after_voting()
+    if args.soft_nms:
+        detections = detections.after_soft_nms()
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     with claimed(out / "results.json"):
@@ -131,11 +135,19 @@ def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple
 
     if args.detections:
         threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
-        return Detections.load(args.detections), args.detections.stem, threshold
-    if args.vote:
-        raise InputError(
-            "--vote needs --detections: results files hold what survived suppression, with none left to vote"
-        )
+        found = Detections.load(args.detections)
+        if args.nms is not None and (args.soft_nms or "soft_nms" in found.settings):
+            raise InputError(
+                "--nms drops boxes and soft-NMS lowers their scores; give --nms with detections of test "
+                "without --soft-nms"
+            )
+        return found, args.detections.stem, threshold
+    for option, given in (("--vote", args.vote), ("--soft-nms", args.soft_nms)):
+        if given:
+            raise InputError(
+                f"{option} needs --detections: results files hold what survived suppression, and lack "
+                "the boxes around it"
+            )
     notes = Notes()
     found = read_comp4(args.comp4, database.classes, database.image_ids, notes)
     notes.check(strict=args.strict)

@@ -28,6 +28,7 @@ class Preset:
         bbox: train and use bounding-box regression.
         vote: move boxes by box voting.
         again: boxes of an image that are scored again; 0 for none.
+        soft_nms: lower the scores of boxes that overlap better ones, in the place of suppression.
     """
 
     method: str
@@ -39,11 +40,12 @@ class Preset:
     bbox: bool = True
     vote: bool = True
     again: int = 0
+    soft_nms: bool = True
 
 
 PAPER, QUICK, STANDARD, BEST = "paper", "quick", "standard", "best"
 PRESETS = {
-    PAPER: Preset(method="fast", max_boxes=None, layer=None, bbox=False, vote=False),
+    PAPER: Preset(method="fast", max_boxes=None, layer=None, bbox=False, vote=False, soft_nms=False),
     QUICK: Preset(method=RANKED, max_boxes=50),
     STANDARD: Preset(method=RANKED, max_boxes=100, again=PER_IMAGE),
     BEST: Preset(method=RANKED, max_boxes=100, backbone="lite2", context=True, scene=True, again=PER_IMAGE),

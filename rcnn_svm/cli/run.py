@@ -37,6 +37,7 @@ from rcnn_svm.cli.arguments import (
     add_limit_arguments,
     add_overwrite_argument,
     add_scene_argument,
+    add_soft_nms_argument,
     add_solver_argument,
     add_vote_argument,
     add_weights_argument,
@@ -127,6 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stages.add_argument(
         "--again", metavar="N", type=int, help="score the best N boxes of an image again (default: the preset's)"
     )
+    add_soft_nms_argument(stages, otherwise="the preset's")
     stages.add_argument(
         "--pictures", metavar="N", type=int, default=12, help="test images to draw (default: %(default)s)"
     )
@@ -230,15 +232,16 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     if args.bbox:
         stage("train-bbox", "--features", features(train), "--out", regressor)
     correct, vote = ["--bbox", regressor] if args.bbox else [], ["--vote"] if args.vote else []
+    last = [*vote, *(["--soft-nms"] if args.soft_nms else [])]
     if not args.again:
-        stage("test", "--features", features(test), "--model", model, *correct, *vote, "--out", found)
+        stage("test", "--features", features(test), "--model", model, *correct, *last, "--out", found)
     else:
         stage("test", "--features", features(test), "--model", model, *correct, "--out", first)
         boxes = args.out / "proposals" / f"{test.label}.again.h5"
         again = features(test).with_name(f"{features(test).name}.again")
         stage("propose", *test.words(), "--detections", first, *vote, "--per-image", args.again, "--out", boxes)
         _extract(args, stage, test.words(), boxes, again)
-        stage("test", "--features", again, "--model", model, *correct, *vote, "--also", first, "--out", found)
+        stage("test", "--features", again, "--model", model, *correct, *last, "--also", first, "--out", found)
     stage(
         "evaluate",
         *("--detections", found, *test.words()),
@@ -247,7 +250,7 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
     if _needs_assembly(args):
         stage(
             "assemble",
-            *("--model", model, *correct, *vote, *(["--ranker", ranker] if ranked else [])),
+            *("--model", model, *correct, *last, *(["--ranker", ranker] if ranked else [])),
             *(["--again", args.again] if args.again else []),
             *("--out", args.out / DETECTOR),
         )
@@ -255,7 +258,7 @@ def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
 
 def _needs_assembly(args: argparse.Namespace) -> bool:
     """Return whether detect needs more than the model of the train stage."""
-    return bool(args.method == RANKED or args.bbox or args.vote or args.again)
+    return bool(args.method == RANKED or args.bbox or args.vote or args.again or args.soft_nms)
 
 
 def _extract(

@@ -4,7 +4,8 @@ the best 40 times the number of images of each class in the whole set.
 The cache must hold the features that the model was trained on: same backbone, layer and crops; for a model of
 fc6 or fc7 it may hold pool5. Its proposals may be others. The result holds boxes before non-maximum suppression;
 the evaluate stage suppresses. With --bbox the boxes that are kept are corrected, with --vote they then become the mean
-of those of their class that overlap them, which add to their scores.
+of those of their class that overlap them, which add to their scores. With --soft-nms boxes that overlap better ones of
+their class lose score at the end, and evaluate suppresses none.
 
   rcnn-svm test --features cache/features/voc_2007_test.lite0.penultimate \
     --model cache/models/MODEL.h5
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -33,6 +34,7 @@ from rcnn_svm.cli.arguments import (
     add_device_argument,
     add_overwrite_argument,
     add_proposals_argument,
+    add_soft_nms_argument,
     add_stored_layer_arguments,
     add_update_argument,
     add_vote_argument,
@@ -47,6 +49,7 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 
 
@@ -87,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add what the model found in these images before: a file of this stage",
     )
     add_vote_argument(parser)
+    add_soft_nms_argument(parser)
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -118,7 +122,6 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.detection.detections import Detections, merging_settings
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, differs_in_data, run_settings
     from rcnn_svm.detection.softmax import SoftmaxClassifier
-    from rcnn_svm.detection.voting import voting_settings
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
     detector = _load_model(args)
@@ -136,8 +139,7 @@ def run(args: argparse.Namespace) -> None:
         earlier = Detections.load(args.also)
         name = f"the detections of {args.also}"
         settings["also"] = merging_settings(settings, cache.image_ids, detector.classes, earlier, name)
-    if args.vote:
-        settings["voting"] = voting_settings()
+    settings |= _last_steps_settings(args)
     with claimed(out):
         if not already_done(
             out,
@@ -152,12 +154,11 @@ def run(args: argparse.Namespace) -> None:
                 detections = correct_detections(detections, *correction)
             if earlier:
                 detections = detections.merged(earlier, settings["max_per_image"], settings["max_per_set"])
-            if args.vote:
-                detections = detections.after_voting()
+            detections = _after_last_steps(detections, args)
             detections.save(out)
             print(
                 f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
-                f"{len(detections)} boxes kept, before non-maximum suppression"
+                f"{len(detections)} boxes kept, {_suppression(args)}"
             )
     say_written(out)
 
@@ -167,7 +168,6 @@ def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.detection.voting import voting_settings
     from rcnn_svm.fast_rcnn.image_set import detect_in_images, run_settings
     from rcnn_svm.fast_rcnn.model import FastRCNN
     from rcnn_svm.proposals.store import ProposalSet
@@ -188,18 +188,38 @@ def _test_images(args: argparse.Namespace) -> None:
     out, proposals = out_of(database), ProposalSet.load(args.proposals)
     check_writable(out)
     settings = run_settings(database, proposals, model, args.max_per_image)
-    if args.vote:
-        settings["voting"] = voting_settings()
+    settings |= _last_steps_settings(args)
     with claimed(out):
         if not already_done(out, lambda: Detections.load(out).settings, settings, overwrite=args.overwrite):
             detections = detect_in_images(
                 database, proposals, model, device=args.device, max_per_image=args.max_per_image
             )
-            if args.vote:
-                detections = detections.after_voting()
+            detections = _after_last_steps(detections, args)
             detections.save(out)
-            print(f"{len(database)} images: {len(detections)} boxes kept, before non-maximum suppression")
+            print(f"{len(database)} images: {len(detections)} boxes kept, {_suppression(args)}")
     say_written(out)
+
+
+def _last_steps_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the detections record of `_after_last_steps`."""
+    from rcnn_svm.detection.soft_nms import soft_nms_settings
+    from rcnn_svm.detection.voting import voting_settings
+
+    return {
+        **({"voting": voting_settings()} if args.vote else {}),
+        **({"soft_nms": soft_nms_settings()} if args.soft_nms else {}),
+    }
+
+
+def _after_last_steps(detections: Detections, args: argparse.Namespace) -> Detections:
+    """Return the detections after box voting and soft-NMS, where asked for."""
+    if args.vote:
+        detections = detections.after_voting()
+    return detections.after_soft_nms() if args.soft_nms else detections
+
+
+def _suppression(args: argparse.Namespace) -> str:
+    return "after soft-NMS" if args.soft_nms else "before non-maximum suppression"
 
 
 def _load_model(args: argparse.Namespace) -> RegionScorer:

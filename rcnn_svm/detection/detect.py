@@ -19,6 +19,7 @@ from rcnn_svm.detection.detections import ImageDetections, best_of_groups
 from rcnn_svm.detection.image_set import BestBoxes
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
 from rcnn_svm.detection.recipe import Recipe
+from rcnn_svm.detection.soft_nms import soft_nms
 from rcnn_svm.detection.voting import vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
@@ -56,6 +57,8 @@ class ImageDetector:
             the detector's recipe says.
         again: so many of the best boxes of an image get features of their own, are scored, and are voted with the
             others; 0 for none, None for as the recipe says.
+        soft_nms: lower the scores of boxes that overlap better ones of their class, as `soft_nms` does, in the place of
+            dropping them; where None, as the recipe says.
 
     Raises:
         InputError: `again` is no number of boxes; the box regressor was trained on other features, or without one of
@@ -74,6 +77,7 @@ class ImageDetector:
         bbox_regressor: BoxCorrector | None = None,
         vote: bool | None = None,
         again: int | None = None,
+        soft_nms: bool | None = None,
     ):
         recipe = getattr(detector, "recipe", Recipe())
         if bbox_regressor is None:
@@ -83,7 +87,8 @@ class ImageDetector:
         self._given_extractor = extractor
         self._weights = weights
         self._regressor = bbox_regressor
-        self._recipe = Recipe(recipe.vote if vote is None else vote, recipe.again if again is None else again)
+        given = {"vote": vote, "again": again, "soft_nms": soft_nms}
+        self._recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
         self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
 
     def detect(
@@ -98,7 +103,8 @@ class ImageDetector:
         Args:
             image: (H, W, 3) uint8 RGB, or a path or a PIL image, as in `as_image`.
             thresh: only scores strictly above it are kept; one number or (K,), one per class.
-            nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
+            nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater; soft-NMS
+                does not use it.
 
         Returns:
             The detections, best first.
@@ -110,14 +116,15 @@ class ImageDetector:
         image = as_image(image)
         boxes = self._proposer(image)
         scores, correct = self._score(image, boxes)
-        vote, again = self._recipe.vote, self._recipe.again
+        vote, again, soft = self._recipe.vote, self._recipe.again, self._recipe.soft_nms
         if not again:
-            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=vote)
+            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=vote, soft=soft)
         first = _best_of_classes(boxes, scores, correct)
         best = first.voted() if vote else first
         boxes = boxes_to_score_again(best.cls, best.boxes, best.scores, image.shape[:2], per_image=again)
         both = first.with_others(_best_of_classes(boxes, *self._score(image, boxes)))
-        return (both.voted() if vote else both).survivors(np.broadcast_to(thresh, scores.shape[1]), nms_threshold)
+        thresh = np.broadcast_to(thresh, scores.shape[1])
+        return (both.voted() if vote else both).survivors(thresh, nms_threshold, soft=soft)
 
     def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""
@@ -185,6 +192,7 @@ def best_detections(
     correct: Correct | None = None,
     *,
     vote: bool = False,
+    soft: bool = False,
 ) -> ImageDetections:
     """Return the boxes of an image that score well and survive non-maximum suppression within their class.
 
@@ -197,15 +205,16 @@ def best_detections(
             boxes (n, 4) float32 out.
         vote: then move boxes by voting, as `vote_boxes` does, among the best 100 of each class, which are what the
             test stage keeps. Those below `thresh` vote too.
+        soft: lower the scores of boxes that overlap better ones, as `soft_nms` does, in the place of the suppression.
 
     Source: `rcnn_detect.m`.
     """
     thresh = np.broadcast_to(thresh, scores.shape[1])
     if vote:
         # What is below the threshold votes, and may rise above it.
-        return _best_of_classes(boxes, scores, correct).voted().survivors(thresh, nms_threshold)
+        return _best_of_classes(boxes, scores, correct).voted().survivors(thresh, nms_threshold, soft=soft)
     cls, row = np.nonzero((scores > thresh).T)
-    return _candidates(boxes, scores, row, cls, correct).survivors(thresh, nms_threshold)
+    return _candidates(boxes, scores, row, cls, correct).survivors(thresh, nms_threshold, soft=soft)
 
 
 @dataclass(frozen=True)
@@ -234,12 +243,18 @@ class _Candidates:
         rows = best_of_groups(cls, scores, paper.MAX_PER_IMAGE)
         return _Candidates(cls[rows], np.concatenate([self.boxes, others.boxes])[rows], scores[rows])
 
-    def survivors(self, thresh: np.ndarray, nms_threshold: float) -> ImageDetections:
-        """Return those above the (K,) thresholds that survive non-maximum suppression within their class."""
-        found = self.scores > thresh[self.cls]
-        cls, boxes, scores = self.cls[found], self.boxes[found], self.scores[found]
-        rows_by_class = np.split(np.arange(len(cls)), np.searchsorted(cls, np.arange(1, len(thresh))))
-        kept = np.concatenate([rows[nms(boxes[rows], scores[rows], nms_threshold)] for rows in rows_by_class])
+    def survivors(self, thresh: np.ndarray, nms_threshold: float, *, soft: bool = False) -> ImageDetections:
+        """Return those above the (K,) thresholds that survive non-maximum suppression within their class.
+
+        With `soft` none is suppressed, and the thresholds are for the scores after soft-NMS.
+        """
+        scores = soft_nms(self.boxes, self.scores, self.cls) if soft else self.scores
+        found = scores > thresh[self.cls]
+        cls, boxes, scores = self.cls[found], self.boxes[found], scores[found]
+        kept = np.arange(len(cls))
+        if not soft:
+            rows_by_class = np.split(kept, np.searchsorted(cls, np.arange(1, len(thresh))))
+            kept = np.concatenate([rows[nms(boxes[rows], scores[rows], nms_threshold)] for rows in rows_by_class])
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         return ImageDetections(cls=cls[kept].astype(np.int32), boxes=boxes[kept], scores=scores[kept])
 

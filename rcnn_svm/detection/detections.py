@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.boxes import nms
+from rcnn_svm.detection.soft_nms import SIGMA, soft_nms, soft_nms_settings
 from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
 from rcnn_svm.notebook import html_table
@@ -199,7 +200,7 @@ class Detections:
             InputError: they are of other images, classes or detectors, or were voted or suppressed.
         """
         also = merging_settings(self.settings, self.image_ids, self.classes, earlier)
-        if "nms" in self.settings:
+        if self.is_suppressed:
             raise InputError("these detections were suppressed; merge before non-maximum suppression")
         both = {name: np.concatenate([getattr(earlier, name), getattr(self, name)]) for name in _PER_BOX}
         everything = replace(self, **both, box_counts=self.box_counts + earlier.box_counts)
@@ -239,16 +240,42 @@ class Detections:
             return self
         if recorded is not None:
             raise InputError(f"the boxes were voted with {recorded}, not {settings}; take detections before box voting")
-        if "nms" in self.settings:
+        if self.is_suppressed:
             raise InputError(
-                f"the boxes were suppressed at an IoU of {self.settings['nms']}, so those that would vote are gone; "
-                "take detections before non-maximum suppression"
+                f"the boxes were {suppression_in_words(self.settings)}, so those that would vote are gone or count "
+                "less; take detections before non-maximum suppression"
             )
         box, score = vote_boxes(self.box, self.score, self._groups(), vote_iou)
         return replace(self, box=box, score=score, settings={**self.settings, "voting": settings})
 
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether they are after non-maximum suppression, or after soft-NMS."""
+        return "nms" in self.settings or "soft_nms" in self.settings
+
+    def after_soft_nms(self, sigma: float = SIGMA) -> Detections:
+        """Return the detections with lower scores for those that overlap better ones, as `soft_nms` gives them.
+
+        `settings["soft_nms"]` records it, and doing the same again changes nothing.
+
+        Args:
+            sigma: as in `soft_nms`.
+
+        Raises:
+            InputError: the boxes were suppressed, or their scores lowered with another sigma.
+        """
+        settings = soft_nms_settings(sigma)
+        if self.settings.get("soft_nms") == settings:
+            return self
+        if self.is_suppressed:
+            raise InputError(f"the boxes were {suppression_in_words(self.settings)} already; take detections before it")
+        score = soft_nms(self.box, self.score, self._groups(), sigma)
+        return replace(self, score=score, settings={**self.settings, "soft_nms": settings})
+
     def after_nms(self, threshold: float = paper.NMS_THRESHOLD) -> Detections:
         """Return the detections that survive non-maximum suppression within each class and image.
+
+        Soft-NMS is a suppression of its own: what had it is returned as it is.
 
         Args:
             threshold: a box is suppressed when its IoU with a better one is strictly greater.
@@ -261,6 +288,8 @@ class Detections:
         """
         if not 0 <= threshold <= 1:
             raise InputError(f"the IoU of non-maximum suppression must be in [0, 1], not {threshold}")
+        if "soft_nms" in self.settings:
+            return self
         rows, recorded = self._survivors(threshold), self.settings.get("nms", threshold)
         # Boxes may have moved since, so a recorded suppression is believed when it would suppress nothing now.
         if recorded < threshold and len(self._survivors(recorded)) == len(self):
@@ -310,6 +339,13 @@ class Detections:
             )
 
 
+def suppression_in_words(settings: Mapping[str, Any]) -> str:
+    """Return how detections were suppressed, of their settings: `suppressed above IoU 0.3`, say."""
+    if "soft_nms" in settings:
+        return f"suppressed softly (sigma {settings['soft_nms']['sigma']:g})"
+    return f"suppressed above IoU {settings['nms']:g}" if "nms" in settings else "not suppressed"
+
+
 def best_of_groups(groups: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
     """Return the rows of the best of each group, at most `limit` of each, by group and descending score.
 
@@ -352,7 +388,7 @@ def merging_settings(
                 f"{name} cannot be merged with these: the {what} differ ({first_difference(theirs, ours, what)}); take "
                 "what the same model found in the same images"
             )
-    if "nms" in earlier.settings:
+    if earlier.is_suppressed:
         raise InputError(f"{name} were suppressed, so boxes that would vote are gone; take them before suppression")
     if "voting" in earlier.settings:
         raise InputError(f"{name} were voted, and all would vote together now; take them before box voting")

@@ -44,7 +44,7 @@ class Detector(Model):
             None.
         bbox_regressor: corrects the boxes that are found in an image, or None.
         ranker: makes the proposals of an image, or None where a search does.
-        recipe: what is done with them before suppression.
+        recipe: what is done with them afterwards.
 
     Examples:
         >>> import numpy as np

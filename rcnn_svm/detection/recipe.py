@@ -15,11 +15,12 @@ PER_IMAGE, PER_CLASS = 60, 5
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a detector does with the boxes that it found in an image, before suppression.
+    """What a detector does with the boxes that it found in an image.
 
     Attributes:
         vote: move boxes by voting.
         again: score so many of them again; 0 for none.
+        soft_nms: lower the scores of those that overlap better ones, in the place of suppression.
 
     Raises:
         InputError: they are no such values.
@@ -27,10 +28,12 @@ class Recipe:
 
     vote: bool = False
     again: int = 0
+    soft_nms: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.vote, bool):
-            raise InputError(f"vote is {self.vote!r}, expected True or False")
+        for name in ("vote", "soft_nms"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {getattr(self, name)!r}, expected True or False")
         if not isinstance(self.again, int) or isinstance(self.again, bool) or self.again < 0:
             raise InputError(f"again is {self.again!r}, expected a number of boxes to score again, or 0 for none")
 
@@ -52,4 +55,5 @@ class Recipe:
 
     def __str__(self) -> str:
         steps = ["box voting"] * self.vote + [f"{self.again} boxes scored again"] * bool(self.again)
+        steps += ["soft-NMS"] * self.soft_nms
         return ", ".join(steps) or "none"

@@ -38,6 +38,7 @@ class CocoResult:
         num_difficult: (K,) int64, objects that count neither way.
         num_detections: (K,) int64.
         values: (K, 12) float64, one column for each of METRICS; NaN where a class has no object of that size.
+        soft_nms_sigma: sigma of the soft-NMS before the evaluation; None where there was none.
     """
 
     image_set: str
@@ -48,6 +49,7 @@ class CocoResult:
     num_difficult: np.ndarray
     num_detections: np.ndarray
     values: np.ndarray
+    soft_nms_sigma: float | None = None
 
     @property
     def means(self) -> np.ndarray:
@@ -102,6 +104,7 @@ def evaluate_coco(
         num_difficult=np.array(difficult),
         num_detections=np.bincount(detections.cls, minlength=len(database.classes)),
         values=np.where(values < 0, np.nan, values),  # pycocotools says -1 where there is nothing to find
+        soft_nms_sigma=detections.settings.get("soft_nms", {}).get("sigma"),
     )
 
 

@@ -79,6 +79,7 @@ class VocResult:
         iou: smallest IoU of a hit.
         nms_threshold: IoU of the non-maximum suppression before the evaluation; None where none is known of.
         classes: one result per class.
+        soft_nms_sigma: sigma of the soft-NMS before the evaluation; None where there was none.
     """
 
     image_set: str
@@ -86,6 +87,7 @@ class VocResult:
     iou: float
     nms_threshold: float | None
     classes: tuple[PrecisionRecall, ...]
+    soft_nms_sigma: float | None = None
 
     def __repr__(self) -> str:
         counts = f"{counted(self.num_images, 'image')}, {counted(len(self.classes), 'class', 'classes')}"
@@ -416,7 +418,14 @@ def _evaluate(detections: Detections, objects: Objects, name: str, iou: float) -
                 name=class_name,
             )
         )
-    return VocResult(name, len(detections.image_ids), iou, detections.settings.get("nms"), tuple(results))
+    return VocResult(
+        name,
+        len(detections.image_ids),
+        iou,
+        detections.settings.get("nms"),
+        tuple(results),
+        detections.settings.get("soft_nms", {}).get("sigma"),
+    )
 
 
 def align(detections: Detections, database: ImageDatabase) -> Detections:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.evaluation.coco import METRICS, CocoResult
-from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv
+from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv, suppression_note
 
 HEADER = ("class", "objects", "difficult", "detections", *METRICS)
 
@@ -30,7 +30,7 @@ def coco_csv(result: CocoResult) -> str:
 
 def coco_json(result: CocoResult, made_from: dict[str, Any]) -> str:
     """Return an evaluation as JSON; see `evaluation_json`."""
-    figures = {"nms": result.nms_threshold, "means": _by_metric(result.means)}
+    figures = {"nms": result.nms_threshold, "soft_nms_sigma": result.soft_nms_sigma, "means": _by_metric(result.means)}
     return evaluation_json(result.image_set, result.num_images, figures, _records(result), made_from)
 
 
@@ -52,7 +52,7 @@ def _by_metric(values: np.ndarray) -> dict[str, float]:
 
 
 def _notes(result: CocoResult) -> list[str]:
-    nms = "boxes taken as they are" if result.nms_threshold is None else f"suppressed at IoU > {result.nms_threshold:g}"
+    nms = suppression_note(result.nms_threshold, result.soft_nms_sigma)
     return [
         f"{result.image_set}: {result.num_images} images, {nms}; means over the classes that have a value.",
         "AP: mean over IoU 0.5, 0.55, ..., 0.95, 101 recall levels, at most 100 boxes of a class in an image; "

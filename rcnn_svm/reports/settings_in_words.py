@@ -39,6 +39,7 @@ _NAMES = {
     "max_per_set": "boxes of a class at most",
     "again": "boxes scored again",
     "vote": "box voting",
+    "soft_nms": "soft-NMS",
     "also": "merged with earlier detections",
     "bbox": "box regression",
 }

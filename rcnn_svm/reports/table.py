@@ -140,6 +140,13 @@ def json_text(content: Any) -> str:
     return json.dumps(_strict(content), indent=1, allow_nan=False) + "\n"
 
 
+def suppression_note(nms_threshold: float | None, soft_nms_sigma: float | None) -> str:
+    """Return how detections were suppressed before an evaluation, in words."""
+    if soft_nms_sigma is not None:
+        return f"soft-NMS with sigma {soft_nms_sigma:g}"
+    return "boxes taken as they are" if nms_threshold is None else f"non-maximum suppression at IoU > {nms_threshold:g}"
+
+
 def evaluation_json(
     image_set: str, num_images: int, figures: Mapping[str, Any], records: Sequence[Any], made_from: dict[str, Any]
 ) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rcnn_svm.evaluation.voc import VocResult
-from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv
+from rcnn_svm.reports.table import Table, evaluation_json, percent, records_csv, suppression_note
 
 HEADER = ("class", "objects", "difficult", "detections", "max recall", "AP VOC07", "AP area")
 
@@ -36,6 +36,7 @@ def voc_json(result: VocResult, made_from: dict[str, Any]) -> str:
     figures = {
         "iou": result.iou,
         "nms": result.nms_threshold,
+        "soft_nms_sigma": result.soft_nms_sigma,
         "map_voc07": result.map11,
         "map_area": result.map_area,
     }
@@ -58,11 +59,7 @@ def _records(result: VocResult) -> list[dict[str, Any]]:
 
 
 def _notes(result: VocResult) -> list[str]:
-    nms = (
-        "boxes taken as they are"
-        if result.nms_threshold is None
-        else f"non-maximum suppression at IoU > {result.nms_threshold:g}"
-    )
+    nms = suppression_note(result.nms_threshold, result.soft_nms_sigma)
     notes = [
         f"{result.image_set}: {result.num_images} images, a hit at IoU >= {result.iou:g}, {nms}.",
         "AP VOC07: mean of 11 recall levels (VOC2007); AP area: area under the curve (VOC2010 and later).",

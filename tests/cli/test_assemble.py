@@ -34,11 +34,11 @@ def assemble(parts, *options):
 
 def test_the_file_does_all_without_an_option(pipeline, parts, tmp_path, capsys):
     model, bbox, out = parts
-    assert assemble(parts, "--vote", "--again", 7) == 0
+    assert assemble(parts, "--vote", "--again", 7, "--soft-nms") == 0
     image = next((pipeline.voc / "VOC2007" / "JPEGImages").iterdir())
     words = ("detect", image, "--thresh", "-2.5", "--out", tmp_path / "pictures", "--json")
     assert command(*words, tmp_path / "one.json", "--model", out) == 0
-    options = ("--bbox", bbox, "--vote", "--again", 7)
+    options = ("--bbox", bbox, "--vote", "--again", 7, "--soft-nms")
     assert command(*words, tmp_path / "many.json", "--model", model, *options) == 0
     one, many = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "many"))
     assert one == many and len(one[0]["objects"]) > 1
@@ -46,7 +46,7 @@ def test_the_file_does_all_without_an_option(pipeline, parts, tmp_path, capsys):
     assert [found.boxes.tolist(), found.scores.tolist()] == [
         [entry[name] for entry in one[0]["objects"]] for name in ("box", "score")
     ]
-    assert command(*words, tmp_path / "off.json", "--model", out, "--no-vote", "--again", 0) == 0
+    assert command(*words, tmp_path / "off.json", "--model", out, "--no-vote", "--again", 0, "--nms", 0.3) == 0
     assert command(*words, tmp_path / "bbox.json", "--model", model, "--bbox", bbox) == 0
     assert (tmp_path / "off.json").read_text() == (tmp_path / "bbox.json").read_text() != json.dumps(one, indent=1)
 
@@ -61,8 +61,8 @@ def test_other_stages_take_it_for_the_detector(pipeline, features, parts, tmp_pa
 
 def test_the_record_of_the_training_stays_and_inspect_shows_the_parts(parts, capsys):
     model, _, out = parts
-    assert assemble(parts, "--vote", "--again", 60) == 0
-    assert "parts: box regressor; before suppression: box voting, 60 boxes scored again" in capsys.readouterr().out
+    assert assemble(parts, "--vote", "--again", 60, "--soft-nms") == 0
+    assert "parts: box regressor; recipe: box voting, 60 boxes scored again, soft-NMS" in capsys.readouterr().out
     before, after = Detector.load_history(model), Detector.load_history(out)
     assert before.keys() == after.keys() and len(before) > 5
     for name, array in before.items():
@@ -70,7 +70,7 @@ def test_the_record_of_the_training_stays_and_inspect_shows_the_parts(parts, cap
     assert command("inspect", out) == 0
     printed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert ["parts", "box regressor"] in printed
-    assert ["recipe", "box voting, 60 boxes scored again"] in printed
+    assert ["recipe", "box voting, 60 boxes scored again, soft-NMS"] in printed
 
 
 def test_another_recipe_or_part_is_refused_or_made_again(parts, capsys):
@@ -102,11 +102,11 @@ def test_what_does_not_fit_is_one_sentence(parts, tmp_path, capsys):
 
 def test_an_image_detector_takes_what_it_is_given_before_what_the_model_holds(parts):
     model, bbox, out = parts
-    assert assemble(parts, "--vote", "--again", 5) == 0
+    assert assemble(parts, "--vote", "--again", 5, "--soft-nms") == 0
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
     held, plain = Detector.load(out), Detector.load(model)
-    for given in ({}, {"vote": False}, {"again": 0}, {"vote": False, "again": 0}):
-        full = {"vote": True, "again": 5, **given, "bbox_regressor": BoxRegressor.load(bbox)}
+    for given in ({}, {"vote": False}, {"again": 0}, {"vote": False, "again": 0}, {"soft_nms": False}):
+        full = {"vote": True, "again": 5, "soft_nms": True, **given, "bbox_regressor": BoxRegressor.load(bbox)}
         found = ImageDetector(held, **given).detect(image, thresh=-np.inf)
         expected = ImageDetector(plain, **full).detect(image, thresh=-np.inf)
         np.testing.assert_array_equal(found.boxes, expected.boxes)

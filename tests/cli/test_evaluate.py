@@ -116,6 +116,29 @@ def test_boxes_are_voted_before_they_are_suppressed(devkit, tmp_path, capsys):
     assert "--vote needs --detections: results files hold what survived" in capsys.readouterr().err
 
 
+def test_soft_nms_keeps_every_box_and_lowers_what_overlaps_a_better_one(devkit, tmp_path, capsys):
+    """A right box that overlaps a better one of its class by half counts again, after the better one."""
+    detections = perfect_detections(devkit)
+    detections.save(tmp_path / "found.h5")
+    words = ("--detections", tmp_path / "found.h5", "--voc", devkit, "--pictures", 0, "--out")
+    assert evaluate(*words, tmp_path / "soft", "--soft-nms") == 0
+    assert "soft-NMS with sigma 0.3." in " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "soft" / "results.json").read_text())
+    assert (results["nms"], results["soft_nms_sigma"]) == (None, 0.3)
+    assert sum(entry["detections"] for entry in results["classes"]) == len(detections)
+    assert results["made_from"]["detections"]["soft_nms"] == {"sigma": 0.3}
+    detections.after_soft_nms().save(tmp_path / "lowered.h5")
+    again = ("--detections", tmp_path / "lowered.h5", *words[2:], tmp_path / "again")
+    assert evaluate(*again) == 0
+    assert json.loads((tmp_path / "again" / "results.json").read_text())["map_voc07"] == results["map_voc07"]
+    for refused in ((*again, "--nms", 0.5), (*words, tmp_path / "soft", "--soft-nms", "--nms", 0.5)):
+        assert evaluate(*refused) == 2
+        assert "--nms drops boxes and soft-NMS lowers their scores" in capsys.readouterr().err
+    comp4 = ("--comp4", tmp_path / "soft" / "comp4", "--voc", devkit, "--soft-nms", "--out", tmp_path / "other")
+    assert evaluate(*comp4) == 2
+    assert "--soft-nms needs --detections" in capsys.readouterr().err
+
+
 def test_a_report_holds_nothing_of_classes_and_images_that_are_gone(devkit, tmp_path):
     perfect_detections(devkit).save(tmp_path / "found.h5")
     words = ["evaluate", "--detections", tmp_path / "found.h5", "--voc", devkit, "--out", tmp_path / "report"]

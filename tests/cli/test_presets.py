@@ -14,7 +14,7 @@ from rcnn_svm.proposals import methods, ranker_training
 from tests.cli.command import command
 
 NOT_GIVEN = dict.fromkeys(
-    ("method", "max_boxes", "backbone", "layer", "context", "scene", "bbox", "vote", "again"), None
+    ("method", "max_boxes", "backbone", "layer", "context", "scene", "bbox", "vote", "again", "soft_nms"), None
 )
 
 
@@ -26,9 +26,10 @@ def _taken(preset, objects=1000, **given):
 def test_a_preset_fills_in_what_was_not_given():
     args, told = _taken("standard")
     assert (args.method, args.max_boxes, args.layer, args.again) == ("ranked", 100, "multi", 60)
-    assert args.bbox is args.vote is True and args.context is args.scene is False
+    assert args.bbox is args.vote is args.soft_nms is True and args.context is args.scene is False
     assert told == (
-        "--preset standard: --method ranked --max-boxes 100 --backbone lite0 --layer multi --bbox --vote --again 60"
+        "--preset standard: --method ranked --max-boxes 100 --backbone lite0 --layer multi --bbox --vote --again 60 "
+        "--soft-nms"
     )
     args, told = _taken("standard", max_boxes=7, vote=False, again=0, backbone="resnet18")
     assert (args.max_boxes, args.vote, args.again, args.backbone) == (7, False, 0, "resnet18")
@@ -43,6 +44,7 @@ def test_the_papers_settings_are_those_of_the_single_stages():
         "bbox": False,
         "vote": False,
         "again": 0,
+        "soft_nms": False,
     }
     assert told == "--preset paper: --method fast --backbone lite0"
 
@@ -75,7 +77,7 @@ def test_own_images_become_one_detector_that_finds_as_the_stages_did(own_data, f
     assert "--preset standard: --method ranked --max-boxes 30" in told and "--scene" in told
     detector = Detector.load(tmp_path / "o" / "detector.h5")
     assert detector.ranker is not None and detector.bbox_regressor is not None
-    assert detector.recipe.vote and detector.recipe.again == 9
+    assert detector.recipe.vote and detector.recipe.soft_nms and detector.recipe.again == 9
     assert command(*argv) == 0
     again = capsys.readouterr().out
     assert again.count("done already") >= 9 and "rcnn-svm rank" not in again

@@ -13,6 +13,7 @@ from torch import nn
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections, ImageDetections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.features.backbones import SOURCES, Source, load_backbone
 from rcnn_svm.proposals.sliding_window import SlidingWindow
 from tests.cli.command import command
@@ -84,17 +85,28 @@ def test_another_artefact_is_not_overwritten(features, tmp_path, capsys):
     assert model.read_bytes() == before
 
 
-def test_boxes_are_voted_on_request(features, tmp_path, capsys):
-    model, out, plain = save_model(tmp_path / "model.h5"), tmp_path / "voted.h5", tmp_path / "plain.h5"
+@pytest.mark.parametrize(
+    ("option", "what", "step", "told"),
+    [
+        ("--vote", "voting", Detections.after_voting, "before non-maximum suppression"),
+        ("--soft-nms", "soft_nms", Detections.after_soft_nms, "after soft-NMS"),
+    ],
+)
+def test_boxes_are_voted_or_suppressed_softly_on_request(features, tmp_path, capsys, option, what, step, told):
+    model, out, plain = save_model(tmp_path / "model.h5"), tmp_path / "other.h5", tmp_path / "plain.h5"
     words = ("test", "--features", features, "--model", model, "--out")
-    assert command(*words, plain) == 0 and command(*words, out, "--vote") == 0
-    voted, expected = Detections.load(out), Detections.load(plain).after_voting()
-    assert voted.settings == expected.settings
-    np.testing.assert_array_equal(voted.box, expected.box)
-    assert command(*words, out, "--vote") == 0
+    assert command(*words, plain) == 0
+    capsys.readouterr()
+    assert command(*words, out, option) == 0
+    assert f"boxes kept, {told}\n" in capsys.readouterr().out
+    found, expected = Detections.load(out), step(Detections.load(plain))
+    assert found.settings == expected.settings
+    np.testing.assert_array_equal(found.box, expected.box)
+    np.testing.assert_array_equal(found.score, expected.score)
+    assert command(*words, out, option) == 0
     assert "done already" in capsys.readouterr().out
     assert command(*words, out) == 2
-    assert "was made with other settings (voting: {" in capsys.readouterr().err
+    assert f"was made with other settings ({what}: {{" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -155,6 +167,30 @@ def test_detect_votes_on_request(tmp_path, seeing):
         boxes.append(json.loads(found.read_text())[0]["objects"][0]["box"])
     expected = ImageDetector(Detector.load(seeing), vote=True).detect(image, thresh=0.0)
     assert boxes[0] == CAT and boxes[1] == expected.boxes[0].tolist() != CAT
+
+
+def test_detect_suppresses_softly_on_request_and_as_the_model_says(tmp_path, capsys, seeing):
+    detector = Detector.load(seeing)
+    windows = SlidingWindow(scales=[0.5], aspect_ratios=[1], stride=0.25).settings
+    detector = replace(detector, feature_settings={**detector.feature_settings, "proposals": windows})
+    detector.save(seeing)
+    replace(detector, recipe=Recipe(soft_nms=True)).save(tmp_path / "soft.h5")
+    image, found = save_image(tmp_path / "photo.png"), tmp_path / "found.json"
+
+    def objects(model, *options):
+        words = ("detect", image, "--model", model, "--thresh", "-3", "--out", tmp_path / "out", "--json", found)
+        assert command(*words, *options) == 0
+        return json.loads(found.read_text())[0]["objects"]
+
+    hard = objects(seeing)
+    soft = objects(seeing, "--soft-nms")
+    assert len(soft) > len(hard) and hard[0] == soft[0]
+    expected = ImageDetector(detector, soft_nms=True).detect(image, thresh=-3)
+    assert [entry["score"] for entry in soft] == expected.scores.tolist()
+    assert objects(tmp_path / "soft.h5") == soft
+    assert objects(tmp_path / "soft.h5", "--no-soft-nms") == objects(tmp_path / "soft.h5", "--nms", 0.3) == hard
+    assert command("detect", image, "--model", seeing, "--nms", 0.3, "--soft-nms") == 2
+    assert "--nms and --soft-nms are two suppressions; give one of them" in capsys.readouterr().err
 
 
 def test_detect_names_the_best_when_nothing_passes(tmp_path, capsys, seeing):

@@ -131,7 +131,7 @@ def test_detections_that_voted_or_were_suppressed_are_not_voted_again():
     assert voted.after_nms(0.3).after_voting().settings["nms"] == 0.3
     with pytest.raises(InputError, match=r"the boxes were voted with .*0\.5.* take detections before box voting"):
         voted.after_voting(0.7)
-    with pytest.raises(InputError, match=r"suppressed at an IoU of 0\.3, so those that would vote are gone"):
+    with pytest.raises(InputError, match=r"suppressed above IoU 0\.3, so those that would vote are gone"):
         detections.after_nms(0.3).after_voting()
 
 

@@ -22,6 +22,7 @@ DETECTIONS_DECIDE = (
     (r"^bbox\.training\.identity\.", "box regression"),
     (r"^also\.(bbox\.training\.identity\.|max_)", "merged with"),
     (r"^voting", "boxes"),
+    (r"^soft_nms", "scores"),
     (r"^(nms|max_per_image|max_per_set)", "kept"),
 )
 

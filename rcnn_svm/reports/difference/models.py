@@ -153,7 +153,9 @@ def compare_reports(a: Path, b: Path) -> Comparison:
     steps = [
         _values_step("images", *({key: content[key] for key in ("image_set", "images")} for content in found)),
         classes_step(*classes),
-        _values_step("protocol", *({key: content.get(key) for key in ("iou", "nms")} for content in found)),
+        _values_step(
+            "protocol", *({key: content.get(key) for key in ("iou", "nms", "soft_nms_sigma")} for content in found)
+        ),
         _precisions(*found),
     ]
     made = [content["made_from"] for content in found]

@@ -8,7 +8,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.header import Header
 from rcnn_svm.boxes import box_areas
-from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.detections import Detections, suppression_in_words
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.inspection.result import Inspection, Section, header_facts, header_record
 from rcnn_svm.reports.settings_in_words import data_in_words, proposals_in_words, training_in_words
@@ -140,7 +140,7 @@ def _done_to_boxes(settings: dict[str, Any]) -> str:
         *(["corrected by regression"] if "bbox" in settings else []),
         *(["merged with those found before"] if "also" in settings else []),
         *([f"voted at IoU {settings['voting']['iou']:g}"] if "voting" in settings else []),
-        *([f"suppressed above IoU {settings['nms']:g}"] if "nms" in settings else ["not suppressed"]),
+        suppression_in_words(settings),
     ]
     return ", ".join(done)
 
