@@ -9,6 +9,7 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.boxes import pair_iou
 from rcnn_svm.compiled import compiled
+from rcnn_svm.detection.groups import rows_by_group
 from rcnn_svm.errors import InputError
 
 # A box counts by how far its score is above -VOTE_OFFSET. The SVMs push negatives below -1 and not below any bound, so
@@ -59,14 +60,7 @@ def vote_boxes(
     """
     voting_settings(vote_iou)
     boxes, scores, groups = np.asarray(boxes), np.asarray(scores), np.asarray(groups)
-    # The compiled loop looks at no bounds.
-    if boxes.shape != (len(scores), 4) or scores.ndim != 1 or groups.shape != scores.shape:
-        raise InputError(
-            f"box voting: boxes have shape {boxes.shape}, scores {scores.shape} and groups {groups.shape}, "
-            "expected (N, 4), (N,) and (N,)"
-        )
-    order = np.argsort(groups, kind="stable")
-    start = np.append(np.flatnonzero(np.diff(groups[order], prepend=groups.min(initial=0) - 1)), len(order))
+    order, start = rows_by_group(boxes, scores, groups, "box voting")
     weights = np.maximum(scores.astype(np.float64) + VOTE_OFFSET, 0)
     voted = np.empty((len(boxes), 4), np.float32)
     support = np.empty(len(boxes))
