@@ -8,6 +8,7 @@ ImageDatabase         images, classes and ground truth
 Annotation            the ground truth of one image
 load_image            reads an image file, upright and in RGB
 as_image              the same pixels from a path, a PIL image or an array
+read_frames           goes through a video or what a camera sees, frame after frame
 split_database        splits own images into those to train on and those to test on
 require_annotations   reads all ground truth and refuses what is wrong with it, all at once
 require_usable        the same for several image sets, and their image files with it
@@ -16,6 +17,7 @@ require_two_images    refuses a database of fewer than two images
 VOC_CLASSES           the 20 classes of PASCAL VOC
 image_size            height and width of an image file; this and the rest is for readers of other formats
 IMAGE_SUFFIXES        the names that image files end with
+VIDEO_SUFFIXES        the names that videos end with
 check_folder          refuses a folder that is not there
 set_name              the name of an image set, from its path
 Notes                 counts what a reader mends or leaves out
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from rcnn_svm.data.images import as_image, image_size, load_image
     from rcnn_svm.data.mended import Notes
     from rcnn_svm.data.splits import split_database
+    from rcnn_svm.data.video import VIDEO_SUFFIXES, read_frames
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
     from rcnn_svm.data.xml_folder import load_xml_folder
 else:
@@ -50,6 +53,7 @@ else:
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "VOC_CLASSES",
     "Annotation",
     "ImageDatabase",
@@ -63,6 +67,7 @@ __all__ = [
     "load_voc",
     "load_xml_folder",
     "mend_boxes",
+    "read_frames",
     "require_annotations",
     "require_ground_truth",
     "require_two_images",

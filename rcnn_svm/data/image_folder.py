@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from rcnn_svm.data.class_names import unwritable_character
@@ -54,7 +54,9 @@ def named_files(folder: Path, suffixes: Iterable[str], *, below: bool = False) -
     return found
 
 
-def images_at(paths: Iterable[str | os.PathLike], *, aside: str | os.PathLike | None = None) -> list[Path]:
+def images_at(
+    paths: Iterable[str | os.PathLike], *, aside: str | os.PathLike | None = None, also: Sequence[str] = ()
+) -> list[Path]:
     """Return the image files that paths mean: a folder means those in it and in its sub-folders, sorted by name.
 
     Files are taken as they are, whether they exist or not; each file counts once. Hidden files are left out.
@@ -62,20 +64,23 @@ def images_at(paths: Iterable[str | os.PathLike], *, aside: str | os.PathLike | 
     Args:
         paths: files and folders.
         aside: a folder for results; where it is in one of the folders, what is in it is left out.
+        also: files of a folder whose names end so are meant too, such as `VIDEO_SUFFIXES`.
 
     Raises:
-        InputError: a folder holds no image.
+        InputError: a folder holds no such file.
     """
+    suffixes = (*IMAGE_SUFFIXES, *also)
     images: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.is_dir():
             images[path] = None
             continue
-        found = [file for files in named_files(path, IMAGE_SUFFIXES, below=True).values() for file in files]
+        found = [file for files in named_files(path, suffixes, below=True).values() for file in files]
         if aside is not None and _real(path) in _real(aside).parents:
             found = [file for file in found if _real(aside) not in _real(file).parents]
         if not found:
-            raise InputError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}); correct the path")
+            what = "image or video" if also else "image"
+            raise InputError(f"folder {path} holds no {what} ({', '.join(suffixes)}); correct the path")
         images.update(dict.fromkeys(sorted(found)))
     return list(images)
 

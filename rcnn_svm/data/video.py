@@ -1,0 +1,132 @@
+"""Video files as frames, upright and in RGB; one is in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from rcnn_svm.artefacts.files import require_regular
+from rcnn_svm.errors import InputError
+
+# FFmpeg writes what it thinks of a damaged file past Python, and reads this when the first video is opened.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
+
+# A header's number of frames is an estimate in some formats; fewer than this share of it is a damaged file.
+_WHOLE = 0.9
+
+
+class Frame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        index: number of the frame, from 0.
+        time: seconds since the beginning.
+        image: (H, W, 3) uint8 RGB.
+    """
+
+    index: int
+    time: float
+    image: np.ndarray
+
+
+class VideoHeader(NamedTuple):
+    """What a video says of itself.
+
+    Attributes:
+        frames: number of frames, in some formats an estimate; 0 where it is not known.
+        fps: frames a second; 0 where it is not known.
+        size: (height, width), pixels.
+    """
+
+    frames: int
+    fps: float
+    size: tuple[int, int]
+
+
+def is_video(path: str | os.PathLike) -> bool:
+    """Return whether a file is a video by its name."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def read_video_header(path: str | os.PathLike) -> VideoHeader:
+    """Return what a video file says of itself.
+
+    Raises:
+        InputError: the file is missing, no regular file or no video.
+    """
+    with _opened(path) as capture:
+        return _header(capture)
+
+
+def read_frames(source: str | os.PathLike | int, *, every: int = 1, first: int = 0) -> Iterator[Frame]:
+    """Yield frames of a video in their order; those that are left out are decoded, and not converted.
+
+    Args:
+        source: a file in any format of FFmpeg; or the number of a camera, which ends with whoever reads it.
+        every: yield every n-th frame.
+        first: number of the first frame to yield.
+
+    Raises:
+        InputError: the file is missing, no regular file or no video, or there is no such camera; or, after its last
+            frame, the file is damaged or truncated.
+    """
+    with _opened(source) as capture:
+        header, index = _header(capture), 0
+        while capture.grab():
+            if index >= first and (index - first) % every == 0:
+                found, pixels = capture.retrieve()
+                if found:
+                    time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    yield Frame(index, time, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            index += 1
+        if index < _WHOLE * header.frames or not index:
+            raise InputError(
+                f"video {source} ends after {index} of {header.frames} frames; it is truncated or damaged: restore it"
+            )
+
+
+def _header(capture: cv2.VideoCapture) -> VideoHeader:
+    frames, fps, width, height = (
+        capture.get(name)
+        for name in (
+            *(cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS),
+            *(cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT),
+        )
+    )
+    return VideoHeader(max(int(frames), 0), max(fps, 0.0), (int(height), int(width)))
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
+    """Yield a video that OpenCV opened."""
+    is_camera = isinstance(source, int)
+    if not is_camera:
+        try:
+            require_regular(source)
+        except FileNotFoundError as error:
+            raise InputError(f"video file {source} does not exist; correct the path or restore the file") from error
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        # FFmpeg alone: other readers of OpenCV take `a01.jpg` for the first of a sequence of images.
+        capture = cv2.VideoCapture(source) if is_camera else cv2.VideoCapture(os.fspath(source), cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            if is_camera:
+                raise InputError(f"camera {source} cannot be opened; give the number of one that is connected")
+            raise InputError(
+                f"{source} cannot be read as a video: it is damaged, or in a format that FFmpeg does not know; restore "
+                "it, or convert it to MP4"
+            )
+        yield capture
+    finally:
+        capture.release()
