@@ -33,7 +33,7 @@ from tqdm import tqdm
 from rcnn_svm import Detector
 from rcnn_svm.cli.arguments import positive_int
 from rcnn_svm.data.images import load_image
-from rcnn_svm.detection.detect import best_detections
+from rcnn_svm.detection.one_image import best_detections
 from rcnn_svm.features.backbones import Backbone, load_backbone
 from rcnn_svm.features.extract import FeatureExtractor, make_extractor
 from rcnn_svm.features.runtime import Runtime, make_runtime

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
     from rcnn_svm.detection.detect import ImageDetector
-    from rcnn_svm.detection.detections import Detections, ImageDetections
+    from rcnn_svm.detection.detections import Detections
     from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.detection.image_detections import ImageDetections
     from rcnn_svm.detection.image_set import detect_in_cache
     from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
     from rcnn_svm.detection.softmax import SoftmaxClassifier

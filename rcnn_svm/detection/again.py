@@ -8,59 +8,15 @@ import numpy as np
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import fingerprint
-from rcnn_svm.boxes import clip_boxes, nms
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_set import without_images_and_labels
+from rcnn_svm.detection.one_image import boxes_to_score_again
 from rcnn_svm.detection.recipe import PER_CLASS, PER_IMAGE
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.store import ProposalSet
 
 METHOD = "detections"
-
-
-def boxes_to_score_again(
-    cls: np.ndarray,
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    image_size: tuple[int, int],
-    *,
-    per_image: int = PER_IMAGE,
-    per_class: int = PER_CLASS,
-) -> np.ndarray:
-    """Return the best boxes that were found in an image, as proposals.
-
-    Each class is suppressed and gives its best; what is the same in whole pixels counts once.
-
-    Args:
-        cls: (N,) int, class indices.
-        boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels.
-        scores: (N,) float.
-        image_size: (height, width), pixels.
-        per_image: boxes to return, at most.
-        per_class: boxes of a class, at most.
-
-    Returns:
-        (n, 4) float32 whole pixels within the image, best first; the whole image where nothing was found.
-
-    Raises:
-        InputError: a score is NaN.
-
-    Source: Gidaris & Komodakis, multi-region CNN, section 5 (iterative localisation), where boxes of each class are
-    scored for that class alone.
-    """
-    best = [np.empty(0, np.int64)]
-    for index in np.unique(cls):
-        rows = np.flatnonzero(cls == index)
-        best.append(rows[nms(boxes[rows], scores[rows], paper.NMS_THRESHOLD)[:per_class]])
-    kept = np.concatenate(best)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    pixels = clip_boxes(np.rint(np.asarray(boxes[kept], np.float32)), image_size)
-    _, first = np.unique(pixels, axis=0, return_index=True)
-    if not len(first):
-        height, width = image_size
-        return np.array([[0, 0, width - 1, height - 1]], np.float32)
-    return pixels[np.sort(first)[:per_image]]
 
 
 def proposals_to_score_again(

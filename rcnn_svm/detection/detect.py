@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.boxes import nms
 from rcnn_svm.data.images import ImageLike, as_image
-from rcnn_svm.detection.again import boxes_to_score_again
 from rcnn_svm.detection.bbox_correction import check_regressor
-from rcnn_svm.detection.detections import ImageDetections, best_of_groups
-from rcnn_svm.detection.image_set import BestBoxes
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.detection.interfaces import BoxCorrector, RegionScorer
+from rcnn_svm.detection.one_image import Correct, find_objects
 from rcnn_svm.detection.recipe import Recipe
-from rcnn_svm.detection.soft_nms import soft_nms
-from rcnn_svm.detection.voting import vote_boxes
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.extract import make_extractor
 from rcnn_svm.features.fc_from_pool5 import load_head
 from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.proposals.methods import RANKED, make_proposer
-
-# Corrects boxes: rows (n,) and class indices (n,) in, boxes (n, 4) float32 out.
-Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Extractor(Protocol):
@@ -114,17 +107,11 @@ class ImageDetector:
                 features were made, or they cannot be made here.
         """
         image = as_image(image)
-        boxes = self._proposer(image)
-        scores, correct = self._score(image, boxes)
-        vote, again, soft = self._recipe.vote, self._recipe.again, self._recipe.soft_nms
-        if not again:
-            return best_detections(boxes, scores, thresh, nms_threshold, correct, vote=vote, soft=soft)
-        first = _best_of_classes(boxes, scores, correct)
-        best = first.voted() if vote else first
-        boxes = boxes_to_score_again(best.cls, best.boxes, best.scores, image.shape[:2], per_image=again)
-        both = first.with_others(_best_of_classes(boxes, *self._score(image, boxes)))
-        thresh = np.broadcast_to(thresh, scores.shape[1])
-        return (both.voted() if vote else both).survivors(thresh, nms_threshold, soft=soft)
+
+        def score(boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
+            return self._score(image, boxes)
+
+        return find_objects(self._proposer(image), score, image.shape[:2], self._recipe, thresh, nms_threshold)
 
     def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""
@@ -182,95 +169,3 @@ class ImageDetector:
                 "so it can score a feature cache but not an image"
             )
         return recorded
-
-
-def best_detections(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    thresh: float | np.ndarray,
-    nms_threshold: float,
-    correct: Correct | None = None,
-    *,
-    vote: bool = False,
-    soft: bool = False,
-) -> ImageDetections:
-    """Return the boxes of an image that score well and survive non-maximum suppression within their class.
-
-    Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
-        scores: (N, K) float32.
-        thresh: only scores strictly above it are kept; one number or (K,), one per class.
-        nms_threshold: per class, a box is suppressed when its IoU with a better one is strictly greater.
-        correct: corrects the boxes that score well before the suppression; rows and class indices (n,) in,
-            boxes (n, 4) float32 out.
-        vote: then move boxes by voting, as `vote_boxes` does, among the best 100 of each class, which are what the
-            test stage keeps. Those below `thresh` vote too.
-        soft: lower the scores of boxes that overlap better ones, as `soft_nms` does, in the place of the suppression.
-
-    Source: `rcnn_detect.m`.
-    """
-    thresh = np.broadcast_to(thresh, scores.shape[1])
-    if vote:
-        # What is below the threshold votes, and may rise above it.
-        return _best_of_classes(boxes, scores, correct).voted().survivors(thresh, nms_threshold, soft=soft)
-    cls, row = np.nonzero((scores > thresh).T)
-    return _candidates(boxes, scores, row, cls, correct).survivors(thresh, nms_threshold, soft=soft)
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Boxes of an image, each for a class, class after class.
-
-    Attributes:
-        cls: (n,) int, class indices, never decreasing.
-        boxes: (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
-        scores: (n,) float32.
-    """
-
-    cls: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-
-    def voted(self) -> _Candidates:
-        """Return them after box voting."""
-        boxes, scores = vote_boxes(self.boxes, self.scores, self.cls)
-        return replace(self, boxes=boxes, scores=scores)
-
-    def with_others(self, others: _Candidates) -> _Candidates:
-        """Return both together, the best of each class, as `Detections.merged` does."""
-        cls = np.concatenate([self.cls, others.cls])
-        scores = np.concatenate([self.scores, others.scores])
-        rows = best_of_groups(cls, scores, paper.MAX_PER_IMAGE)
-        return _Candidates(cls[rows], np.concatenate([self.boxes, others.boxes])[rows], scores[rows])
-
-    def survivors(self, thresh: np.ndarray, nms_threshold: float, *, soft: bool = False) -> ImageDetections:
-        """Return those above the (K,) thresholds that survive non-maximum suppression within their class.
-
-        With `soft` none is suppressed, and the thresholds are for the scores after soft-NMS.
-        """
-        scores = soft_nms(self.boxes, self.scores, self.cls) if soft else self.scores
-        found = scores > thresh[self.cls]
-        cls, boxes, scores = self.cls[found], self.boxes[found], scores[found]
-        kept = np.arange(len(cls))
-        if not soft:
-            rows_by_class = np.split(kept, np.searchsorted(cls, np.arange(1, len(thresh))))
-            kept = np.concatenate([rows[nms(boxes[rows], scores[rows], nms_threshold)] for rows in rows_by_class])
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        return ImageDetections(cls=cls[kept].astype(np.int32), boxes=boxes[kept], scores=scores[kept])
-
-
-def _best_of_classes(boxes: np.ndarray, scores: np.ndarray, correct: Correct | None) -> _Candidates:
-    """Return the best boxes of each class, corrected, as many as the test stage keeps.
-
-    Args:
-        boxes, scores, correct: as in `best_detections`.
-    """
-    cls, row = BestBoxes(scores.shape[1], max_per_set=scores.size).select(scores)
-    return _candidates(boxes, scores, row, cls, correct)
-
-
-def _candidates(
-    boxes: np.ndarray, scores: np.ndarray, row: np.ndarray, cls: np.ndarray, correct: Correct | None
-) -> _Candidates:
-    """Return the boxes of some rows, for a class each, corrected."""
-    return _Candidates(cls, boxes[row] if correct is None else correct(row, cls), scores[row, cls])

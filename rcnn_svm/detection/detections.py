@@ -1,4 +1,4 @@
-"""The objects that a detector found: in one image, and in a whole image set on disk."""
+"""The objects that a detector found in a whole image set, and their file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
 from rcnn_svm.artefacts.identity import first_difference
 from rcnn_svm.boxes import nms
+from rcnn_svm.detection.image_detections import ImageDetections, best_of_groups
 from rcnn_svm.detection.soft_nms import SIGMA, soft_nms, soft_nms_settings
 from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
@@ -32,29 +33,6 @@ _DTYPES = {
     "box_counts": np.int64,
 }
 _PER_BOX = ("image", "cls", "box", "score", "row")
-
-
-@dataclass(frozen=True)
-class ImageDetections:
-    """The objects that a detector found in one image, best first.
-
-    Attributes:
-        cls: (n,) int32, class indices.
-        boxes: (n, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
-        scores: (n,) float32, descending.
-    """
-
-    cls: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def above(self, thresh: float | np.ndarray) -> ImageDetections:
-        """Return the detections with a score strictly above `thresh`, one number or (K,), one per class."""
-        keep = self.scores > (thresh if np.ndim(thresh) == 0 else np.asarray(thresh)[self.cls])
-        return ImageDetections(self.cls[keep], self.boxes[keep], self.scores[keep])
 
 
 @dataclass(repr=False)
@@ -344,19 +322,6 @@ def suppression_in_words(settings: Mapping[str, Any]) -> str:
     if "soft_nms" in settings:
         return f"suppressed softly (sigma {settings['soft_nms']['sigma']:g})"
     return f"suppressed above IoU {settings['nms']:g}" if "nms" in settings else "not suppressed"
-
-
-def best_of_groups(groups: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
-    """Return the rows of the best of each group, at most `limit` of each, by group and descending score.
-
-    Args:
-        groups: (N,) int.
-        scores: (N,) float.
-        limit: rows of a group.
-    """
-    rows = np.lexsort((-scores, groups))
-    place = np.arange(len(rows)) - np.searchsorted(groups[rows], groups[rows])
-    return rows[place < limit]
 
 
 def merging_settings(

@@ -16,7 +16,7 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.bbox_regression import BoxRegressor
-from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError

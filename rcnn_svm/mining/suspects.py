@@ -20,8 +20,9 @@ import numpy as np
 from rcnn_svm import paper
 from rcnn_svm.boxes import iou_matrix, shares_inside
 from rcnn_svm.cache.feature_cache import FeatureCache
-from rcnn_svm.detection.detections import Detections, best_of_groups
+from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.image_detections import best_of_groups
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import objects_in_cache, shared_images

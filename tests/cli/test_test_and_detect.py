@@ -11,8 +11,9 @@ from PIL import Image
 from torch import nn
 
 from rcnn_svm.detection.detect import ImageDetector
-from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.features.backbones import SOURCES, Source, load_backbone
 from rcnn_svm.proposals.sliding_window import SlidingWindow

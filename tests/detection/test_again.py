@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.data.voc import load_voc
-from rcnn_svm.detection.again import boxes_to_score_again, proposals_to_score_again
+from rcnn_svm.detection.again import proposals_to_score_again
 from rcnn_svm.detection.bbox_correction import correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import detect_in_cache
+from rcnn_svm.detection.one_image import boxes_to_score_again
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.extract import FeatureExtractor, extract_database

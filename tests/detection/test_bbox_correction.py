@@ -10,10 +10,11 @@ import pytest
 from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.detection.bbox_correction import check_regressor, check_same_regions, correct_detections
 from rcnn_svm.detection.bbox_regression import BoxRegressor
-from rcnn_svm.detection.detect import ImageDetector, best_detections
+from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_set import detect_in_cache
+from rcnn_svm.detection.one_image import best_detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.experiments.parity import case_cache
 from tests.toys import toy_cache

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rcnn_svm.boxes import iou_matrix
-from rcnn_svm.detection.detect import ImageDetector, best_detections
+from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detector import Detector
+from rcnn_svm.detection.one_image import best_detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.features.extract import FeatureExtractor

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rcnn_svm.boxes import nms
-from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.errors import InputError
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.boxes import iou_matrix, nms
-from rcnn_svm.detection.detect import best_detections
 from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.one_image import best_detections
 from rcnn_svm.detection.soft_nms import soft_nms, soft_nms_settings
 from rcnn_svm.errors import InputError
 

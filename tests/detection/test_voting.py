@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcnn_svm.boxes import iou_matrix
-from rcnn_svm.detection.detect import best_detections
 from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.one_image import best_detections
 from rcnn_svm.detection.voting import vote_boxes, voting_settings
 from rcnn_svm.errors import InputError
 

@@ -11,7 +11,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import Image
 
-from rcnn_svm.detection.detections import ImageDetections
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.reports import lettering as module
 from rcnn_svm.reports.lettering import lettering
 from rcnn_svm.reports.pictures import contact_sheet, draw_detections

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rcnn_svm.data.database import Annotation, ImageDatabase
-from rcnn_svm.detection.detections import Detections, ImageDetections
+from rcnn_svm.detection.detections import Detections
+from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.errors import InputError
 from rcnn_svm.reports.pictures import (
     class_colour,
