@@ -1,8 +1,9 @@
 """Trains bounding-box regression on a feature cache: for every class a linear function from the features of a
 box that shows an object to a box that fits it better, as rcnn_train_bbox_regressor.m does.
 
-The defaults are the paper's, which uses pool5 features. The test and detect stages take the result with --bbox.
-An interrupted training goes on with the classes that are not done.
+Classes in which corrections bring boxes of images that were not learnt from no nearer to their objects are named, and
+their boxes stay as they are. The defaults are the paper's, which uses pool5 features. The test and detect stages take
+the result with --bbox. An interrupted training goes on with the classes that are not done.
 
   rcnn-svm train-bbox --features cache/features/voc_2007_trainval.alexnet.pool5
 """
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=paper.BBOX_MIN_OVERLAP,
         help="learn from boxes that overlap an object by more than this (default: %(default)s)",
     )
-    add_seed_argument(parser, "the sample of norms and the held-out images")
+    add_seed_argument(parser, "the sample of norms")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -32,6 +32,8 @@ class BoxRegressor(Model):
         feat_norm_mean: mean L2 norm of the training features; features are scaled by 20 / feat_norm_mean.
         feature_settings: settings of the feature cache that it was trained on.
         training: settings of the training, what it was trained on, and how well it fits.
+        used: (K,) bool, the classes whose boxes are corrected; all where None is given. A training leaves out those
+            in which corrections bring boxes of images that it did not see no nearer to their objects.
 
     Examples:
         >>> import numpy as np
@@ -43,7 +45,7 @@ class BoxRegressor(Model):
     """
 
     KIND: ClassVar[str] = "box regressor"
-    ARRAYS: ClassVar[tuple[str, ...]] = PER_CLASS
+    ARRAYS: ClassVar[tuple[str, ...]] = (*PER_CLASS, "used")
 
     classes: tuple[str, ...]
     mu: np.ndarray
@@ -53,9 +55,13 @@ class BoxRegressor(Model):
     feat_norm_mean: float
     feature_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    used: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         K = len(self.classes)
+        self.used = np.ones(K, bool) if self.used is None else np.asarray(self.used, bool)
+        if self.used.shape != (K,):
+            raise InputError(f"box regressor: used has shape {self.used.shape}, expected {(K,)}")
         shapes = {"mu": (K, 4), "T": (K, 4, 4), "T_inv": (K, 4, 4), "Beta": (K, self.dim + 1, 4)}
         for name, shape in shapes.items():
             setattr(self, name, np.asarray(getattr(self, name), np.float32))
@@ -79,7 +85,13 @@ class BoxRegressor(Model):
     def digest(self) -> str:
         """16 hex digits that change with anything that decides a correction."""
         arrays = array_digest(*(getattr(self, name) for name in PER_CLASS))
-        return fingerprint([list(self.classes), float(self.feat_norm_mean), arrays])
+        unused = [] if self.used.all() else [self.used.tolist()]
+        return fingerprint([list(self.classes), float(self.feat_norm_mean), arrays, *unused])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As in `Model`; `used` is there where a class is not."""
+        arrays = {name: getattr(self, name) for name in PER_CLASS}
+        return arrays if self.used.all() else {**arrays, "used": self.used.astype(np.uint8)}
 
     def predict(self, features: np.ndarray, boxes: np.ndarray, cls: np.ndarray) -> np.ndarray:
         """Return corrected boxes.
@@ -98,15 +110,24 @@ class BoxRegressor(Model):
         Source: `rcnn_predict_bbox_regressor.m`.
         """
         check_length(features, self.dim, "the box regressor")
-        deltas = np.empty((len(boxes), 4))
-        for index in np.unique(cls):
-            of_class = cls == index
-            scaled = features[of_class] * feature_scale(self.feat_norm_mean)
-            whitened = scaled @ self.Beta[index, :-1] + self.Beta[index, -1]
-            deltas[of_class] = whitened @ self.T_inv[index] + self.mu[index]
+        deltas = np.where(self.used[cls, None], self.deltas(features * feature_scale(self.feat_norm_mean), cls), 0)
         return move_boxes(
             boxes, deltas, "the features or the box regressor are damaged (the inspect stage verifies a cache)"
         )
+
+    def deltas(self, scaled: np.ndarray, cls: np.ndarray) -> np.ndarray:
+        """Return how boxes are off, as learnt, whether the class is used or not: (N, 4) float64, dx dy dw dh.
+
+        Args:
+            scaled: (N, D) float32, features of mean norm 20.
+            cls: (N,) int, class indices.
+        """
+        deltas = np.empty((len(scaled), 4))
+        for index in np.unique(cls):
+            of_class = cls == index
+            whitened = scaled[of_class] @ self.Beta[index, :-1] + self.Beta[index, -1]
+            deltas[of_class] = whitened @ self.T_inv[index] + self.mu[index]
+        return deltas
 
     def correct(
         self, features: np.ndarray, boxes: np.ndarray, cls: np.ndarray, image_size: tuple[int, int]

@@ -1,37 +1,39 @@
 """Training of bounding-box regression on a feature cache, read as a stream.
 
 All that a class's ridge regression needs are sums over its examples, so memory holds the sums of some classes
-and never the features of all examples.
+and never the features of all examples. What it would do to the boxes of images that it did not see follows from the
+same sums and those images' own examples, without another training.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve, solve_triangular
 from scipy.linalg.blas import dsyrk
 from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
-from rcnn_svm.boxes import box_deltas, iou_matrix
+from rcnn_svm.boxes import apply_box_deltas, box_deltas, clip_boxes, iou_matrix
 from rcnn_svm.cache.blocks import Block
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
-from rcnn_svm.cache.folds import split_folds
 from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxRegressor
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import NONE, SEED, check_parameters, checks, plain, real, whole
 from rcnn_svm.progress import progress_bar
 
-# A fifth of the images is held out to see what corrections do to boxes that no fit has seen.
+# A fifth of a class's examples is held out at a time to see what corrections do to boxes that no fit has seen; of more
+# examples, so many, since the work grows with their square.
 HELD_OUT_FOLDS = 5
+MOST_HELD_OUT = 1024
 # A product of fewer rows spends its time on the matrix it is added to.
 ROWS_PER_PRODUCT = 512
 
@@ -43,7 +45,7 @@ class BoxRegressorTrainer(BaseEstimator):
         ridge_lambda: weight of the squared weights against the squared errors of whitened targets.
         min_overlap: a region is an example when its IoU with an object is strictly above this.
         feat_norm_mean: mean norm of the features; measured on a seeded sample where None.
-        seed: seeds the sample of norms and the draw of held-out images.
+        seed: seeds the sample of norms.
         max_bytes: most bytes for the sums of the classes that are trained in one pass over the images; a class
             whose sums are larger is trained alone.
 
@@ -79,7 +81,8 @@ class BoxRegressorTrainer(BaseEstimator):
     def fit(self, cache: FeatureCache, y: None = None, *, checkpoint: str | Path | None = None) -> BoxRegressorTrainer:
         """Train on a feature cache, and measure what the corrections do to the boxes of examples.
 
-        A fifth of the images is first left out and the IoU of its corrected boxes measured, then included.
+        Every image's boxes are also corrected as by a regressor trained without it; classes in which that makes the
+        mean IoU of boxes with their objects no better are trained and recorded, and not used.
 
         Args:
             cache: regions and features of the training images.
@@ -170,6 +173,7 @@ class NormalEquations:
         self._yy = np.zeros((4, 4))
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._num_pending = 0
+        self._factor: np.ndarray | None = None
 
     def add(self, features: np.ndarray, targets: np.ndarray) -> None:
         """Add examples.
@@ -211,8 +215,53 @@ class NormalEquations:
         right = (self._zy - np.outer(self._zz[-1], mu)) @ T
         left = self._zz.copy(order="F")
         left[np.diag_indices_from(left)] += ridge_lambda
-        factor = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
-        return {"mu": mu, "T": T, "T_inv": T_inv, "Beta": cho_solve(factor, right, check_finite=False)}
+        self._factor, _ = cho_factor(left, lower=True, overwrite_a=True, check_finite=False)
+        return {"mu": mu, "T": T, "T_inv": T_inv, "Beta": cho_solve((self._factor, True), right, check_finite=False)}
+
+    def without_some(self) -> WithoutSome:
+        """Return what predicts from the last solution as if some examples had been left out."""
+        return WithoutSome(self._factor, np.column_stack([self._zy, self._zz[-1]]))
+
+
+class WithoutSome:
+    """Predictions of a ridge regression for some of its examples as if it had been trained without them.
+
+    Args:
+        factor: (D + 1, D + 1) float64, lower Cholesky factor of Z'Z + lambda over all examples; Z are their features
+            followed by a 1.
+        products: (D + 1, 5) float64, Z'Y for their targets followed by a 1 (Y).
+
+    Source: residuals of examples that are left out together are (I - H)^-1 times those of the fit, where H is their
+    block of Z (Z'Z + lambda)^-1 Z': Cook & Weisberg, Residuals and Influence in Regression, 1982, section 3.6. The
+    whitening of the targets cancels: all four have the same lambda.
+    """
+
+    def __init__(self, factor: np.ndarray, products: np.ndarray):
+        self._factor, self._products = factor, products
+        self._weights = cho_solve((factor, True), products, check_finite=False)
+
+    @property
+    def count(self) -> int:
+        """Number of all examples."""
+        return round(self._products[-1, -1])
+
+    def predict(self, features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return what the other examples predict for these: (m, 4) float64, dx dy dw dh.
+
+        Args:
+            features: (m, D) float32, scaled, of some of the examples, not of all.
+            targets: (m, 4) float64, of the same.
+        """
+        z = np.hstack([features.astype(np.float64), np.ones((len(features), 1))])
+        y = np.hstack([targets, np.ones((len(targets), 1))])
+        half = solve_triangular(self._factor, z.T, lower=True, check_finite=False)
+        # A little more on the diagonal: where lambda is tiny, examples explain themselves and I - H is singular.
+        left = (1 + 1e-10) * np.eye(len(z)) - half.T @ half
+        residuals = solve(left, y - z @ self._weights, assume_a="pos", check_finite=False)
+        mu = (self._products[-1, :4] - targets.sum(axis=0)) / (self.count - len(z))
+        # The regression is of targets minus their mean, which without these examples is another.
+        predicted = y - residuals
+        return mu + predicted[:, :4] - np.outer(predicted[:, 4], mu)
 
 
 class _Image(NamedTuple):
@@ -235,6 +284,68 @@ class _Image(NamedTuple):
         return features
 
 
+class _OfClass(NamedTuple):
+    """The examples of a class in an image.
+
+    Attributes:
+        features: (m, D) float32, scaled.
+        targets: (m, 4) float64.
+        boxes, objects: (m, 4) float32, the regions and the object of each, x1 y1 x2 y2, 0-based inclusive pixels.
+        overlap: (m,) float32, their IoU.
+        proposals: (m,) bool, which are no ground truth themselves.
+        image_size: height and width.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    boxes: np.ndarray
+    objects: np.ndarray
+    overlap: np.ndarray
+    proposals: np.ndarray
+    image_size: tuple[int, int]
+
+    def measure(self, deltas: np.ndarray) -> np.ndarray:
+        """Return number, and summed IoU before and after corrections, (m, 4), of the proposals: (3,) float64."""
+        corrected = clip_boxes(apply_box_deltas(self.boxes, deltas), self.image_size)
+        iou = np.diagonal(iou_matrix(corrected, self.objects))
+        chosen = self.proposals
+        return np.array([chosen.sum(), self.overlap[chosen].sum(dtype=np.float64), iou[chosen].sum()])
+
+
+@dataclass
+class _HeldOut:
+    """Measures a class on examples that are held out, some images at a time.
+
+    Attributes:
+        fit: predicts without some examples.
+        waiting: examples that are held out next, image by image.
+        sums: (3,) float64, number of proposals and their summed IoU before and after correction.
+    """
+
+    fit: WithoutSome
+    waiting: list[_OfClass] = field(default_factory=list)
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+    def add(self, examples: _OfClass) -> None:
+        """Add those of the next image."""
+        self.waiting.append(examples)
+        if sum(len(part.boxes) for part in self.waiting) >= min(-(-self.fit.count // HELD_OUT_FOLDS), MOST_HELD_OUT):
+            self.measure()
+
+    def measure(self) -> None:
+        """Correct the boxes of the waiting examples by all others."""
+        waiting, self.waiting = self.waiting, []
+        count = sum(len(part.boxes) for part in waiting)
+        # Where all are of one image, nothing is left to learn from.
+        if not 0 < count < self.fit.count:
+            return
+        features, targets = (np.concatenate(parts) for parts in list(zip(*waiting, strict=True))[:2])
+        deltas = self.fit.predict(features, targets)
+        ends = np.cumsum([len(part.boxes) for part in waiting])
+        for part, of_part in zip(waiting, np.split(deltas, ends[:-1]), strict=True):
+            self.sums += part.measure(of_part)
+
+
 class _Training:
     """The state of one run of `BoxRegressorTrainer.fit`."""
 
@@ -245,16 +356,13 @@ class _Training:
         self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self.identity)
         norm = trainer.feat_norm_mean
         self.norm = mean_feature_norm(cache, trainer.seed) if norm is None else float(norm)
-        self.held_out = np.zeros(cache.num_images, bool)
-        if cache.num_images > 1:
-            self.held_out[split_folds(cache.num_images, min(HELD_OUT_FOLDS, cache.num_images), trainer.seed)[0]] = True
 
     def run(self) -> BoxRegressor:
         """Train as many classes at once as memory allows, until all are done."""
         count = len(self.cache.classes)
         regressor = self._untrained()
         # Per class: examples; number and summed IoU, before and after, of the proposals among them; the same three
-        # of the proposals that were held out.
+        # where they were held out.
         sums = np.zeros((count, 7))
         done = self._load(regressor, sums)
         # A solution takes as much memory as the sums it is made from.
@@ -266,11 +374,12 @@ class _Training:
                 self._train(group, regressor, sums, bar)
                 self._save(group.stop, regressor, sums)
         self._report(sums[:, 0])
+        number, before, after = sums[:, 4:].T
+        regressor.used = (number == 0) | (after > before)
         regressor.training = {
             "identity": self.identity,
             "image_set": self.cache.name,
             "num_images": self.cache.num_images,
-            "num_held_out": int(self.held_out.sum()),
             "examples": sums[:, 0].astype(int).tolist(),
             "proposals": _means(sums[:, 1:4]),
             "held_out": _means(sums[:, 4:]),
@@ -284,53 +393,55 @@ class _Training:
     def _train(self, group: range, regressor: BoxRegressor, sums: np.ndarray, bar: tqdm) -> None:
         """Train a group of classes: their part of `regressor` and of `sums`."""
         equations = {c: NormalEquations(self.cache.dim) for c in group}
-        for image in self._images(~self.held_out):
-            self._add(image, equations)
+        for image in self._images():
+            for c, examples in self._by_class(image, group):
+                equations[c].add(examples.features, examples.targets)
             bar.update()
-        others = self._untrained()
-        self._solve(equations, others)
-        for image in self._images(self.held_out):
-            self._measure(image, group, others, sums[:, 4:])
-            self._add(image, equations)
+        held_out = {}
+        for c in group:
+            of_class = equations.pop(c)  # its factor takes the place of its sums
+            solution = of_class.solve(self.trainer.ridge_lambda)
+            if solution:
+                for name, array in solution.items():
+                    getattr(regressor, name)[c] = array
+                held_out[c] = _HeldOut(of_class.without_some())
+        for image in self._images():
+            for c, examples in self._by_class(image, group):
+                deltas = regressor.deltas(examples.features, np.full(len(examples.boxes), c))
+                sums[c, 0] += len(examples.boxes)
+                sums[c, 1:4] += examples.measure(deltas)
+                held_out[c].add(examples)
             bar.update()
-        self._solve(equations, regressor)
-        for image in self._images(np.ones_like(self.held_out)):
-            in_group = np.isin(image.examples.cls, group)
-            np.add.at(sums[:, 0], image.examples.cls[in_group], 1)
-            self._measure(image, group, regressor, sums[:, 1:4])
-            bar.update()
+        for c, of_class in held_out.items():
+            of_class.measure()
+            sums[c, 4:] = of_class.sums
 
-    def _images(self, wanted: np.ndarray) -> Iterator[_Image]:
-        """Yield the images that `wanted`, (I,) bool, names, in order, with their examples."""
-        for image in np.flatnonzero(wanted).tolist():
+    def _images(self) -> Iterator[_Image]:
+        """Yield the images, in order, with their examples."""
+        for image, image_id in enumerate(self.cache.image_ids):
             regions = self.cache.block(image)
-            examples = box_examples(regions.boxes, regions.gt, regions.label, self.trainer.min_overlap)
-            yield _Image(self.cache.image_ids[image], regions, examples)
+            yield _Image(
+                image_id, regions, box_examples(regions.boxes, regions.gt, regions.label, self.trainer.min_overlap)
+            )
 
-    def _add(self, image: _Image, equations: dict[int, NormalEquations]) -> None:
-        """Add the examples of an image to the sums of their classes."""
-        for c, of_class in _by_class(image.examples.cls, equations):
-            scaled = image.features_of(of_class) * feature_scale(self.norm)
-            equations[c].add(scaled, image.examples.targets[of_class])
-
-    def _solve(self, equations: dict[int, NormalEquations], regressor: BoxRegressor) -> None:
-        """Set the classes of `regressor` that have examples."""
-        for c, sums in equations.items():
-            for name, array in sums.solve(self.trainer.ridge_lambda).items():
-                getattr(regressor, name)[c] = array
-
-    def _measure(self, image: _Image, group: range, regressor: BoxRegressor, sums: np.ndarray) -> None:
-        """Add number and IoU, before and after correction, of an image's proposals to the (K, 3) `sums`."""
+    def _by_class(self, image: _Image, wanted: Iterable[int]) -> Iterator[tuple[int, _OfClass]]:
+        """Yield the wanted classes that have examples in an image, each with these."""
         regions, examples = image.regions, image.examples
-        chosen = np.isin(examples.cls, group) & ~regions.gt[examples.rows]
-        if not chosen.any():
-            return
-        rows, cls = examples.rows[chosen], examples.cls[chosen]
-        size = tuple(regions.image_size[0].tolist())
-        corrected = regressor.correct(image.features_of(chosen), regions.boxes[rows], cls, size)
-        # Ground truth comes first, so that an object's row is its number.
-        iou = iou_matrix(corrected, regions.boxes[regions.gt])[np.arange(len(rows)), examples.objects[chosen]]
-        np.add.at(sums, cls, np.column_stack([np.ones(len(rows)), examples.overlap[chosen], iou]))
+        for c in np.intersect1d(examples.cls, list(wanted)).tolist():
+            chosen = np.flatnonzero(examples.cls == c)
+            rows = examples.rows[chosen]
+            yield (
+                c,
+                _OfClass(
+                    features=image.features_of(chosen) * feature_scale(self.norm),
+                    targets=examples.targets[chosen],
+                    boxes=regions.boxes[rows],
+                    objects=regions.boxes[examples.objects[chosen]],
+                    overlap=examples.overlap[chosen],
+                    proposals=~regions.gt[rows],
+                    image_size=tuple(regions.image_size[0].tolist()),
+                ),
+            )
 
     def _report(self, counts: np.ndarray) -> None:
         """Refuse a training without examples, warn of classes without."""
@@ -359,12 +470,6 @@ class _Training:
     def _save(self, done: int, regressor: BoxRegressor, sums: np.ndarray) -> None:
         if self.checkpoint is not None:
             self.checkpoint.save(done, {"sums": sums, **{name: getattr(regressor, name) for name in PER_CLASS}})
-
-
-def _by_class(cls: np.ndarray, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the wanted classes that occur in `cls`, each with where."""
-    for c in np.intersect1d(cls, list(wanted)):
-        yield int(c), np.flatnonzero(cls == c)
 
 
 def _means(sums: np.ndarray) -> dict[str, list]:

@@ -9,6 +9,7 @@ import numpy as np
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.reports.table import Table, cell
+from rcnn_svm.words import names_in_words
 
 HEADER = ("class", "examples", "proposals", "IoU", "corrected", "held out", "IoU", "corrected")
 
@@ -39,12 +40,16 @@ def corrections_table(regressor: BoxRegressor) -> Table:
     means = ["total, mean", str(sum(training["examples"]))]
     for part in parts:
         means += [str(sum(part["number"])), *(cell(_mean(part[key]), ".3f") for key in ("iou", "corrected_iou"))]
-    note = (
+    notes = [
         "IoU of the proposals among the examples with their objects, before and after correction; ground truth, among "
-        f"the examples too, is left out. Held out: in {training['num_held_out']} of {training['num_images']} images, "
-        "corrected by a regressor trained on the others."
-    )
-    return Table(HEADER, rows, means, [note])
+        "the examples too, is left out. Held out: corrected by a regressor trained on other images.",
+    ]
+    if not regressor.used.all():
+        names = [name for name, used in zip(regressor.classes, regressor.used, strict=True) if not used]
+        notes.append(
+            f"Not used, since held-out boxes are no nearer to their objects: {names_in_words(names, len(names))}."
+        )
+    return Table(HEADER, rows, means, notes)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
 from rcnn_svm.boxes import box_deltas, iou_matrix
 from rcnn_svm.detection import bbox_training
-from rcnn_svm.detection.bbox_regression import PER_CLASS
+from rcnn_svm.detection.bbox_regression import PER_CLASS, BoxRegressor
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer, NormalEquations, box_examples
 from rcnn_svm.errors import InputError
+from rcnn_svm.reports.bbox import bbox_table
 from tests.toys import WatchedCache, arrays_of, off_target, stored, toy_cache
 
 CLASSES = ("cat", "cow", "dog")
@@ -171,40 +174,89 @@ def test_half_precision_trains_nearly_the_same(tmp_path, cache):
 
 def test_corrections_bring_boxes_nearer_also_where_they_were_not_fitted(cache):
     training = fitted(cache).training
-    assert training["num_held_out"] == 1
     for part in ("proposals", "held_out"):
         for before, after in zip(training[part]["iou"], training[part]["corrected_iou"], strict=True):
             assert before + 0.05 < after < 1
 
 
 def test_the_record_equals_a_literal_count(cache):
-    """All examples at once in memory, the held-out images never seen by the regressor that corrects them."""
+    """All examples at once in memory, and those held out never seen by the regressor that corrects them."""
     trainer = BoxRegressorTrainer(ridge_lambda=5.0, feat_norm_mean=20.0).fit(cache)
     training = trainer.regressor_.training
-    held_out = bbox_training._Training(trainer, cache, None).held_out
 
     for index in range(len(CLASSES)):
-        rows, held = [], []
+        rows = []
         for number in range(cache.num_images):
             regions = cache.regions(number)
             objects = regions.boxes[regions.gt]
             iou = iou_matrix(regions.boxes, objects)
             for row in np.flatnonzero((iou.max(axis=1) > 0.6) & (iou.argmax(axis=1) == index)):
-                rows.append((regions.features[row], regions.boxes[row], objects[index], regions.gt[row]))
-                held.append(held_out[number])
-        features, boxes, objects, gt = (np.array(column) for column in zip(*rows, strict=True))
-        held, gt = np.array(held), gt.astype(bool)
+                rows.append((regions.features[row], regions.boxes[row], objects[index], regions.gt[row], number))
+        features, boxes, objects, gt, image = (np.array(column) for column in zip(*rows, strict=True))
         assert training["examples"][index] == len(rows)
-        for part, fitted_on, asked in (("proposals", held | ~held, ~gt), ("held_out", ~held, held & ~gt)):
-            equations = NormalEquations(cache.dim)
-            equations.add(features[fitted_on], literal_targets(boxes[fitted_on], objects[fitted_on]))
-            solution = equations.solve(5.0)
-            deltas = (np.hstack([features, np.ones((len(rows), 1))]) @ solution["Beta"]) @ solution["T_inv"]
-            corrected = literal_correction(boxes, deltas + solution["mu"])
-            for key, candidates in (("iou", boxes), ("corrected_iou", corrected)):
-                mean = np.diag(iou_matrix(candidates, objects))[asked].mean()
-                assert training[part][key][index] == pytest.approx(mean, abs=1e-5)
-            assert training[part]["number"][index] == asked.sum()
+        # Images in their order until a fifth of the examples is together.
+        fold, together, number = np.zeros(len(rows), int), 0, 0
+        for of_image in range(cache.num_images):
+            fold[image == of_image] = number
+            together += np.count_nonzero(image == of_image)
+            if together >= np.ceil(len(rows) / 5):
+                number, together = number + 1, 0
+        assert 3 <= len(np.unique(fold)) <= 5
+        everything = np.ones(len(rows), bool)
+        for part, folds in (
+            ("proposals", [(everything, everything)]),
+            ("held_out", [(fold != held, fold == held) for held in np.unique(fold)]),
+        ):
+            before, after = [], []
+            for learnt, asked in folds:
+                equations = NormalEquations(cache.dim)
+                equations.add(features[learnt], literal_targets(boxes[learnt], objects[learnt]))
+                solution = equations.solve(5.0)
+                asked = asked & ~gt.astype(bool)
+                z = np.hstack([features, np.ones((len(rows), 1))])[asked]
+                corrected = literal_correction(boxes[asked], z @ solution["Beta"] @ solution["T_inv"] + solution["mu"])
+                before += np.diag(iou_matrix(boxes[asked], objects[asked])).tolist()
+                after += np.diag(iou_matrix(corrected, objects[asked])).tolist()
+            assert training[part]["number"][index] == len(before) == np.count_nonzero(gt == 0)
+            assert training[part]["iou"][index] == pytest.approx(np.mean(before), abs=1e-6)
+            assert training[part]["corrected_iou"][index] == pytest.approx(np.mean(after), abs=1e-6)
+
+
+def test_corrections_that_move_held_out_boxes_away_are_not_used(tmp_path):
+    """Of the third class features say nothing about how a box is off, and chance is learnt."""
+    cache = off_target(num_images=3)
+    features = np.array([cache.regions(number).features for number in range(3)])
+    features[:, -12:] = np.random.default_rng(0).normal(size=features[:, -12:].shape)  # its proposals come last
+    cache = stored(off_target(num_images=3, features=features.reshape(-1, cache.dim)), tmp_path / "toy")
+    regressor = fitted(cache)
+    held_out = regressor.training["held_out"]
+    assert np.greater(held_out["corrected_iou"], held_out["iou"]).tolist() == regressor.used.tolist()
+    assert regressor.used.tolist() == [True, True, False]
+    regions = cache.regions(0)
+    for c, used in enumerate(regressor.used):
+        corrected = regressor.predict(regions.features, regions.boxes, np.full(len(regions), c))
+        assert (corrected != regions.boxes).any() == used
+    regressor.save(tmp_path / "bbox.h5")
+    loaded = BoxRegressor.load(tmp_path / "bbox.h5")
+    assert loaded.used.tolist() == regressor.used.tolist() and loaded.digest == regressor.digest
+    everywhere = replace(loaded, used=None)
+    assert everywhere.digest != loaded.digest and everywhere.used.all()
+    assert "Not used, since held-out boxes are no nearer to their objects: dog." in bbox_table(tmp_path / "bbox.h5")
+
+
+@pytest.mark.parametrize("held", [1, 7, 39])
+def test_predictions_without_some_examples_are_those_of_a_training_without_them(held):
+    random = np.random.default_rng(3)
+    features = random.normal(size=(40, 6)).astype(np.float32)
+    targets = features[:, :4] * [0.1, 0.2, 0, -0.1] + random.normal(size=(40, 4)) / 10 + [0, 1, 2, 3]
+    everything, others = NormalEquations(6), NormalEquations(6)
+    everything.add(features, targets)
+    others.add(features[held:], targets[held:])
+    everything.solve(3.0)
+    found = everything.without_some().predict(features[:held], targets[:held])
+    solution = others.solve(3.0)
+    whitened = np.hstack([features[:held], np.ones((held, 1))]) @ solution["Beta"]
+    np.testing.assert_allclose(found, whitened @ solution["T_inv"] + solution["mu"], atol=1e-7)
 
 
 def literal_targets(boxes, objects):
@@ -248,9 +300,9 @@ def test_a_class_without_examples_leaves_boxes_uncorrected(tmp_path):
 
 
 def test_one_image_is_trained_on_and_nothing_held_out(tmp_path):
-    training = fitted(stored(off_target(num_images=1), tmp_path / "toy")).training
-    assert training["num_held_out"] == 0 and training["held_out"]["number"] == [0, 0, 0]
-    assert min(training["examples"]) > 0
+    regressor = fitted(stored(off_target(num_images=1), tmp_path / "toy"))
+    assert regressor.training["held_out"]["number"] == [0, 0, 0] and regressor.used.all()
+    assert min(regressor.training["examples"]) > 0
 
 
 def test_bad_input_is_one_sentence(tmp_path, cache):
