@@ -176,29 +176,24 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     if np.isnan(scores).any():
         raise InputError(f"nms: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     order = np.argsort(scores, kind="stable")[::-1]
-    keep = _greedy_nms(boxes, np.ascontiguousarray(order), float(threshold))
-    return order[keep]
+    return order[_greedy_nms(boxes[order], float(threshold))]
 
 
 @compiled()
-def pair_iou(a, b):
-    """Return the IoU of two boxes, for compiled loops; boxes as in `iou_matrix`."""
-    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-    if width <= 0:
-        return 0.0
-    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if height <= 0:
-        return 0.0
-    intersection = width * height
-    area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
-    area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
-    return intersection / (area_a + area_b - intersection)
+def iou_with(box, boxes):
+    """Return the IoU of a box, (4,) float64, with each of some, (N, 4) float64: (N,), for compiled loops."""
+    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0]) + 1
+    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1]) + 1
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    area = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    return intersection / (area + areas - intersection)
 
 
 @compiled()
-def _greedy_nms(boxes, order, threshold):
-    """Return the positions in `order` that survive."""
-    count = len(order)
+def _greedy_nms(boxes, threshold):
+    """Return which of some boxes, best first, survive."""
+    count = len(boxes)
     suppressed = np.zeros(count, np.bool_)
     keep = np.empty(count, np.int64)
     kept = 0
@@ -207,7 +202,5 @@ def _greedy_nms(boxes, order, threshold):
             continue
         keep[kept] = i
         kept += 1
-        for j in range(i + 1, count):
-            if not suppressed[j] and pair_iou(boxes[order[i]], boxes[order[j]]) > threshold:
-                suppressed[j] = True
+        suppressed[i + 1 :] |= iou_with(boxes[i], boxes[i + 1 :]) > threshold
     return keep[:kept]

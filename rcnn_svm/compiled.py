@@ -1,4 +1,8 @@
-"""Compiled loops: numba's `njit`, whose cache on disk is a gain where there is a place for it and never a condition."""
+"""Compiled loops: numba's `njit`, whose cache on disk is a gain where there is a place for it and never a condition.
+
+Where numba is not installed, as where an exported detector runs, the same functions are Python's. Those that one image
+needs are therefore written in whole arrays, or have a twin that is.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-import numba
-from numba.core.caching import FunctionCache
+try:
+    import numba
+    from numba.core.caching import FunctionCache
+except ImportError:
+    numba, FunctionCache = None, object
 
 
-def compiled(**options: Any) -> Callable[[Callable], Callable]:
+def compiled(*, in_arrays: Callable | None = None, **options: Any) -> Callable[[Callable], Callable]:
     """Return a decorator that compiles a function at its first call, without Python's lock while it runs.
 
     The machine code is kept where numba keeps it: in `NUMBA_CACHE_DIR`, beside the source, or in the user's cache
@@ -19,10 +26,14 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
     used: what is kept there is executed.
 
     Args:
+        in_arrays: does the same in operations of numpy; it takes the function's place where numba is not installed. The
+            function itself does where None.
         options: those of `numba.njit`.
     """
 
     def decorate(function: Callable) -> Callable:
+        if numba is None:
+            return in_arrays or function
         dispatcher = numba.njit(nogil=True, **options)(function)
         # numba raises RuntimeError where it finds no folder.
         with contextlib.suppress(RuntimeError, OSError):

@@ -60,3 +60,10 @@ def test_a_cache_that_cannot_be_written_any_more_is_no_error(package):
     (package / "__pycache__").mkdir()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, cwd=package)
     assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
+def test_where_numba_is_not_installed_a_loop_is_python_or_its_twin_in_arrays(package):
+    (package / "numba.py").write_text("raise ImportError")
+    assert run(package) == "3\n"
+    (package / "added.py").write_text(MODULE.replace("compiled()", "compiled(in_arrays=max, fastmath=True)"))
+    assert run(package) == "2\n"

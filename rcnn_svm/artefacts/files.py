@@ -18,15 +18,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import h5py
 import numpy as np
 
 from rcnn_svm import __version__
 from rcnn_svm.artefacts.processes import is_running, processes
 from rcnn_svm.errors import InputError
-from rcnn_svm.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    import h5py
 
 # What the system answers when a place cannot be written to.
 WRITE_ERRORS = (
@@ -347,6 +348,8 @@ def create_h5(path: str | os.PathLike, kind: str, schema: int, settings: dict[st
         path: the file.
         kind, schema, settings: what it is.
     """
+    from rcnn_svm.hdf5 import open_hdf5  # here and below, for an exported detector runs without h5py
+
     with atomic_stream(path) as stream:
         with open_hdf5(stream, "w") as handle:
             # First of all, so that it is near the beginning of the file, where it is looked for.
@@ -509,6 +512,8 @@ def open_any_h5(path: str | os.PathLike, *, checksum: bool = True) -> Iterator[h
         InputError: the checksum is wrong, or the file is refused by `open_hdf5`.
         Exception: whatever damaged bytes make h5py raise.
     """
+    from rcnn_svm.hdf5 import open_hdf5
+
     path = Path(path)
     checked = checksum and _check_content(path)
     with open_hdf5(path, known_whole=checked or not checksum) as handle:

@@ -8,15 +8,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import h5py
 import numpy as np
 
 from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 from rcnn_svm.words import counted, names_in_words
+
+if TYPE_CHECKING:
+    import h5py
 
 # Where the class of every kind of model is; imported when a file of its kind is loaded, so that a detector loads no
 # torch.
@@ -122,6 +124,8 @@ class Model:
         Raises:
             InputError: the file cannot be written; what was there is intact.
         """
+        import h5py
+
         with create_h5(path, self.KIND, self.SCHEMA, self.settings()) as handle:
             self._write(handle)
             for name, array in (history or {}).items():
@@ -184,6 +188,8 @@ class Model:
         Raises:
             InputError: the file is missing, damaged or of another kind.
         """
+        import h5py
+
         with open_h5(path, cls.KIND, cls.SCHEMA) as handle:
             return {
                 name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]

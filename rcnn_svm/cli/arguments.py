@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import cpu_count
-
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import PAPER_LAYERS
@@ -105,6 +103,8 @@ def add_data_arguments(
 
 def add_jobs_argument(parser: argparse._ActionsContainer, what: str) -> None:
     """Add --jobs, the number of `what` to work on at once."""
+    from joblib import cpu_count  # here, for an exported detector runs without it
+
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=cpu_count(), help=f"{what} at once (default: one per core)"
     )

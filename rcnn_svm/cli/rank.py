@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.artefacts.claims import claimed
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, only_data_differs, say_written
-    from rcnn_svm.features.image_maps import load_image_maps
+    from rcnn_svm.features.map_network import load_image_maps
     from rcnn_svm.proposals.ranker import ProposalRanker
     from rcnn_svm.proposals.ranker_training import RankerTrainer
 

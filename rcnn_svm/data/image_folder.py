@@ -8,11 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from rcnn_svm.data.class_names import unwritable_character
-from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.data.mended import Notes
 from rcnn_svm.errors import InputError
+
+if TYPE_CHECKING:
+    from rcnn_svm.data.database import ImageDatabase
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

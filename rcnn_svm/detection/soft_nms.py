@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.boxes import pair_iou
+from rcnn_svm.boxes import iou_with
 from rcnn_svm.compiled import compiled
 from rcnn_svm.detection.groups import rows_by_group
 from rcnn_svm.errors import InputError
@@ -69,16 +69,12 @@ def soft_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, sigma: f
 def _lowered(boxes, log_probability, start, sigma):
     """Return the logarithms of the lowered probabilities of groups start[g]:start[g + 1]."""
     lowered = log_probability.copy()
-    taken = np.zeros(len(boxes), np.bool_)
     for g in range(len(start) - 1):
-        first, last = start[g], start[g + 1]
-        for _ in range(first, last):
-            best = -1
-            for i in range(first, last):
-                if not taken[i] and (best < 0 or lowered[i] >= lowered[best]):
-                    best = i
-            taken[best] = True
-            for i in range(first, last):
-                if not taken[i]:
-                    lowered[i] -= pair_iou(boxes[i], boxes[best]) ** 2 / sigma
+        group, of_group = boxes[start[g] : start[g + 1]], lowered[start[g] : start[g + 1]]
+        waiting = np.ones(len(group))
+        for _ in range(len(group)):
+            # The last of the highest.
+            best = len(group) - 1 - np.argmax(np.where(waiting > 0, of_group, -np.inf)[::-1])
+            waiting[best] = 0
+            of_group -= waiting * iou_with(group[best], group) ** 2 / sigma
     return lowered

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.boxes import pair_iou
-from rcnn_svm.compiled import compiled
+from rcnn_svm.boxes import iou_matrix
 from rcnn_svm.detection.groups import rows_by_group
 from rcnn_svm.errors import InputError
 
 # A box counts by how far its score is above -VOTE_OFFSET. The SVMs push negatives below -1 and not below any bound, so
 # that what is just below -1 still says a little about where the object is.
 VOTE_OFFSET = 1.3
+# Rows of a group at once: large groups take no more memory.
+_ROWS = 256
 # What the boxes around it say: SUPPORT * log((sum of weights + FLOOR) / TYPICAL) is added to its score, as those of a
 # false alarm agree less. It gains 2.7 points of mAP on frozen features, cross-validated on 765 images of VOC 2007 (0.4
 # to 1.3: within half a point); the mean of their scores in its place lost as much. With TYPICAL, 0 stays the score of
@@ -70,18 +72,16 @@ def vote_boxes(
     return voted, (scores + SUPPORT * np.log((support + FLOOR) / TYPICAL)).astype(np.float32)
 
 
-@compiled()
-def _weighted_means(boxes, weights, start, iou):
+def _weighted_means(
+    boxes: np.ndarray, weights: np.ndarray, start: np.ndarray, iou: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the voted boxes of groups start[g]:start[g + 1], and the sums of their weights."""
-    means, totals = np.empty_like(boxes), np.empty(len(boxes))
-    for g in range(len(start) - 1):
-        for i in range(start[g], start[g + 1]):
-            total = 0.0
-            mean = np.zeros(4)
-            for j in range(start[g], start[g + 1]):
-                if pair_iou(boxes[i], boxes[j]) >= iou:
-                    total += weights[j]
-                    mean += weights[j] * boxes[j]
-            means[i] = mean / total if total > 0 else boxes[i]
-            totals[i] = total
+    means, totals = boxes.copy(), np.empty(len(boxes))
+    for begin, end in itertools.pairwise(start):
+        for first in range(begin, end, _ROWS):
+            rows = slice(first, min(first + _ROWS, end))
+            votes = np.where(iou_matrix(boxes[rows], boxes[begin:end]) >= iou, weights[begin:end], 0)
+            totals[rows] = votes.sum(axis=1)
+            heard = first + np.flatnonzero(totals[rows])
+            means[heard] = votes[heard - first] @ boxes[begin:end] / totals[heard, None]
     return means, totals

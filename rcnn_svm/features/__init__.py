@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from rcnn_svm.features.backbones import SOURCES, Backbone, Source, backbone_names, load_backbone, read_state_dict
     from rcnn_svm.features.extract import FeatureExtractor, extract_database, make_extractor
     from rcnn_svm.features.fc_from_pool5 import layer_cache
-    from rcnn_svm.features.image_maps import ImageMaps, load_image_maps
+    from rcnn_svm.features.image_maps import ImageMaps
+    from rcnn_svm.features.map_network import load_image_maps
     from rcnn_svm.features.ranked_proposer import RankedProposer
     from rcnn_svm.features.runtime import make_runtime, to_onnx
     from rcnn_svm.features.settings import FeatureSettings

@@ -20,7 +20,7 @@ from rcnn_svm.cache.earlier import EarlierFeatures
 from rcnn_svm.cache.plan import CachePlan, plan_cache
 from rcnn_svm.cache.regions import RegionSet, build_regions
 from rcnn_svm.data.database import ImageDatabase
-from rcnn_svm.data.images import check_image
+from rcnn_svm.data.pixels import check_image
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch

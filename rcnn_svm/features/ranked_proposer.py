@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.boxes import clip_boxes
-from rcnn_svm.features.image_maps import ImageMaps, load_recorded_maps
+from rcnn_svm.features.image_maps import ImageMaps
 from rcnn_svm.proposals.methods import RANKED
 from rcnn_svm.proposals.ranker import ProposalRanker
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings
@@ -78,5 +78,7 @@ class RankedProposer:
     def _source(self) -> ImageMaps:
         with self._loading:
             if self._maps is None:
+                from rcnn_svm.features.map_network import load_recorded_maps  # here, for it loads torch
+
                 self._maps = load_recorded_maps(self._ranker.maps, self._weights, threads=self._threads)
             return self._maps

@@ -11,7 +11,6 @@ at every layer, and the next crops would have to be warped by a thread that the 
 from __future__ import annotations
 
 import io
-import os
 import queue
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +21,9 @@ import torch
 from joblib import cpu_count
 from torch import nn
 
-# Before its import ends, ONNX Runtime would make an id of this machine and send what it counts to its makers.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone
+from rcnn_svm.features.onnx_session import onnx_session
 from rcnn_svm.parameters import plain
 from rcnn_svm.threads import one_thread
 
@@ -211,14 +207,6 @@ def cpu_batch_size(backbone: Backbone) -> int:
     if backbone.flattens_map:
         return 64
     return min(64, max(1, 2**17 // backbone.crop_size**2))
-
-
-def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
-    """Return an ONNX model ready to run on the CPU: threads may share it, each runs in itself alone."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def openvino_requests(model: Callable[[], bytes], workers: int, precision: str = "f32") -> queue.SimpleQueue:

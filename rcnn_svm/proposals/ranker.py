@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import h5py
 import numpy as np
 
 from rcnn_svm.artefacts.files import array_digest, fingerprint
@@ -21,6 +20,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.box_features import RING, box_features
 from rcnn_svm.proposals.ranking import spread_order
 from rcnn_svm.proposals.sliding_window import SlidingWindow
+
+if TYPE_CHECKING:
+    import h5py
 
 WINDOWS = SlidingWindow(scales=(0.12, 0.2, 0.33, 0.55, 0.9, 1.3), aspect_ratios=(0.4, 1.0, 2.5), stride=0.3)
 STAGES = 3

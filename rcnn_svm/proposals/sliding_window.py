@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.data.images import check_image
+from rcnn_svm.data.pixels import check_image
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 

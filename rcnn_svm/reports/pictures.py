@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from rcnn_svm.artefacts.files import atomic_stream, file_name
 from rcnn_svm.data.database import Annotation, ImageDatabase
-from rcnn_svm.data.images import check_image
+from rcnn_svm.data.pixels import check_image
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.evaluation.voc import align

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rcnn_svm.data.images import as_image, check_image, image_size, load_image
+from rcnn_svm.data.images import as_image, image_size, load_image
+from rcnn_svm.data.pixels import check_image
 from rcnn_svm.errors import InputError
 
 

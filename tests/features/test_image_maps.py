@@ -9,7 +9,8 @@ from torch import nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features import backbones
-from rcnn_svm.features.image_maps import choose_maps, load_image_maps, load_recorded_maps, seen_size
+from rcnn_svm.features.image_maps import seen_size
+from rcnn_svm.features.map_network import choose_maps, load_image_maps, load_recorded_maps
 
 
 @pytest.fixture

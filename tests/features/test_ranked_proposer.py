@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.image_maps import load_image_maps
+from rcnn_svm.features.map_network import load_image_maps
 from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.proposals.methods import make_proposer
 from rcnn_svm.proposals.ranker import ProposalRanker

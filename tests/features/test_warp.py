@@ -1,5 +1,7 @@
 """Warped crops against the original's, against plain resizing, and against each other."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rcnn_svm.errors import InputError
+from rcnn_svm.features import warp
 from rcnn_svm.features.warp import (
     CROP_MODES,
     paper_padding,
@@ -23,12 +26,20 @@ BOXES = np.array(
     [[0, 0, 52, 36], [5, 5, 5, 5], [-9, -4, 20, 12], [40, 30, 70, 60], [3, 0, 4, 36], [10.4, 8.6, 30.5, 19.5]]
 )
 RAW = ((0, 0, 0), (1, 1, 1))
-SAMPLERS = (sample_crops, sample_crops_torch)
+
+
+def sample_crops_in_arrays(*args):
+    """Sample as where numba is not installed."""
+    with mock.patch.object(warp, "_sample", warp._sample_in_arrays):
+        sample_crops(*args)
+
+
+SAMPLERS = (sample_crops, sample_crops_in_arrays, sample_crops_torch)
 
 
 def sample_with(sampler, image, plan, mean, std):
     out = np.full((len(plan), 3, plan.crop_size, plan.crop_size), np.nan, np.float32)
-    if sampler is sample_crops:
+    if sampler is not sample_crops_torch:
         sampler(image, plan, mean, std, out)
     else:
         sampler(torch.from_numpy(image.copy()), plan, mean, std, torch.from_numpy(out))
@@ -61,8 +72,9 @@ def test_equals_the_original(golden_dir, sampler, mode):
 def test_samplers_agree(mode, padding):
     plan = plan_crops(BOXES, IMAGE.shape[:2], crop_size=32, padding=padding, mode=mode)
     mean, std = (120.0, 110.0, 100.0), (60.0, 55.0, 50.0)
-    first, second = (sample_with(sampler, IMAGE, plan, mean, std) for sampler in SAMPLERS)
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+    first, *others = (sample_with(sampler, IMAGE, plan, mean, std) for sampler in SAMPLERS)
+    for other in others:
+        np.testing.assert_allclose(first, other, rtol=0, atol=1e-5)
 
 
 def test_whole_image_is_a_bilinear_resize():

@@ -1,8 +1,11 @@
 """What a ranker sees of a box, against sums over cells one by one."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
+from rcnn_svm.proposals import box_features as module
 from rcnn_svm.proposals.box_features import GEOMETRY, RING, box_features
 
 
@@ -44,13 +47,15 @@ def slow_features(values: np.ndarray, box: np.ndarray, image_size: tuple[int, in
     return np.concatenate([part / max(np.linalg.norm(part), 1e-6) for part in (mean, mean - around)])
 
 
-def test_means_and_differences_are_those_of_cells_weighted_by_area():
+@pytest.mark.parametrize("loop", ["_inside_and_around", "_inside_and_around_in_arrays"])
+def test_means_and_differences_are_those_of_cells_weighted_by_area(loop):
     rng = np.random.default_rng(0)
     maps = [rng.normal(size=(3, 7, 9)).astype(np.float32), rng.normal(size=(5, 2, 3)).astype(np.float32)]
     height, width = 50, 81
     corners = np.sort(rng.integers(0, [width, height], size=(40, 2, 2)), axis=1)
     boxes = np.concatenate([corners.reshape(40, 4), [[0, 0, width - 1, height - 1], [80, 49, 80, 49]]])
-    features = box_features(maps, boxes, (height, width))
+    with mock.patch.object(module, "_inside_and_around", getattr(module, loop)), mock.patch.object(module, "_BOXES", 7):
+        features = box_features(maps, boxes, (height, width))
     for box, found in zip(boxes, features, strict=True):
         expected = np.concatenate([slow_features(values, box, (height, width)) for values in maps])
         np.testing.assert_allclose(found[:-GEOMETRY], expected, atol=1e-5)
