@@ -37,6 +37,7 @@ from rcnn_svm.data import (
     load_image,
     load_voc,
     load_xml_folder,
+    load_yolo,
     require_annotations,
 )
 from rcnn_svm.data.mended import Notes
@@ -298,8 +299,25 @@ def _write_own_data(folder: Path) -> None:
         csv.writer(stream).writerows(rows)
     with open(folder / "semicolons.csv", "w", newline="") as stream:
         csv.writer(stream, delimiter=";").writerows(rows)
+    _write_yolo(folder, [trainval, test])
     (folder / "ids.txt").write_text("# images to use\n" + "\n".join(test.image_ids) + "\n")
     write_comp4(Detections.load(folder / "detections.h5").after_nms(), folder / "comp4", "test")
+
+
+def _write_yolo(folder: Path, splits: list[ImageDatabase]) -> None:
+    """Write image sets as YOLO's lists and labels."""
+    (folder / "yolo" / "labels").mkdir(parents=True)
+    for name, database in zip(("train", "val"), splits, strict=True):
+        photos = [f"../photos/{image_id}.jpg" for image_id in database.image_ids]
+        (folder / "yolo" / f"{name}.txt").write_text("\n".join(photos))
+        for index, image_id in enumerate(database.image_ids):
+            truth = database.annotation(index)
+            low, high = truth.boxes[:, :2], truth.boxes[:, 2:] + 1
+            shares = np.hstack([(low + high) / 2, high - low]) / np.tile(truth.image_size[::-1], 2)
+            rows = np.column_stack([truth.classes, shares])
+            np.savetxt(folder / "yolo" / "labels" / f"{image_id}.txt", rows, fmt=["%d", *["%.6f"] * 4])
+    names = ", ".join(f"{index}: {name}" for index, name in enumerate(SYNTHETIC_CLASSES))
+    (folder / "yolo" / "data.yaml").write_text(f"path: .\ntrain: train.txt\nval: val.txt\nnames: {{{names}}}\n")
 
 
 def _write_mat_files(folder: Path) -> None:
@@ -560,6 +578,9 @@ def data_readers() -> Iterator[Reader]:
     for name in ("boxes", "semicolons"):
         read = partial(_own, lambda path: load_csv(path / "boxes.csv", path / "photos"))
         yield Reader(f"CSV, {name}", (*photos, (f"{name}.csv", "boxes.csv")), "boxes.csv", read, mutate_text, share=2)
+    for name, damaged in (("data.yaml", "data.yaml"), ("list", "train.txt"), ("labels", "labels/*.txt")):
+        read = partial(_own, lambda path: load_yolo(path / "yolo"))
+        yield Reader(f"YOLO, {name}", (*photos, ("yolo", "yolo")), f"yolo/{damaged}", read, mutate_text, share=2)
     ids = (("ids.txt", "ids.txt"),)
     yield Reader("list of ids", ids, "ids.txt", lambda folder: read_ids(folder / "ids.txt"), mutate_text)
     yield Reader("comp4 files", (*_DEVKIT, ("comp4", "comp4")), "comp4/*.txt", _read_results_files, mutate_text)
@@ -638,9 +659,9 @@ def _commands() -> Iterator[Reader]:
     read = lambda folder: _evaluate_devkit(folder, "--comp4", folder / "comp4")  # noqa: E731
     yield Reader("evaluate comp4", (*_DEVKIT, ("comp4", "comp4")), "comp4/*.txt", read, mutate_text, share=0.3)
     own = (("photos", "photos"), ("detections.h5", "file.h5"), ("ids.txt", "ids.txt"))
-    for option, name in (("--coco", "boxes.json"), ("--csv", "boxes.csv"), ("--xml", "xml")):
+    for option, name in (("--coco", "boxes.json"), ("--csv", "boxes.csv"), ("--xml", "xml"), ("--yolo", "yolo")):
         read = partial(_evaluate_source, option=option, name=name)
-        damaged = "xml/*.xml" if name == "xml" else name
+        damaged = {"xml": "xml/*.xml", "yolo": "yolo/labels/*.txt"}.get(name, name)
         yield Reader(f"evaluate {option}", (*own, (name, name)), damaged, read, mutate_text, share=0.3)
     scored = (("test", "cache"), ("model.h5", "file.h5"))
     yield Reader("test", scored, "*/*", _test, sealed=True, share=0.5)

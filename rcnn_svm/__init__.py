@@ -2,7 +2,7 @@
 
 The public names, in the order of the pipeline; each room (`rcnn_svm.mining`, `rcnn_svm.cache`, ...) has more.
 
-Images and boxes: ImageDatabase, load_voc, load_coco, load_xml_folder, load_csv, load_image, split_database
+Images and boxes: ImageDatabase, load_voc, load_coco, load_xml_folder, load_csv, load_yolo, load_image, split_database
 Proposals: make_proposer, propose_database, ProposalSet
 Networks and features: FineTuner, load_backbone, make_runtime, FeatureExtractor, extract_database, FeatureCache,
     RegionSet
@@ -23,7 +23,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rcnn_svm.artefacts import load_model
     from rcnn_svm.cache import FeatureCache, RegionSet
-    from rcnn_svm.data import ImageDatabase, load_coco, load_csv, load_image, load_voc, load_xml_folder, split_database
+    from rcnn_svm.data import (
+        ImageDatabase,
+        load_coco,
+        load_csv,
+        load_image,
+        load_voc,
+        load_xml_folder,
+        load_yolo,
+        split_database,
+    )
     from rcnn_svm.detection import (
         BoxRegressor,
         BoxRegressorTrainer,
@@ -96,6 +105,7 @@ __all__ = [
     "load_model",
     "load_voc",
     "load_xml_folder",
+    "load_yolo",
     "make_proposer",
     "make_runtime",
     "propose_database",

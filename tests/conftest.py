@@ -68,7 +68,7 @@ def scene():
 
 @pytest.fixture(scope="session")
 def own_data(tmp_path_factory) -> SimpleNamespace:
-    """The same synthetic images and boxes as a VOC devkit, COCO JSON, a folder of XML files and CSV.
+    """The same synthetic images and boxes as a VOC devkit, COCO JSON, a folder of XML files, CSV and YOLO's labels.
 
     Files of one's own are a list each for all images, and one for the training and test images.
     """
@@ -81,6 +81,7 @@ def own_data(tmp_path_factory) -> SimpleNamespace:
     for name, ids in {"boxes": [*splits["trainval"], *splits["test"]], **splits}.items():
         _write_as_coco(root / f"{name}.json", [voc / "Annotations" / f"{i}.xml" for i in ids])
         _write_as_csv(root / f"{name}.csv", [voc / "Annotations" / f"{i}.xml" for i in ids])
+    _write_as_yolo(root / "yolo", sorted((voc / "Annotations").iterdir()))
     return SimpleNamespace(
         root=root,
         voc=root / "VOCdevkit",
@@ -88,6 +89,7 @@ def own_data(tmp_path_factory) -> SimpleNamespace:
         xml=root / "annotations",
         coco=root / "boxes.json",
         csv=root / "boxes.csv",
+        yolo=root / "yolo",
         splits=splits,
     )
 
@@ -128,6 +130,21 @@ def _write_as_csv(path: Path, annotations: list[Path]) -> None:
         for file in annotations:
             rows = [[*(value - 1 for value in box), name, int(hard)] for name, box, hard in _objects(file)]
             writer.writerows([f"{file.stem}.jpg", *row] for row in rows or [["", "", "", "", "", ""]])
+
+
+def _write_as_yolo(folder: Path, annotations: list[Path]) -> None:
+    folder.mkdir()
+    names = sorted({name for file in annotations for name, _, _ in _objects(file)})
+    (folder / "classes.txt").write_text("\n".join(names))
+    for file in annotations:
+        size = ElementTree.parse(file).find("size")
+        width, height = int(size.findtext("width")), int(size.findtext("height"))
+        lines = [
+            f"{names.index(name)} {(x1 + x2 - 1) / 2 / width:.6f} {(y1 + y2 - 1) / 2 / height:.6f} "
+            f"{(x2 - x1 + 1) / width:.6f} {(y2 - y1 + 1) / height:.6f}\n"
+            for name, (x1, y1, x2, y2), _ in _objects(file)
+        ]
+        (folder / f"{file.stem}.txt").write_text("".join(lines))
 
 
 @pytest.fixture(scope="session")

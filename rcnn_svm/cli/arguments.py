@@ -48,7 +48,7 @@ def add_data_arguments(
     """
     group = parser.add_argument_group(
         "image set",
-        "Other formats, such as YOLO's, CVAT's, LabelMe's and CreateML's own: export them as COCO or Pascal VOC.",
+        "Other formats, such as CVAT's, LabelMe's and CreateML's own: export them as COCO, YOLO or Pascal VOC.",
     )
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument("--voc", metavar="ROOT", type=Path, help="VOCdevkit folder, the one that holds VOC2007")
@@ -57,14 +57,17 @@ def add_data_arguments(
     source.add_argument(
         "--csv", metavar="FILE", type=Path, help="rows of image,x1,y1,x2,y2,class[,difficult], with --images"
     )
-    group.add_argument("--images", metavar="DIR", type=Path, help="image folder of --coco, --csv or --xml")
+    source.add_argument(
+        "--yolo", metavar="PATH", type=Path, help="YOLO's data.yaml or its folder, or a folder of images and labels"
+    )
+    group.add_argument("--images", metavar="DIR", type=Path, help="image folder of --coco, --csv, --xml or --yolo")
     group.add_argument("--year", metavar="YEAR", default="2007", help="year of the VOC release (default: %(default)s)")
     if split:
         group.add_argument(
             "--split",
             metavar="NAME",
-            help="a devkit's file in ImageSets/Main; of other sources train or test (drawn by seed) or all "
-            f"(default: {voc_split} or all)",
+            help="a devkit's file in ImageSets/Main; a split of data.yaml; of other sources train or test (drawn by "
+            f"seed); or all (default: {voc_split} or all)",
         )
         group.add_argument("--ids", metavar="FILE", type=Path, help="only these images of the split, one id a line")
         parser.set_defaults(voc_split=voc_split)
@@ -342,7 +345,7 @@ def layer_to_compute(model: FeatureModel, features: Path) -> str | None:
 
 def names_images(args: argparse.Namespace) -> bool:
     """Return whether an image set was given."""
-    return any((args.voc, args.coco, args.xml, args.csv))
+    return any((args.voc, args.coco, args.xml, args.csv, args.yolo))
 
 
 def load_database(args: argparse.Namespace, made: Callable[[ImageDatabase], Path] | None = None) -> ImageDatabase:
@@ -392,7 +395,7 @@ def open_split(args: argparse.Namespace, split: str, ids: Path | None, read: Rea
     from rcnn_svm.data import load_voc
 
     if args.images:
-        raise InputError("--images is for --coco, --csv and --xml; a VOC devkit has its images in JPEGImages")
+        raise InputError("--images is for --coco, --csv, --xml and --yolo; a devkit has its images in JPEGImages")
     database = load_voc(args.voc, args.year, split, ids=wanted, classes=classes, ignore_exif=args.ignore_exif)
     if args.skip_bad_images:
         database = _without_bad_images(database)
@@ -413,8 +416,13 @@ def _open_own(
     """
     from rcnn_svm.data import split_database
 
-    if split not in ("train", "test", "all"):
-        raise InputError(f"split {split!r} exists in VOC devkits only; of other sources take train, test or all")
+    own = splits_of_its_own(args)
+    if own and split not in (*own, "all"):
+        raise InputError(f"{args.yolo} has no split {split!r}; take {', '.join(own)} or all")
+    if not own and split not in ("train", "test", "all"):
+        raise InputError(
+            f"split {split!r} exists only in VOC devkits and data.yaml; of other sources take train, test or all"
+        )
     database = _load_own(args, classes)
     _note_what_is_missing(database, args)
     if args.skip_bad_images:
@@ -423,7 +431,10 @@ def _open_own(
         wanted = wanted and [image_id for image_id in wanted if image_id not in left_out]
     if classes is None:
         database = _with_its_classes(database, args)
-    if split != "all" and not name:
+    if split in own and not name:
+        present = set(database.image_ids)
+        database = database.subset([i for i in own[split] if i in present], f"{database.name}_{split}")
+    elif split != "all" and not name:
         check_sets([database], read, args)
         database = split_database(database, args.test_fraction, args.split_seed)[split == "test"]
     return database.subset(wanted, name) if wanted else database
@@ -441,15 +452,26 @@ def _without_bad_images(database: ImageDatabase) -> ImageDatabase:
 
 def _load_own(args: argparse.Namespace, classes: list[str] | None) -> ImageDatabase:
     """Return all images of a source that is no devkit."""
-    from rcnn_svm.data import load_coco, load_csv, load_xml_folder
+    from rcnn_svm.data import load_coco, load_csv, load_xml_folder, load_yolo
 
     options = {"classes": classes, "ignore_exif": args.ignore_exif}
     if args.xml:
         return load_xml_folder(args.xml, args.images, **options)
+    if args.yolo:
+        return load_yolo(args.yolo, args.images, **options)
     if not args.images:
         kind = "coco" if args.coco else "csv"
         raise InputError(f"--{kind} needs --images DIR (and --test-{kind} --test-images DIR), the image folder")
     return (load_coco if args.coco else load_csv)(args.coco or args.csv, args.images, **options)
+
+
+def splits_of_its_own(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Return the image ids of every split that a source other than a devkit defines itself; most define none."""
+    if not args.yolo:
+        return {}
+    from rcnn_svm.data import yolo_splits
+
+    return yolo_splits(args.yolo, args.images)
 
 
 def _with_its_classes(database: ImageDatabase, args: argparse.Namespace) -> ImageDatabase:
@@ -472,12 +494,13 @@ def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> 
     """Note which images are not used, and which classes have no objects: both may be slips."""
     from rcnn_svm.data.image_folder import unused_images
 
-    folder = args.images or args.xml
-    unused = unused_images(database, folder)
+    folder = args.images or args.xml or (args.yolo if args.yolo.is_dir() else args.yolo.parent)
+    unused = unused_images(database, folder, below=bool(args.yolo))
     if unused:
         _note(
             f"not used, because {database.name} has no annotation of it: {len(unused)} of the images in {folder}, "
             f"the first is {unused[0]}"
+            + ("; an empty text file says that an image shows none of the classes" if args.yolo else "")
         )
     read, names = database.count_names()
     for name in database.classes:

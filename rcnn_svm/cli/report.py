@@ -175,7 +175,9 @@ def _training_images(args: argparse.Namespace, cache: FeatureCache) -> ImageData
 def _test_images(args: argparse.Namespace, detections: Detections) -> ImageDatabase:
     """Return the images of detections, with their objects."""
     if not names_images(args):
-        raise InputError("--detections needs the images for their objects; give --voc, --coco, --xml or --csv too")
+        raise InputError(
+            "--detections needs the images for their objects; give --voc (--coco, --xml, --csv, --yolo) too"
+        )
     separate = has_test_source(args)
     source = with_test_source(args, detections.classes) if separate else _with_classes(args, detections.classes)
     split = args.test_split or ("test" if source.voc else "all")

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rcnn_svm.cli.arguments import check_sets, open_split, read_ids, recorded_name
+from rcnn_svm.cli.arguments import check_sets, open_split, read_ids, recorded_name, splits_of_its_own
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.data.checks import Reading
 
-SOURCES = ("voc", "coco", "xml", "csv")
+SOURCES = ("voc", "coco", "xml", "csv", "yolo")
 DRAWN = re.compile(r"--test-fraction (?P<test_fraction>\S+) --split-seed (?P<split_seed>\S+)")
 
 
@@ -45,7 +45,7 @@ class Side(NamedTuple):
                 words += [f"--{name}", getattr(source, name)]
         if source.voc:
             words += ["--year", source.year]
-        elif self.split != "all":
+        elif self.split != "all" and not splits_of_its_own(source):
             words += ["--test-fraction", source.test_fraction, "--split-seed", source.split_seed]
         words += ["--split", self.split]
         if self.ids:
@@ -80,6 +80,7 @@ def add_test_source_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--test-coco", metavar="FILE", type=Path, help="test on what this COCO file annotates")
     own.add_argument("--test-xml", metavar="DIR", type=Path, help="test on what this folder of XML files annotates")
     own.add_argument("--test-csv", metavar="FILE", type=Path, help="test on what this CSV file annotates")
+    own.add_argument("--test-yolo", metavar="PATH", type=Path, help="test on what this data.yaml or folder labels")
     parser.add_argument("--test-images", metavar="DIR", type=Path, help="image folder of these (default: --images)")
 
 
@@ -91,7 +92,9 @@ def has_test_source(args: argparse.Namespace) -> bool:
     """
     separate = any(getattr(args, f"test_{name}", None) for name in SOURCES)
     if args.test_images and not separate:
-        raise InputError("--test-images needs --test-coco, --test-xml or --test-csv, which say what the images show")
+        raise InputError(
+            "--test-images needs --test-coco, --test-xml, --test-csv or --test-yolo, which say what the images show"
+        )
     return separate
 
 
@@ -120,7 +123,7 @@ def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     """
     separate = has_test_source(args)
     chosen = separate or (args.train_ids and args.test_ids)
-    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else ("train", "test")
+    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else _sides_of_its_own(args)
     train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
     # What was proposed for was decoded before.
     read: Reading = "headers" if (args.out / "proposals").exists() else "pixels"
@@ -131,14 +134,26 @@ def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     sides = (Side(args, train_split, args.train_ids, train, ""), Side(source, test_split, args.test_ids, test, ""))
     records = None if args.overwrite else _read_records(args.out)
     if records:
-        is_drawn = not args.voc and (train_split, test_split, args.train_ids, args.test_ids) == (
-            *("train", "test"),
-            *(None, None),
+        is_drawn = (
+            not args.voc
+            and not splits_of_its_own(args)
+            and (train_split, test_split, args.train_ids, args.test_ids) == ("train", "test", None, None)
         )
         sides = _go_on(sides, records, args, is_drawn=is_drawn)
     train, test = (side.database.name for side in sides)
     labels = (train, test) if train != test else (f"{train}_train", f"{test}_test")
     return sides[0]._replace(label=labels[0]), sides[1]._replace(label=labels[1])
+
+
+def _sides_of_its_own(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the splits to train and to test on that are taken without options, of a source that is no devkit.
+
+    Where data.yaml has three, what is not tested on is trained on, as VOC's trainval is.
+    """
+    own = splits_of_its_own(args)
+    if not own:
+        return "train", "test"
+    return ("trainval" if "trainval" in own else "train"), ("test" if "test" in own else "val")
 
 
 def _read_records(out: Path) -> tuple[Record, Record] | None:

@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         return
     if not args.features:
         raise InputError(
-            "--features is missing; or give --voc (--coco, --xml, --csv) and --proposals for a network of "
+            "--features is missing; or give --voc (--coco, --xml, --csv, --yolo) and --proposals for a network of "
             "train-head --end-to-end"
         )
     from rcnn_svm.artefacts.claims import claimed
@@ -173,7 +173,9 @@ def _test_images(args: argparse.Namespace) -> None:
     from rcnn_svm.proposals.store import ProposalSet
 
     if not (names_images(args) and args.proposals):
-        raise InputError("a network is tested on images, which needs --voc (or --coco, --xml, --csv) and --proposals")
+        raise InputError(
+            "a network is tested on images, which needs --voc (or --coco, --xml, --csv, --yolo) and --proposals"
+        )
     for option in ("features", "bbox", "bbox_features", "also", "layer", "weights"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} does not go with images and --proposals; leave it away")

@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.fast_rcnn.image_training import process_group
 
     if not (names_images(args) and args.proposals):
-        raise InputError("--end-to-end needs --voc (or --coco, --xml, --csv) and --proposals")
+        raise InputError("--end-to-end needs --voc (or --coco, --xml, --csv, --yolo) and --proposals")
     if args.hidden:
         raise InputError("--hidden is for --features; with --end-to-end the network has its own layers")
     with process_group(args.device):

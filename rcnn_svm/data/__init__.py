@@ -4,6 +4,8 @@ load_voc              reads PASCAL VOC's devkit, or own data in its layout
 load_coco             reads COCO's JSON and a folder of images
 load_xml_folder       reads a folder of annotation files in VOC's XML
 load_csv              reads one object a row, and a folder of images
+load_yolo             reads YOLO's text files, with data.yaml or a list of names
+yolo_splits           the splits that YOLO's data.yaml defines
 ImageDatabase         images, classes and ground truth
 Annotation            the ground truth of one image
 load_image            reads an image file, upright and in RGB
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from rcnn_svm.data.video import VIDEO_SUFFIXES, read_frames
     from rcnn_svm.data.voc import VOC_CLASSES, load_voc
     from rcnn_svm.data.xml_folder import load_xml_folder
+    from rcnn_svm.data.yolo import load_yolo, yolo_splits
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -66,6 +69,7 @@ __all__ = [
     "load_image",
     "load_voc",
     "load_xml_folder",
+    "load_yolo",
     "mend_boxes",
     "read_frames",
     "require_annotations",
@@ -74,4 +78,5 @@ __all__ = [
     "require_usable",
     "set_name",
     "split_database",
+    "yolo_splits",
 ]

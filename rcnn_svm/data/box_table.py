@@ -1,4 +1,4 @@
-"""The objects of many images in one table: what COCO's JSON and CSV files come down to."""
+"""The objects of many images in one table: what COCO's JSON, CSV files and YOLO's text files come down to."""
 
 from __future__ import annotations
 

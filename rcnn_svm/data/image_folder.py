@@ -230,18 +230,22 @@ class ImageFinder:
         return found
 
 
-def unused_images(database: ImageDatabase, folder: str | os.PathLike) -> list[str]:
+def unused_images(database: ImageDatabase, folder: str | os.PathLike, *, below: bool = False) -> list[str]:
     """Return the image files beside those of a database that are not in it, sorted.
 
     Args:
         database: the images used.
         folder: their folder; a subfolder counts where it holds an image that is used.
+        below: every subfolder counts.
 
     Returns:
-        Paths relative to `folder`.
+        Paths relative to `folder`, where they are in it.
     """
     used = {database.image_path(index) for index in range(len(database))}
-    files = (path for parent in {Path(folder), *(path.parent for path in used)} for path in parent.glob("*.*"))
+    parents = {Path(folder), *(path.parent for path in used)}
+    files = {path for parent in parents for path in parent.glob("*.*")}
+    if below:
+        files.update(Path(folder).rglob("*.*"))
     left = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path not in used]
     left = [path for path in left if not path.name.startswith(".")]
-    return sorted(str(path.relative_to(folder)) for path in left)
+    return sorted(str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in left)

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-_EXPORT = "export it again as COCO (--coco) or Pascal VOC (--xml)"
+_EXPORT = "export it again as COCO (--coco), YOLO (--yolo) or Pascal VOC (--xml)"
 
 # A line of YOLO: the number of a class, then centre and size, or the corners of a polygon, as shares of the image.
 _YOLO_LINE = re.compile(r"\d+(\s+[-+]?\d*\.?\d+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)
@@ -47,8 +47,8 @@ def _of_file(path: Path) -> str | None:
     lines = [line for line in text.splitlines()[:-1] or text.splitlines() if line.strip()]
     if lines and all(_YOLO_LINE.fullmatch(line.strip()) for line in lines):
         return (
-            f"it is in YOLO's format (number of the class, centre and size), which is not read; {_EXPORT}, or read it "
-            "in Python with `load_yolo`, the example of docs/architecture.md"
+            "it is in YOLO's format (number of the class, centre and size); give the folder of the data set, or its "
+            "data.yaml, with --yolo"
         )
     if re.search(r"<annotations>", text) and re.search(r"<image\s[^>]*\bname=", text):
         return f"it is in the format 'CVAT for images', which is not read; {_EXPORT} from CVAT"

@@ -16,7 +16,7 @@ CVAT = '<annotations><version>1.1</version><image id="0" name="a.jpg" width="50"
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("a.txt", "0 0.5 0.5 0.1 0.2\n3 0.25 0.5 1e-1 .2\n", "YOLO's format.*COCO.*Pascal VOC"),
+        ("a.txt", "0 0.5 0.5 0.1 0.2\n3 0.25 0.5 1e-1 .2\n", "YOLO's format.*--yolo"),
         ("annotations.xml", CVAT, "'CVAT for images'.*COCO.*Pascal VOC"),
         ("a.json", '{"shapes": [], "imagePath": "a.jpg"}', "LabelMe's format.*COCO"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rcnn_svm import FeatureCache, FeatureExtractor, InputError, load_csv, make_runtime
+from rcnn_svm import FeatureCache, FeatureExtractor, InputError, make_runtime
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cli.main import COMMANDS, main
 from rcnn_svm.data import require_annotations
@@ -125,58 +124,46 @@ def test_a_stage_refuses_a_damaged_result(norm_stage, tmp_path, capsys):
     assert "norm.json" in capsys.readouterr().err
 
 
-def test_a_data_format(own_data, tmp_path, monkeypatch):
-    expected = load_csv(own_data.csv, own_data.images, classes=["ball", "crate", "star", "cone", "ring"])
-    shutil.copytree(own_data.images, tmp_path / "photos")
-    for index, image_id in enumerate(expected.image_ids):
-        truth = expected.annotation(index)
-        height, width = truth.image_size
-        x1, y1, x2, y2 = truth.boxes.T.astype(float)
-        rows = np.stack(
-            [
-                truth.classes,
-                (x1 + x2 + 1) / 2 / width,
-                (y1 + y2 + 1) / 2 / height,
-                (x2 - x1 + 1) / width,
-                (y2 - y1 + 1) / height,
-            ]
-        ).T
-        np.savetxt(tmp_path / "photos" / f"{image_id}.txt", rows, fmt=["%d", *["%.8f"] * 4])
-    monkeypatch.chdir(tmp_path)
-    (code,) = blocks("Add a data format")
-    photos = run(code)["photos"]
-    assert sorted(photos.image_ids) == sorted(expected.image_ids)
-    for index, image_id in enumerate(photos.image_ids):
-        found, truth = photos.annotation(index), expected.annotation(expected.image_ids.index(image_id))
-        np.testing.assert_array_equal(found.classes, truth.classes)
-        np.testing.assert_allclose(found.boxes, truth.boxes, atol=1e-3)
+KITTI = """\
+Car 0.00 0 1.85 2.00 3.00 11.00 9.00 1.67 1.87 3.69 -16.53 2.39 58.49 1.57
+Cyclist 0.40 3 -1.65 0.00 0.50 4.25 8.00 1.86 0.60 2.02 4.59 1.32 45.84 -1.55
+DontCare -1 -1 -10 1.00 1.00 5.00 5.00 -1 -1 -1 -1000 -1000 -1000 -10
+"""
 
 
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("0 0.5 0.5 1", "has a line that is not class, x, y, width, height"),
-        ("5 0.5 0.5 1 1", "has class 5, expected 0 to 4"),
-    ],
-)
-def test_a_data_format_refuses_what_it_cannot_read(tmp_path, monkeypatch, line, sentence):
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (20, 10)).save(tmp_path / "photos" / "a.png")
-    (tmp_path / "photos" / "a.txt").write_text(line)
-    monkeypatch.chdir(tmp_path)
-    (code,) = blocks("Add a data format")
-    with pytest.raises(InputError, match=sentence):
-        run(code)["photos"].annotation(0)
+@pytest.fixture
+def kitti(tmp_path, monkeypatch):
+    """A function that writes an image of 20 x 10 pixels with these lines and opens it with the documented reader."""
+
+    def read(text: str):
+        for name in ("image_2", "label_2"):
+            (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 10)).save(tmp_path / "image_2" / "000000.png")
+        (tmp_path / "label_2" / "000000.txt").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        (code,) = blocks("Add a data format")
+        return run(code)["photos"]
+
+    return read
 
 
-def test_a_data_format_cuts_boxes_to_their_images_and_refuses_them_on_request(tmp_path, monkeypatch):
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (20, 10)).save(tmp_path / "photos" / "a.png")
-    (tmp_path / "photos" / "a.txt").write_text("0 0.9 0.5 1 1")
-    monkeypatch.chdir(tmp_path)
-    (code,) = blocks("Add a data format")
-    photos = run(code)["photos"]
-    np.testing.assert_allclose(photos.annotation(0).boxes, [[8, 0, 19, 9]], atol=1e-5)
+def test_a_data_format(kitti):
+    photos = kitti(KITTI)
+    assert photos.image_ids == ("000000",) and photos.load_image(0).shape == (10, 20, 3)
+    truth = photos.annotation(0)
+    np.testing.assert_array_equal(truth.boxes, np.array([[2, 3, 11, 9], [0, 0.5, 4.25, 8]], np.float32))
+    assert [photos.classes[k] for k in truth.classes] == ["Car", "Cyclist"]
+    assert truth.truncated.tolist() == [False, True] and photos.notes.lines() == []
+
+
+def test_a_data_format_refuses_what_it_cannot_read(kitti):
+    with pytest.raises(InputError, match="has a line without the four numbers of a box"):
+        kitti("Car 0.00 0 1.85 2.00 3.00\n").annotation(0)
+
+
+def test_a_data_format_cuts_boxes_to_their_images_and_refuses_them_on_request(kitti):
+    photos = kitti("Car 0 0 0 8 0 25 9\n")
+    np.testing.assert_array_equal(photos.annotation(0).boxes, [[8, 0, 19, 9]])
     assert photos.notes.lines()[0].startswith("boxes cut to their images, because they reach outside: 1, the first is")
-    with pytest.raises(InputError, match=r"line 1 in an image of 20 x 10 pixels \(boxes cut to their images"):
+    with pytest.raises(InputError, match=r"000000\.txt: Car .* in an image of 20 x 10 pixels \(boxes cut"):
         require_annotations(photos, strict=True)
