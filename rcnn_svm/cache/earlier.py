@@ -1,7 +1,8 @@
-"""Features of an earlier state of a cache, so that only those of new images and boxes are computed."""
+"""Features that caches hold already, so that only those of new images and boxes are computed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,31 @@ from rcnn_svm.errors import InputError
 
 
 class EarlierFeatures:
-    """Finds the features of boxes that a cache holds, of images whose files are still the same.
+    """Finds the features of boxes that caches hold, of images whose files are still the same.
 
-    Labels, classes and other images may have changed since it was written: what a network makes of a box depends on
+    Labels, classes and other images may have changed since they were written: what a network makes of a box depends on
     pixels and box alone.
 
     Args:
-        plan: the earlier cache; None where there is none.
+        plans: the caches; an image is taken from the first that has it.
     """
 
-    def __init__(self, plan: CachePlan | None):
-        self._plan = plan
-        self._index = {} if plan is None else {image_id: number for number, image_id in enumerate(plan.image_ids)}
-        self._whole: dict[int, bool] = {}
-        self._opened: tuple[int, Shard] | None = None
+    def __init__(self, plans: Sequence[CachePlan] = ()):
+        self._caches = [_EarlierCache(plan) for plan in plans]
+        self._found: dict[str, _EarlierCache] = {}
 
     @classmethod
-    def open(cls, folder: str | Path, settings: dict[str, Any], dim: int, dtype: str) -> EarlierFeatures:
-        """Return the features that a folder holds if they were made with `settings`, whatever the proposals."""
-        try:
-            plan = read_plan(folder)
-        except InputError:
-            return cls(None)
-        alike = (plan.dim, plan.dtype) == (dim, dtype) and _network(plan.settings) == _network(settings)
-        return cls(plan if alike else None)
+    def open(cls, folders: Iterable[str | Path], settings: dict[str, Any], dim: int, dtype: str) -> EarlierFeatures:
+        """Return the features that folders hold if they were made with `settings`, whatever the proposals."""
+        plans = []
+        for folder in folders:
+            try:
+                plan = read_plan(folder)
+            except InputError:
+                continue
+            if (plan.dim, plan.dtype) == (dim, dtype) and _network(plan.settings) == _network(settings):
+                plans.append(plan)
+        return cls(plans)
 
     def rows(
         self, image_id: str, image_digest: str, image_size: tuple[int, int], boxes: np.ndarray
@@ -52,6 +54,30 @@ class EarlierFeatures:
         Returns:
             (N,) int64, rows of the earlier image, -1 for a box that it did not have; None without such an image.
         """
+        for cache in self._caches:
+            rows = cache.rows(image_id, image_digest, image_size, boxes)
+            if rows is not None:
+                self._found[image_id] = cache
+                return rows
+        return None
+
+    def features(self, image_id: str, rows: np.ndarray) -> np.ndarray:
+        """Return the features of an image, (n, D), as they are stored; `rows` are some of those of `rows`."""
+        return self._found[image_id].features(image_id, rows)
+
+
+class _EarlierCache:
+    """One of the caches of `EarlierFeatures`."""
+
+    def __init__(self, plan: CachePlan):
+        self._plan = plan
+        self._index = {image_id: number for number, image_id in enumerate(plan.image_ids)}
+        self._whole: dict[int, bool] = {}
+        self._opened: tuple[int, Shard] | None = None
+
+    def rows(
+        self, image_id: str, image_digest: str, image_size: tuple[int, int], boxes: np.ndarray
+    ) -> np.ndarray | None:
         found = self._image(image_id)
         if found is None:
             return None
@@ -62,7 +88,6 @@ class EarlierFeatures:
         return np.array([known.get(box.tobytes(), -1) for box in boxes], np.int64).reshape(len(boxes))
 
     def features(self, image_id: str, rows: np.ndarray) -> np.ndarray:
-        """Return the features of an image, (n, D), as they are stored; `rows` are some of those of `rows`."""
         arrays, _ = self._image(image_id)
         return arrays.features.read(rows)
 

@@ -288,6 +288,18 @@ def add_soft_nms_argument(parser: argparse._ActionsContainer, otherwise: str | N
     )
 
 
+def add_reuse_argument(parser: argparse._ActionsContainer, metavar: str, what: str) -> None:
+    """Add --reuse, further artefacts of which those parts are taken over that would be made again."""
+    parser.add_argument(
+        "--reuse",
+        metavar=metavar,
+        type=Path,
+        nargs="+",
+        default=[],
+        help=f"take over from these {what} what is of the same image files and was made in the same way",
+    )
+
+
 def add_shard_images_argument(parser: argparse._ActionsContainer) -> None:
     """Add --shard-images, the size of a feature cache's files."""
     parser.add_argument(

@@ -24,6 +24,7 @@ from rcnn_svm.cli.arguments import (
     add_overwrite_argument,
     add_padding_argument,
     add_proposals_argument,
+    add_reuse_argument,
     add_runtime_argument,
     add_scene_argument,
     add_shard_images_argument,
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shard_images_argument(output)
     output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
+    add_reuse_argument(output, "DIR", "feature caches")
     add_overwrite_argument(output, "a feature cache")
     add_update_argument(output, "a feature cache")
 
@@ -120,6 +122,7 @@ def run(args: argparse.Namespace) -> None:
             part=args.part,
             overwrite=args.overwrite,
             update=args.update,
+            reuse=args.reuse,
         )
     plan = summary.plan
     if not summary.images and not summary.kept:

@@ -33,6 +33,7 @@ from rcnn_svm.cli.arguments import (
     add_made_with_argument,
     add_method_argument,
     add_overwrite_argument,
+    add_reuse_argument,
     add_update_argument,
     add_vote_argument,
     load_database,
@@ -85,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
     )
+    add_reuse_argument(parser, "FILE", "proposals")
     add_overwrite_argument(parser, "proposals")
     add_update_argument(parser, "proposals")
 
@@ -122,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
             jobs=args.jobs,
             overwrite=args.overwrite,
             update=args.update,
+            reuse=args.reuse,
         )
     print(format_recall(recall_report(database, proposals)))
     say_written(out)

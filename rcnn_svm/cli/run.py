@@ -22,9 +22,9 @@ import argparse
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -45,7 +45,7 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD, take_preset
-from rcnn_svm.cli.sides import Side, add_test_source_arguments, load_sides, record_sides
+from rcnn_svm.cli.sides import Side, add_test_source_arguments, load_sides, record_sides, tested_before, whole_side
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS, RANKED
 from rcnn_svm.svm.class_weights import AUTO
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
 
 DETECTOR = "detector.h5"  # all that detect needs, in one file
+EVERYTHING = "everything"  # folder of what was trained on all images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,10 +141,15 @@ def run(args: argparse.Namespace) -> int:
     from rcnn_svm.artefacts.identity import check_still_there
     from rcnn_svm.data.checks import count_classes, require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
+    from rcnn_svm.reports.run_folder import read_results
 
     if args.preset is None:
         args.preset = PAPER if args.voc else STANDARD
+    if args.test_fraction == 0:
+        return _train_on_everything(args)
     train, test = load_sides(args)
+    before = [] if args.overwrite else tested_before(args.out)
+    results = read_results(args.out / "report" / "results.json") if before else None
     chosen = take_preset(args, int(count_classes(train.database)[0].sum()))
     # A class without examples would only be found out after hours of extraction, a network that is not available after
     # hours of proposals.
@@ -156,7 +162,12 @@ def run(args: argparse.Namespace) -> int:
             _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)
         print(chosen)
-        _run_stages(args, train, test)
+        stages = _Stages(args)
+        for side in (train, test):
+            stages.find_regions(side)
+        stages.train(train, args.out)
+        stages.test(test, args.out)
+        stages.assemble(args.out)
     made = (
         "train_ids.txt",
         "model.h5",
@@ -165,6 +176,7 @@ def run(args: argparse.Namespace) -> int:
         *([DETECTOR] if _needs_assembly(args) else []),
     )
     check_still_there(*(args.out / name for name in made))
+    _compare_on(before, results, test, args.out)
     print(f"\nreport: {args.out / 'report'}")
     model = args.out / (DETECTOR if _needs_assembly(args) else "model.h5")
     print(f"use it: rcnn-svm detect --model {model} IMAGE")
@@ -173,9 +185,68 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compare_on(before: Sequence[str], results: dict[str, Any] | None, test: Side, out: Path) -> None:
+    """Print the mAP on the images that the run before tested on too, where others came or left: it compares.
+
+    Args:
+        before: ids of the images that the run before tested on.
+        results: the figures of its report, or None.
+        test: the images that this one tested on.
+        out: folder of the run.
+    """
+    now = set(test.database.image_ids)
+    common = [image_id for image_id in before if image_id in now]
+    if not common or len(common) == len(now):
+        return
+    from rcnn_svm.detection.detections import Detections
+    from rcnn_svm.evaluation.voc import evaluate_detections
+
+    found = Detections.load(out / "detections.h5").subset(common)
+    result = evaluate_detections(found, test.database.subset(common, test.database.name))
+    print(
+        f"\nother test images, another mAP: on the {len(common)} that the run before tested on too it is "
+        f"{result.map11:.1%} (11 levels), {result.map_area:.1%} (area)"
+        + (f"; then {results['map_voc07']:.1%}, {results['map_area']:.1%}" if results else "")
+    )
+
+
+def _train_on_everything(args: argparse.Namespace) -> int:
+    """Train on all images, those too that an earlier run tested on, into a folder of their own."""
+    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.files import write_text
+    from rcnn_svm.cli.arguments import check_sets
+    from rcnn_svm.data.checks import count_classes, require_ground_truth
+
+    side = whole_side(args)
+    chosen = take_preset(args, int(count_classes(side.database)[0].sum()))
+    require_ground_truth(side.database)
+    out = args.out / EVERYTHING
+    with claimed(args.out / "train_ids.txt"), claimed(out / "train_ids.txt"):
+        check_sets([side.database], "headers", args)
+        write_text(out / "train_ids.txt", "\n".join([*side.database.image_ids, ""]))
+        print(f"train: {side.database.name}, all {len(side.database)} images\n{chosen}")
+        stages = _Stages(args)
+        stages.find_regions(side)
+        stages.train(side, out)
+        stages.assemble(out)
+    model = out / (DETECTOR if _needs_assembly(args) else "model.h5")
+    print(f"\nuse it: rcnn-svm detect --model {model} IMAGE")
+    report = args.out / "report"
+    if report.exists():
+        print(f"no image is left to test it on: {report} is of the detector that was trained without the test images")
+    else:
+        print("no image is left to test it on; without --test-fraction 0 a quarter of the images is")
+    return 0
+
+
 def _proposals(args: argparse.Namespace, side: Side) -> Path:
     """Return the file for the proposals of a side."""
     return args.out / "proposals" / f"{side.label}.{args.method}.h5"
+
+
+def _features(args: argparse.Namespace, side: Side) -> Path:
+    """Return the folder for the features of a side."""
+    return args.out / "features" / f"{side.label}.{args.backbone}"
 
 
 def _check_images(args: argparse.Namespace, sides: tuple[Side, Side]) -> None:
@@ -199,78 +270,119 @@ def _check_images(args: argparse.Namespace, sides: tuple[Side, Side]) -> None:
         )
 
 
-def _run_stages(args: argparse.Namespace, train: Side, test: Side) -> None:
-    def features(side: Side) -> Path:
-        return args.out / "features" / f"{side.label}.{args.backbone}"
+class _Stages:
+    """The stages of a run.
 
-    def stage(name: str, *words: object) -> None:
-        _stage(name, *words, "--overwrite" if args.overwrite else "--update")
+    Args:
+        args: the arguments of the run.
+    """
 
-    model, regressor, ranker = (args.out / f"{name}.h5" for name in ("model", "bbox", "ranker"))
-    found, first = args.out / "detections.h5", args.out / "detections.first.h5"
-    ranked = args.method == RANKED
-    # Labels that came since teach the order little, and another order would make all features anew.
-    if ranked and (args.overwrite or not ranker.exists()):
-        stage("rank", *train.words(), "--jobs", args.jobs, "--out", ranker)
-    for side in (train, test):
-        data = side.words()
-        proposals = _proposals(args, side)
-        stage(
+    def __init__(self, args: argparse.Namespace):
+        self._args = args
+        self._ranker = args.out / "ranker.h5"
+
+    def find_regions(self, side: Side) -> None:
+        """Make the proposals of a side and their features, the order of proposals first where there is none."""
+        args, ranked = self._args, self._args.method == RANKED
+        # Labels that came since teach the order little, and another order would make all features anew.
+        if ranked and (args.overwrite or not self._ranker.exists()):
+            self._stage("rank", *side.words(), "--jobs", args.jobs, "--out", self._ranker)
+        proposals, features = _proposals(args, side), _features(args, side)
+        self._stage(
             "propose",
-            *data,
-            *(("--ranker", ranker) if ranked else ("--method", args.method)),
+            *side.words(),
+            *(("--ranker", self._ranker) if ranked else ("--method", args.method)),
             *("--jobs", args.jobs, "--out", proposals, *_optional(args, "max_boxes", "merge_iou")),
+            *self._others(proposals, f"*.{args.method}.h5"),
         )
-        _extract(args, stage, data, proposals, features(side))
-    svm_C, pos_loss_weight = _constants(args, train.database)
-    stage(
-        "train",
-        *("--features", features(train), "--out", model, "--jobs", args.jobs, "--epochs", args.epochs),
-        *("--solver", args.solver, "--svm-C", svm_C, "--pos-loss-weight", pos_loss_weight),
-        *(["--calibrate"] if args.calibrate else []),
-    )
-    if args.bbox:
-        stage("train-bbox", "--features", features(train), "--out", regressor)
-    correct, vote = ["--bbox", regressor] if args.bbox else [], ["--vote"] if args.vote else []
-    last = [*vote, *(["--soft-nms"] if args.soft_nms else [])]
-    if not args.again:
-        stage("test", "--features", features(test), "--model", model, *correct, *last, "--out", found)
-    else:
-        stage("test", "--features", features(test), "--model", model, *correct, "--out", first)
-        boxes = args.out / "proposals" / f"{test.label}.again.h5"
-        again = features(test).with_name(f"{features(test).name}.again")
-        stage("propose", *test.words(), "--detections", first, *vote, "--per-image", args.again, "--out", boxes)
-        _extract(args, stage, test.words(), boxes, again)
-        stage("test", "--features", again, "--model", model, *correct, *last, "--also", first, "--out", found)
-    stage(
-        "evaluate",
-        *("--detections", found, *test.words()),
-        *("--pictures", args.pictures, "--out", args.out / "report"),
-    )
-    if _needs_assembly(args):
-        stage(
-            "assemble",
-            *("--model", model, *correct, *last, *(["--ranker", ranker] if ranked else [])),
-            *(["--again", args.again] if args.again else []),
-            *("--out", args.out / DETECTOR),
+        self._extract(side.words(), proposals, features)
+
+    def train(self, side: Side, out: Path) -> None:
+        """Train the SVMs, and box regression where asked for, into a folder."""
+        args = self._args
+        svm_C, pos_loss_weight = _constants(args, side.database)
+        self._stage(
+            "train",
+            *("--features", _features(args, side), "--out", out / "model.h5", "--jobs", args.jobs),
+            *("--epochs", args.epochs, "--solver", args.solver),
+            *("--svm-C", svm_C, "--pos-loss-weight", pos_loss_weight),
+            *(["--calibrate"] if args.calibrate else []),
         )
+        if args.bbox:
+            self._stage("train-bbox", "--features", _features(args, side), "--out", out / "bbox.h5")
+
+    def test(self, side: Side, out: Path) -> None:
+        """Test what a folder holds, and write its report."""
+        args, features, model = self._args, _features(self._args, side), out / "model.h5"
+        found, first = out / "detections.h5", out / "detections.first.h5"
+        if not args.again:
+            self._stage("test", "--features", features, "--model", model, *self._last_steps(out), "--out", found)
+        else:
+            correct, vote = self._correction(out), ["--vote"] if args.vote else []
+            self._stage("test", "--features", features, "--model", model, *correct, "--out", first)
+            boxes = out / "proposals" / f"{side.label}.again.h5"
+            again = features.with_name(f"{features.name}.again")
+            self._stage(
+                "propose", *side.words(), "--detections", first, *vote, "--per-image", args.again, "--out", boxes
+            )
+            self._extract(side.words(), boxes, again)
+            self._stage(
+                "test", "--features", again, "--model", model, *self._last_steps(out), "--also", first, "--out", found
+            )
+        self._stage(
+            "evaluate",
+            *("--detections", found, *side.words()),
+            *("--pictures", args.pictures, "--out", out / "report"),
+        )
+
+    def assemble(self, out: Path) -> None:
+        """Put all that detect needs into one file, where the model alone is not enough."""
+        if _needs_assembly(self._args):
+            self._stage(
+                "assemble",
+                *("--model", out / "model.h5", *self._last_steps(out)),
+                *(["--ranker", self._ranker] if self._args.method == RANKED else []),
+                *(["--again", self._args.again] if self._args.again else []),
+                *("--out", out / DETECTOR),
+            )
+
+    def _extract(self, data: Sequence[object], proposals: Path, out: Path) -> None:
+        args = self._args
+        self._stage(
+            "extract",
+            *data,
+            *("--proposals", proposals, "--backbone", args.backbone, "--out", out),
+            *_optional(args, "layer", "weights", "crop_size"),
+            *(f"--{name}" for name in ("context", "scene") if getattr(args, name)),
+            *self._others(out, f"*.{args.backbone}"),
+        )
+
+    def _others(self, path: Path, pattern: str) -> list[object]:
+        """Return the option that takes over from the same artefacts of other image sets, in training on everything."""
+        others = [other for other in sorted(path.parent.glob(pattern)) if other != path]
+        return ["--reuse", *others] if others and self._args.test_fraction == 0 else []
+
+    def _correction(self, out: Path) -> list[object]:
+        return ["--bbox", out / "bbox.h5"] if self._args.bbox else []
+
+    def _last_steps(self, out: Path) -> list[object]:
+        args = self._args
+        return [*self._correction(out), *(["--vote"] if args.vote else []), *(["--soft-nms"] if args.soft_nms else [])]
+
+    def _stage(self, name: str, *words: object) -> None:
+        """Print, run and time one stage; what stops it stops the run."""
+        from rcnn_svm.cli.main import run_arguments
+
+        argv = [*map(str, words), "--overwrite" if self._args.overwrite else "--update"]
+        print(f"\n$ rcnn-svm {name} {shlex.join(argv)}", flush=True)
+        start = time.perf_counter()
+        run_arguments(name, argv)
+        print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
 
 
 def _needs_assembly(args: argparse.Namespace) -> bool:
     """Return whether detect needs more than the model of the train stage."""
     return bool(args.method == RANKED or args.bbox or args.vote or args.again or args.soft_nms)
-
-
-def _extract(
-    args: argparse.Namespace, stage: Callable[..., None], data: Sequence[object], proposals: Path, out: Path
-) -> None:
-    stage(
-        "extract",
-        *data,
-        *("--proposals", proposals, "--backbone", args.backbone, "--out", out),
-        *_optional(args, "layer", "weights", "crop_size"),
-        *(f"--{name}" for name in ("context", "scene") if getattr(args, name)),
-    )
 
 
 def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | str, float | str]:
@@ -305,14 +417,3 @@ def _optional(args: argparse.Namespace, *names: str) -> list[object]:
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", getattr(args, name)]
     return words
-
-
-def _stage(stage: str, *words: object) -> None:
-    """Print, run and time one stage; what stops it stops the run."""
-    from rcnn_svm.cli.main import run_arguments
-
-    argv = [str(word) for word in words]
-    print(f"\n$ rcnn-svm {stage} {shlex.join(argv)}", flush=True)
-    start = time.perf_counter()
-    run_arguments(stage, argv)
-    print(f"{stage}: {time.perf_counter() - start:.1f} s", flush=True)

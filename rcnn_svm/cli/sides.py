@@ -156,6 +156,30 @@ def _sides_of_its_own(args: argparse.Namespace) -> tuple[str, str]:
     return ("trainval" if "trainval" in own else "train"), ("test" if "test" in own else "val")
 
 
+def whole_side(args: argparse.Namespace) -> Side:
+    """Return all images of a source, to train on.
+
+    Raises:
+        InputError: the test images were not drawn from it.
+    """
+    if args.voc or has_test_source(args) or args.train_ids or args.test_ids or args.train_split or args.test_split:
+        raise InputError(
+            "--test-fraction 0 trains on the images that a fraction was drawn from; here the test images are named, so "
+            "the training has all others already"
+        )
+    whole = open_split(args, "all", None, "headers")
+    records = None if args.overwrite else _read_records(args.out)
+    # A run keeps its names, whatever the file is called now.
+    name = records[0].name.removesuffix("_train") if records and records[0].name else whole.name
+    return Side(args, "all", None, whole, f"{name}_all")
+
+
+def tested_before(out: Path) -> list[str]:
+    """Return the ids of the images that an earlier run in a folder tested on; none where there was none."""
+    records = _read_records(out)
+    return records[1].ids if records else []
+
+
 def _read_records(out: Path) -> tuple[Record, Record] | None:
     """Return what an earlier run recorded, or None."""
     paths = [out / f"{name}_ids.txt" for name in ("train", "test")]

@@ -156,6 +156,26 @@ class Detections:
         rows = rows[np.argsort(-self.score[rows], kind="stable")]
         return ImageDetections(self.cls[rows], self.box[rows], self.score[rows])
 
+    def subset(self, image_ids: Sequence[str]) -> Detections:
+        """Return the detections in some of the images.
+
+        Args:
+            image_ids: identifiers of these images, in the order wanted.
+
+        Raises:
+            InputError: an image is none of these.
+        """
+        number = {image_id: index for index, image_id in enumerate(self.image_ids)}
+        unknown = [image_id for image_id in image_ids if image_id not in number]
+        if unknown:
+            raise InputError(f"the detections are not of image {unknown[0]}; name images that they are of")
+        place = np.full(len(self.image_ids), -1)
+        place[[number[image_id] for image_id in image_ids]] = np.arange(len(image_ids))
+        kept = place[self.image] >= 0
+        arrays = {name: getattr(self, name)[kept] for name in _PER_BOX}
+        arrays["image"] = place[arrays["image"]]
+        return replace(self, image_ids=tuple(image_ids), **arrays, box_counts=None)
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change with the settings, the images, the classes or any detection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -278,7 +278,7 @@ class ExtractionSummary:
     Attributes:
         plan: the cache.
         images, rows: how many were computed now; complete shards found are not counted.
-        kept: rows that were taken over from shards of an earlier state of the cache.
+        kept: rows that were taken over from an earlier state of the cache, or from others.
         seconds: wall time from the first image to the last shard.
     """
 
@@ -300,11 +300,13 @@ def extract_database(
     part: tuple[int, int] = (0, 1),
     overwrite: bool = False,
     update: bool = False,
+    reuse: Sequence[str | Path] = (),
 ) -> ExtractionSummary:
     """Compute the features of all regions of an image set into a feature cache.
 
     Complete shards are kept as they are, so that the same call goes on where it was stopped, however it was. Where
-    images or labels changed, the features of boxes that are still there are taken over.
+    images or labels changed, the features of boxes that are still there are taken over: they belong to an image and a
+    box, not to a list of images with labels.
 
     Args:
         database: the image set.
@@ -316,6 +318,8 @@ def extract_database(
         part: (i, n): only every n-th shard, beginning with the i-th; n processes or machines share the work.
         overwrite: replace a cache in `out_dir` that was made with other settings, when the new one is complete.
         update: the same for one that was made with the same settings from other images, boxes or classes.
+        reuse: further caches; features of the same boxes of the same image files are taken over from them, where the
+            network and the crops were the same.
 
     Raises:
         InputError: proposals missing for an image or not inside it, an unreadable image, a cache made with
@@ -332,7 +336,7 @@ def extract_database(
         return np.empty((0, 4), np.float32) if proposals is None else proposals.boxes_of(database.image_ids[i])
 
     settings = FeatureSettings.from_json(extractor.settings).with_proposals(proposals and proposals.settings).to_json()
-    earlier = EarlierFeatures.open(out_dir, settings, extractor.dim, dtype)
+    earlier = EarlierFeatures.open([out_dir, *reuse], settings, extractor.dim, dtype)
     plan = plan_cache(
         out_dir,
         name=database.name,

@@ -31,6 +31,7 @@ def propose_database(
     part_images: int = 20,
     overwrite: bool = False,
     update: bool = False,
+    reuse: Sequence[str | os.PathLike] = (),
 ) -> ProposalSet:
     """Compute the proposals of every image and write them to one file.
 
@@ -46,6 +47,8 @@ def propose_database(
         overwrite: replace a file at `out_path` that was made with other settings.
         update: replace one that was made with the same settings for other images; boxes of those that are still there
             stay.
+        reuse: further proposals files; boxes of the same image files are taken over from them, where they were made in
+            the same way.
 
     Raises:
         InputError: `out_path` was made with other settings, or is being made by another process, or an image cannot
@@ -65,9 +68,10 @@ def propose_database(
         proposals = existing_proposals(out_path, database, whole, overwrite=overwrite, update=update)
         if proposals is None:
             earlier = _of_settings([out_path, *folder.glob("*/*.h5")], settings)
+            others = _of_settings(map(Path, reuse), settings, whatever=("images", "database"))
             known = {
                 digest: boxes
-                for found in earlier.values()
+                for found in (*others.values(), *earlier.values())
                 for digest, boxes in zip(found.image_digests, found.boxes, strict=True)
             }
             _compute_parts(database, proposer, settings, digests, parts, jobs, known)
@@ -112,19 +116,27 @@ def existing_proposals(
     return found() if done else None
 
 
-def _of_settings(paths: Iterable[Path], settings: dict[str, Any]) -> dict[Path, ProposalSet]:
-    """Return those files that hold proposals of these settings, of whatever images, and know of which."""
+def _of_settings(
+    paths: Iterable[Path], settings: dict[str, Any], whatever: Sequence[str] = ("images",)
+) -> dict[Path, ProposalSet]:
+    """Return those files that hold proposals of these settings, of `whatever` images, and know of which."""
     earlier = {}
     for path in paths:
         with contextlib.suppress(InputError):  # missing or damaged
             found = ProposalSet.load(path)
-            if _without_images(found.settings) == settings and len(found.image_digests) == len(found):
+            if _without(whatever, found.settings) == _without(whatever, settings) and len(found.image_digests) == len(
+                found
+            ):
                 earlier[path] = found
     return earlier
 
 
+def _without(keys: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
+
+
 def _without_images(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "images"}
+    return _without(("images",), settings)
 
 
 def _identity(image_ids: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:

@@ -170,6 +170,54 @@ def test_a_round_of_labelling_is_a_run_from_scratch_on_the_same_split(again, tmp
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.h5")} == before
 
 
+def test_other_test_images_are_compared_on_those_of_before(again, capsys):
+    labels, out = again
+    tested, before = ids(out, "test"), json.loads((out / "report" / "results.json").read_text())
+    found = Detections.load(out / "detections.h5")
+    for copy in ("b", "c"):
+        for name in {row[0] for row in labels.later}:
+            shutil.copy(labels.images / name, labels.images / f"{copy}{name}")
+        labels.rows += [[f"{copy}{row[0]}", *row[1:]] for row in labels.later]
+    labels.write()
+    assert labels.run(out) == 0
+    told = re.search(r"on the (\d+) that the run before tested on too it is .*; then (\S+)%, ", capsys.readouterr().out)
+    assert set(tested) < set(ids(out, "test")) and int(told[1]) == len(tested)
+    assert float(told[2]) == pytest.approx(100 * before["map_voc07"], abs=0.06)
+    again = Detections.load(out / "detections.h5").subset(tested)
+    assert again.image_ids == found.image_ids and len(again) < len(Detections.load(out / "detections.h5"))
+    assert labels.run(out) == 0
+    assert "that the run before tested on" not in capsys.readouterr().out
+
+
+def test_training_on_everything_computes_nothing_and_is_a_training_on_all_images(again, tmp_path, capsys):
+    labels, out = again
+    assert labels.run(out, "--test-fraction", "0") == 0
+    printed = capsys.readouterr().out
+    assert computed(printed) == [0] and "taken over: " in printed
+    assert f"{out / 'report'} is of the detector that was trained without the test images" in printed
+    data = ["--csv", labels.path, "--images", labels.images, "--split", "all"]
+    boxes, features = tmp_path / "all.h5", tmp_path / "features"
+    limits = QUICK[QUICK.index("--max-boxes") :][:2]
+    assert command("propose", *data, "--method", "sliding", *limits, "--out", boxes) == 0
+    assert command("extract", *data, "--proposals", boxes, "--crop-size", "32", "--out", features) == 0
+    words = ["--svm-C", "0.01", "--pos-loss-weight", "auto", "--out", tmp_path / "model.h5"]
+    assert command("train", "--features", features, *words) == 0
+    ours, theirs = (Detector.load(path / "model.h5") for path in (out / "everything", tmp_path))
+    np.testing.assert_array_equal(ours.W, theirs.W)
+    ours, theirs = (Detector.load_history(path / "model.h5") for path in (out / "everything", tmp_path))
+    np.testing.assert_array_equal(ours["added"], theirs["added"])
+    assert labels.run(out, "--test-fraction", "0") == 0
+    assert f"done already: {out / 'everything' / 'model.h5'}" in capsys.readouterr().out
+
+
+def test_everything_is_what_a_fraction_was_drawn_from(again, tmp_path, capsys):
+    labels, out = again
+    assert labels.run(out, "--test-fraction", "0", "--test-csv", labels.path) == 2
+    assert "here the test images are named, so the training has all others already" in capsys.readouterr().err
+    assert labels.run(tmp_path / "fresh", "--test-fraction", "0") == 0
+    assert "without --test-fraction 0 a quarter of the images is" in capsys.readouterr().out
+
+
 def test_the_lists_of_the_first_run_may_be_given(again, tmp_path, capsys):
     labels, out = again
     lists = [word for side in ("train", "test") for word in (f"--{side}-ids", tmp_path / f"{side}.txt")]

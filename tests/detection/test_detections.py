@@ -59,6 +59,21 @@ def test_of_image_gives_everything_best_first():
     assert seen == len(detections)
 
 
+def test_a_subset_has_the_detections_of_its_images_in_its_order():
+    rng = np.random.default_rng(0)
+    image, cls = rng.integers(0, 5, 60), np.sort(rng.integers(0, 3, 60))
+    box = np.sort(rng.uniform(0, 90, (60, 4)), axis=1)
+    everything = Detections(tuple("abcde"), ("cat", "cow", "dog"), image, cls, box, rng.normal(size=60))
+    some = everything.subset(["d", "a"])
+    assert some.image_ids == ("d", "a") and len(some) == np.isin(image, (0, 3)).sum()
+    for ours, theirs in ((0, 3), (1, 0)):
+        for name in ("cls", "boxes", "scores"):
+            expected = getattr(everything.of_image(theirs), name)
+            np.testing.assert_array_equal(getattr(some.of_image(ours), name), expected)
+    with pytest.raises(InputError, match="the detections are not of image f"):
+        everything.subset(["a", "f"])
+
+
 def test_above_is_strict():
     found = ImageDetections(np.zeros(3, np.int32), np.zeros((3, 4), np.float32), np.array([2, 0, -1], np.float32))
     assert found.above(0).scores.tolist() == [2]
