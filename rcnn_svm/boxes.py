@@ -176,24 +176,24 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     if np.isnan(scores).any():
         raise InputError(f"nms: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     order = np.argsort(scores, kind="stable")[::-1]
-    return order[_greedy_nms(boxes[order], float(threshold))]
+    return order[_greedy_nms(np.ascontiguousarray(boxes[order].T), float(threshold))]
 
 
 @compiled()
-def iou_with(box, boxes):
-    """Return the IoU of a box, (4,) float64, with each of some, (N, 4) float64: (N,), for compiled loops."""
-    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0]) + 1
-    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1]) + 1
+def iou_with(box, corners):
+    """Return the IoU of a box, (4,) float64, with each of some, (4, N) float64: (N,), for compiled loops."""
+    x1, y1, x2, y2 = corners
+    width = np.minimum(box[2], x2) - np.maximum(box[0], x1) + 1
+    height = np.minimum(box[3], y2) - np.maximum(box[1], y1) + 1
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
     area = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
-    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return intersection / (area + areas - intersection)
+    return intersection / (area + (x2 - x1 + 1) * (y2 - y1 + 1) - intersection)
 
 
 @compiled()
-def _greedy_nms(boxes, threshold):
-    """Return which of some boxes, best first, survive."""
-    count = len(boxes)
+def _greedy_nms(corners, threshold):
+    """Return which of some boxes survive, (4, N), best first."""
+    count = corners.shape[1]
     suppressed = np.zeros(count, np.bool_)
     keep = np.empty(count, np.int64)
     kept = 0
@@ -202,5 +202,5 @@ def _greedy_nms(boxes, threshold):
             continue
         keep[kept] = i
         kept += 1
-        suppressed[i + 1 :] |= iou_with(boxes[i], boxes[i + 1 :]) > threshold
+        suppressed[i + 1 :] |= iou_with(corners[:, i], corners[:, i + 1 :]) > threshold
     return keep[:kept]

@@ -33,7 +33,7 @@ ORDER = (
         "descent",
     ),
     *("data", "toy_world", "proposals", "cache", "features", "svm", "detection", "evaluation", "mining", "tuning"),
-    *("finetune", "fast_rcnn", "reports", "experiments", "cli", "__main__"),
+    *("finetune", "fast_rcnn", "reports", "export", "experiments", "cli", "__main__"),
 )
 # Modules that import others by names in text: doors, the class of a model file's kind, the command that is called, the
 # report of a miner; and packages of weights, which are no modules of this one.

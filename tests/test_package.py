@@ -27,6 +27,7 @@ NETWORKS = {
 }
 NEEDS_TORCH = {
     "rcnn_svm.detection": {"ImageDetector"},
+    "rcnn_svm.export": {"export_detector"},
     "rcnn_svm.mining": {
         "Sampler",
         "total_loss",

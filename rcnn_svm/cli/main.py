@@ -43,7 +43,10 @@ HEADINGS = {
         "test": "score a feature cache with a model and keep the best boxes",
         "evaluate": "compute average precision and report it",
     },
-    "use": {"detect": "find objects in image files"},
+    "use": {
+        "detect": "find objects in image files",
+        "export": "write a detector as ONNX, for machines without torch",
+    },
     "look": {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
         "diff": "say where two artefacts or runs differ first, and why",

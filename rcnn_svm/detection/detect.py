@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -80,8 +79,7 @@ class ImageDetector:
         self._given_extractor = extractor
         self._weights = weights
         self._regressor = bbox_regressor
-        given = {"vote": vote, "again": again, "soft_nms": soft_nms}
-        self._recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+        self._recipe = recipe.changed(vote=vote, again=again, soft_nms=soft_nms)
         self._columns = None if bbox_regressor is None else check_regressor(bbox_regressor, detector)
 
     def detect(

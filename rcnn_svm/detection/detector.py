@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import h5py
 import numpy as np
-import scipy.special
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.bbox_regression import BoxRegressor
+from rcnn_svm.detection.calibrated import Calibrated
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.detection.interfaces import check_length
 from rcnn_svm.detection.recipe import Recipe
-from rcnn_svm.errors import InputError
 from rcnn_svm.features.settings import FeatureSettings
 from rcnn_svm.notebook import html_table
 from rcnn_svm.proposals.ranker import ProposalRanker
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Detector(Model):
+class Detector(Calibrated, Model):
     """Linear detectors of all classes.
 
     Attributes:
@@ -128,49 +127,6 @@ class Detector(Model):
         """
         check_length(features, self.dim, "the detector")
         return (features * feature_scale(self.feat_norm_mean)) @ self.W + self.B
-
-    def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Return how likely boxes of these scores overlap an object of the class by half.
-
-        Within a class the order is that of the scores.
-
-        Args:
-            scores: (N, K) float32, of the boxes that survive non-maximum suppression.
-
-        Returns:
-            (N, K) float64 in (0, 1).
-
-        Raises:
-            InputError: the detector is not calibrated.
-        """
-        slope, offset = self._sigmoids.T
-        return scipy.special.expit(slope * scores + offset)
-
-    def scores_at(self, probability: float) -> np.ndarray:
-        """Return the score of every class that has this probability, (K,) float64; the inverse of `probabilities`.
-
-        Raises:
-            InputError: the detector is not calibrated.
-        """
-        slope, offset = self._sigmoids.T
-        return (scipy.special.logit(probability) - offset) / slope
-
-    def calibrated(self, found: ImageDetections) -> ImageDetections:
-        """Return detections with probabilities for scores, the most probable first.
-
-        Raises:
-            InputError: the detector is not calibrated.
-        """
-        slope, offset = self._sigmoids[found.cls].T
-        probability = scipy.special.expit(slope * found.scores + offset)
-        order = np.argsort(-probability, kind="stable")
-        return ImageDetections(found.cls[order], found.boxes[order], probability[order])
-
-    @property
-    def _sigmoids(self) -> np.ndarray:
-        if self.calibration is None:
-            raise InputError("the detector is not calibrated, so it has scores but no probabilities")
-        return self.calibration
 
     def detect(
         self,

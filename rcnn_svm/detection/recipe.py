@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rcnn_svm.errors import InputError
@@ -36,6 +36,10 @@ class Recipe:
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected True or False")
         if not isinstance(self.again, int) or isinstance(self.again, bool) or self.again < 0:
             raise InputError(f"again is {self.again!r}, expected a number of boxes to score again, or 0 for none")
+
+    def changed(self, **given: Any) -> Recipe:
+        """Return it with other values, where they are not None."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""

@@ -58,7 +58,7 @@ def soft_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, sigma: f
         raise InputError(f"soft-NMS: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     before = -np.logaddexp(0, -scores.astype(np.float64))
     after = before.copy()
-    after[order] = _lowered(boxes[order].astype(np.float64), before[order], start, float(sigma))
+    after[order] = _lowered(np.ascontiguousarray(boxes[order].T, np.float64), before[order], start, float(sigma))
     lowered = after < before
     new = scores.astype(np.float32)
     new[lowered] = after[lowered] - np.log(-np.expm1(after[lowered]))
@@ -66,15 +66,15 @@ def soft_nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, sigma: f
 
 
 @compiled()
-def _lowered(boxes, log_probability, start, sigma):
+def _lowered(corners, log_probability, start, sigma):
     """Return the logarithms of the lowered probabilities of groups start[g]:start[g + 1]."""
     lowered = log_probability.copy()
     for g in range(len(start) - 1):
-        group, of_group = boxes[start[g] : start[g + 1]], lowered[start[g] : start[g + 1]]
-        waiting = np.ones(len(group))
-        for _ in range(len(group)):
+        group, of_group = corners[:, start[g] : start[g + 1]], lowered[start[g] : start[g + 1]]
+        waiting = np.ones(len(of_group))
+        for _ in range(len(of_group)):
             # The last of the highest.
-            best = len(group) - 1 - np.argmax(np.where(waiting > 0, of_group, -np.inf)[::-1])
+            best = len(of_group) - 1 - np.argmax(np.where(waiting > 0, of_group, -np.inf)[::-1])
             waiting[best] = 0
-            of_group -= waiting * iou_with(group[best], group) ** 2 / sigma
+            of_group -= waiting * iou_with(group[:, best], group) ** 2 / sigma
     return lowered

@@ -26,7 +26,7 @@ from rcnn_svm.features.backbones import Backbone, load_recorded
 from rcnn_svm.features.prefetch import parallel_map, prefetch
 from rcnn_svm.features.runtime import Runtime, make_runtime
 from rcnn_svm.features.settings import FeatureSettings
-from rcnn_svm.features.warp import CropPlan, plan_crops, sample_crops, sample_crops_torch
+from rcnn_svm.features.warp import CropPlan, plan_regions, sample_crops, sample_crops_torch
 from rcnn_svm.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -93,13 +93,17 @@ class FeatureExtractor:
         self.settings = backbone.feature_settings(crop_mode, context=context, scene=scene).to_json()
         self._backbone = backbone
         self._runtime = runtime
-        self._crop_mode = crop_mode
+        self._crop = {
+            "crop_size": backbone.crop_size,
+            "padding": backbone.padding,
+            "mode": crop_mode,
+            "context": context,
+            "scene": scene,
+        }
         self._context = context
         self._scene = scene
         # Refuses a geometry without meaning now, not when the first image is warped.
-        for padding in (backbone.padding, context):
-            if padding is not None:
-                self._crops_of(np.empty((0, 4)), (1, 1), padding)
+        plan_regions(np.empty((0, 4)), (1, 1), **self._crop)
         self._batch_size = batch_size or runtime.batch_size
         self._on_gpu = runtime.device.type != "cpu"
         self._local = threading.local()
@@ -175,17 +179,7 @@ class FeatureExtractor:
 
     def _plan(self, image: np.ndarray, boxes: np.ndarray) -> CropPlan:
         """Return the crops of an image: all boxes, all boxes with context, the scene."""
-        height, width = size = image.shape[:2]
-        plan = self._crops_of(boxes, size, self._backbone.padding)
-        plans = [plan]
-        if self._context is not None:
-            plans.append(self._crops_of(boxes, size, self._context))
-        if self._scene and len(plan):
-            plans.append(self._crops_of(np.array([[0, 0, width - 1, height - 1]]), size, 0))
-        return CropPlan.joined(plans) if len(plans) > 1 else plan
-
-    def _crops_of(self, boxes: np.ndarray, size: tuple[int, int], padding: int) -> CropPlan:
-        return plan_crops(boxes, size, crop_size=self._backbone.crop_size, padding=padding, mode=self._crop_mode)
+        return plan_regions(boxes, image.shape[:2], **self._crop)
 
     def _joined(self, features: np.ndarray) -> np.ndarray:
         """Return the features of an image's boxes, (N, D), from those of the crops of `_plan`."""

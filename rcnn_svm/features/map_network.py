@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,37 @@ STRIDES = (8, 16, COARSEST_STRIDE)
 _MEASURED = 256
 
 
+@dataclass(frozen=True)
+class MapNetwork:
+    """The part of a network up to its maps.
+
+    Attributes:
+        module: maps (1, 3, h, w) float32 to a tuple of maps.
+        settings: JSON-able, everything that decides the maps of an image.
+    """
+
+    module: nn.Module
+    settings: dict[str, Any]
+
+    def to_onnx(self) -> bytes:
+        """Return it as an ONNX model with free sides: `images` in, `map0` and so on out.
+
+        Raises:
+            InputError: a network that cannot be converted.
+        """
+        names = [f"map{index}" for index in range(len(self.settings["modules"]))]
+        free = {"images": {2: "height", 3: "width"}} | {
+            output: {2: f"height{index}", 3: f"width{index}"} for index, output in enumerate(names)
+        }
+        return export_onnx(self.module, torch.zeros(1, 3, 96, 128), self.settings["name"], names, free)
+
+
 @one_thread()
-def load_image_maps(
-    name: str,
-    weights: str | Path | None = None,
-    *,
-    runtime: str = "auto",
-    device: str = "auto",
-    threads: int | None = None,
-) -> ImageMaps:
-    """Load a network as a source of maps of whole images.
+def load_map_network(name: str, weights: str | Path | None = None) -> MapNetwork:
+    """Load a network up to its maps of whole images.
 
     Args:
         name, weights: as in `load_backbone`.
-        runtime, device, threads: as in `make_runtime`; `threads` is how many call it at once.
 
     Raises:
         InputError: as `load_backbone`, or the network takes no image of another shape than a crop's or has no maps at
@@ -57,7 +75,53 @@ def load_image_maps(
         "mean": list(trunk.mean),
         "std": list(trunk.std),
     }
-    return ImageMaps(_runner(module, name, len(modules), runtime, device, threads or cpu_count()), settings)
+    return MapNetwork(module, settings)
+
+
+def load_recorded_network(settings: Mapping[str, Any], weights: str | Path | None = None) -> MapNetwork:
+    """Load the network that maps were made with.
+
+    Args:
+        settings: those of the `ImageMaps`.
+        weights: weights file to take where the maps were not made with the published weights.
+
+    Raises:
+        InputError: the weights at hand, or the maps that this version takes of the network, are not those recorded.
+    """
+    name = settings.get("name")
+    if not isinstance(name, str):
+        raise InputError("the settings of the ranker's maps name no network; train the ranker again")
+    published = RANDOM if settings.get("weights") == RANDOM else None
+    for source in (published, weights):
+        network = load_map_network(name, source)
+        if network.settings == dict(settings):
+            return network
+        if weights is None:
+            break
+    raise InputError(
+        f"the {weights or published or 'published'} weights of {name} do not make the maps that the ranker was trained "
+        "on; give the weights file that it was trained with, or train it again"
+    )
+
+
+def load_image_maps(
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> ImageMaps:
+    """Load a network as a source of maps of whole images.
+
+    Args:
+        name, weights: as in `load_map_network`.
+        runtime, device, threads: as in `make_runtime`; `threads` is how many call it at once.
+
+    Raises:
+        InputError: as `load_map_network` and `make_runtime`.
+    """
+    return _running(load_map_network(name, weights), runtime, device, threads)
 
 
 def load_recorded_maps(
@@ -68,30 +132,16 @@ def load_recorded_maps(
     device: str = "auto",
     threads: int | None = None,
 ) -> ImageMaps:
-    """Load the network that maps were made with.
+    """Load what made maps.
 
     Args:
-        settings: those of the `ImageMaps`.
-        weights: weights file to take where the maps were not made with the published weights.
+        settings, weights: as in `load_recorded_network`.
         runtime, device, threads: as in `load_image_maps`.
 
     Raises:
-        InputError: the weights at hand, or the maps that this version takes of the network, are not those recorded.
+        InputError: as `load_recorded_network` and `make_runtime`.
     """
-    name = settings.get("name")
-    if not isinstance(name, str):
-        raise InputError("the settings of the ranker's maps name no network; train the ranker again")
-    published = RANDOM if settings.get("weights") == RANDOM else None
-    for source in (published, weights):
-        maps = load_image_maps(name, source, runtime=runtime, device=device, threads=threads)
-        if maps.settings == dict(settings):
-            return maps
-        if weights is None:
-            break
-    raise InputError(
-        f"the {weights or published or 'published'} weights of {name} do not make the maps that the ranker was trained "
-        "on; give the weights file that it was trained with, or train it again"
-    )
+    return _running(load_recorded_network(settings, weights), runtime, device, threads)
 
 
 def choose_maps(shapes: Mapping[str, tuple[int, int, int]], side: int) -> list[str]:
@@ -139,11 +189,16 @@ class _Maps(nn.Module):
         return tuple(outputs[name] for name in self._names)
 
 
-def _runner(module: nn.Module, name: str, count: int, runtime: str, device: str, threads: int) -> RunMaps:
+def _running(network: MapNetwork, runtime: str, device: str, threads: int | None) -> ImageMaps:
+    """Return what runs a network on images."""
     kind, found = choose_runtime(runtime, device)
     if kind == "torch":
-        return _torch(module, found)
-    return (_openvino if kind == "openvino" else _onnx)(module, name, count, threads)
+        run = _torch(network.module, found)
+    elif kind == "openvino":
+        run = _openvino(network, threads or cpu_count())
+    else:
+        run = _onnx(network)
+    return ImageMaps(run, network.settings)
 
 
 def _torch(module: nn.Module, device: torch.device) -> RunMaps:
@@ -156,38 +211,20 @@ def _torch(module: nn.Module, device: torch.device) -> RunMaps:
     return run
 
 
-def _onnx(module: nn.Module, name: str, count: int, threads: int) -> RunMaps:
-    session = onnx_session(maps_to_onnx(module, name, count))
+def _onnx(network: MapNetwork) -> RunMaps:
+    session = onnx_session(network.to_onnx())
     return lambda seen: session.run(None, {"images": seen})
 
 
-def _openvino(module: nn.Module, name: str, count: int, threads: int) -> RunMaps:
-    idle = openvino_requests(lambda: maps_to_onnx(module, name, count), threads)
+def _openvino(network: MapNetwork, threads: int) -> RunMaps:
+    idle = openvino_requests(network.to_onnx, threads)
 
     def run(seen: np.ndarray) -> list[np.ndarray]:
         request = idle.get()
         try:
             outputs = request.infer([seen], share_inputs=True)
-            return [outputs[index] for index in range(count)]
+            return [outputs[index] for index in range(len(network.settings["modules"]))]
         finally:
             idle.put(request)
 
     return run
-
-
-def maps_to_onnx(module: nn.Module, name: str, count: int) -> bytes:
-    """Return a network of maps as an ONNX model with free sides: `images` in, `map0` and so on out.
-
-    Args:
-        module: (1, 3, h, w) to a tuple of maps.
-        name: name of the network, for messages.
-        count: number of maps.
-
-    Raises:
-        InputError: a network that cannot be converted.
-    """
-    names = [f"map{index}" for index in range(count)]
-    free = {"images": {2: "height", 3: "width"}} | {
-        output: {2: f"height{index}", 3: f"width{index}"} for index, output in enumerate(names)
-    }
-    return export_onnx(module, torch.zeros(1, 3, 96, 128), name, names, free)

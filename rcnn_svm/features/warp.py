@@ -140,6 +140,39 @@ def plan_crops(
     )
 
 
+def plan_regions(
+    boxes: np.ndarray,
+    image_size: tuple[int, int],
+    *,
+    crop_size: int,
+    padding: int,
+    mode: str = "warp",
+    context: int | None = None,
+    scene: bool = False,
+) -> CropPlan:
+    """Compute the geometry of all crops that the features of an image's boxes are made of.
+
+    Args:
+        boxes, image_size, crop_size, padding, mode: as in `plan_crops`.
+        context: padding of a second crop of every box, pixels of the crop; None for no such crop.
+        scene: a crop of the whole image follows, where there are boxes.
+
+    Returns:
+        The plan of N, 2 N, N + 1 or 2 N + 1 crops: all boxes, all boxes with context, the scene.
+
+    Raises:
+        InputError: as `plan_crops`.
+    """
+    alike = {"image_size": image_size, "crop_size": crop_size, "mode": mode}
+    plans = [plan_crops(boxes, padding=padding, **alike)]
+    if context is not None:
+        plans.append(plan_crops(boxes, padding=context, **alike))
+    if scene and len(boxes):
+        height, width = image_size
+        plans.append(plan_crops(np.array([[0, 0, width - 1, height - 1]]), padding=0, **alike))
+    return CropPlan.joined(plans) if len(plans) > 1 else plans[0]
+
+
 def round_half_away(values: np.ndarray) -> np.ndarray:
     """Round to the nearest integer, halves away from zero, as MATLAB does."""
     magnitude = np.abs(values)

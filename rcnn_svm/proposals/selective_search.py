@@ -109,7 +109,13 @@ def _rgi(image):
     return np.rint(np.dstack([255 * red_green, total / 3])).astype(np.uint8)
 
 
-_segmentation = cv2.ximgproc.segmentation
+try:
+    _segmentation = cv2.ximgproc.segmentation
+except AttributeError as error:
+    raise InputError(
+        "this OpenCV has no selective search, which is one of its contributed modules; install "
+        "opencv-contrib-python-headless in the place of opencv-python-headless"
+    ) from error
 _SIMILARITIES = {
     "colour": _segmentation.createSelectiveSearchSegmentationStrategyColor,
     "texture": _segmentation.createSelectiveSearchSegmentationStrategyTexture,

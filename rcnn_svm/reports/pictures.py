@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import itertools
 import math
 import os
@@ -18,21 +17,12 @@ from rcnn_svm.data.pixels import check_image
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.evaluation.voc import align
+from rcnn_svm.reports.colours import Colour, class_colour, ink_on
 
 # Smaller images are enlarged to this longer side, so that labels stay readable beside the objects.
 MIN_SIDE = 480
 FONT_SIZE = 13
 CONTACT_SHEET = "contact_sheet"
-
-Colour = tuple[int, int, int]
-
-
-def class_colour(index: int) -> Colour:
-    """Return a colour for a class; hues of neighbouring classes are far apart."""
-    hue = (index * 0.61803398875 + 0.33) % 1.0
-    value = (1.0, 0.78)[index % 2]
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_detections(
@@ -76,7 +66,7 @@ def draw_detections(
     for outline, colour, text in marked:
         _label(canvas, picture.size, (outline[0], outline[3]), text, ink=_lighter(colour), plate=(24, 24, 24))
     for outline, colour, text in worst_first:
-        _label(canvas, picture.size, outline[:2], text, ink=_ink_on(colour), plate=colour)
+        _label(canvas, picture.size, outline[:2], text, ink=ink_on(colour), plate=colour)
     return picture
 
 
@@ -205,11 +195,6 @@ def _written(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
 
     drawn = lettering(text)
     return drawn.shown, ImageFont.truetype(drawn.font, FONT_SIZE)
-
-
-def _ink_on(colour: Colour) -> Colour:
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    return (0, 0, 0) if luminance > 140 else (255, 255, 255)
 
 
 def _lighter(colour: Colour) -> Colour:

@@ -1,0 +1,172 @@
+"""An exported detector at work: numpy, OpenCV and ONNX Runtime, and nothing that takes longer to load."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from rcnn_svm import paper
+from rcnn_svm.artefacts.files import reading
+from rcnn_svm.boxes import apply_box_deltas, clip_boxes
+from rcnn_svm.data.pixels import check_image
+from rcnn_svm.detection.calibrated import Calibrated
+from rcnn_svm.detection.image_detections import ImageDetections
+from rcnn_svm.detection.one_image import Correct, find_objects
+from rcnn_svm.detection.recipe import Recipe
+from rcnn_svm.errors import InputError
+from rcnn_svm.export.folder import (
+    CONTEXT,
+    DELTAS,
+    DESCRIPTION,
+    MAPS,
+    NETWORK,
+    RANKER,
+    SCENE,
+    SCORES,
+    read_description,
+    read_part,
+)
+from rcnn_svm.export.pictures import read_image
+from rcnn_svm.features.image_maps import ImageMaps
+from rcnn_svm.features.onnx_session import onnx_session
+from rcnn_svm.features.ranked_proposer import RankedProposer
+from rcnn_svm.features.warp import plan_regions, sample_crops
+from rcnn_svm.proposals.methods import RANKED, make_proposer
+from rcnn_svm.proposals.ranker import ProposalRanker
+
+
+class ExportedDetector(Calibrated):
+    """Finds objects in images as the detector did that was exported.
+
+    Args:
+        folder: what `export_detector` wrote.
+        proposer: makes the proposals, image -> (N, 4) boxes; where None, what was exported.
+        vote, again, soft_nms: as in `ImageDetector`; where None, as the recipe says.
+        threads: threads that work at once; one for every core where None.
+
+    Attributes:
+        classes: K class names.
+        recipe: what is done with the boxes that are found.
+        calibration: (K, 2) float64, as in `Detector`, or None.
+
+    Raises:
+        InputError: the folder holds no exported detector, or a part of it is missing, damaged or of another export.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        proposer: Callable[[np.ndarray], np.ndarray] | None = None,
+        vote: bool | None = None,
+        again: int | None = None,
+        soft_nms: bool | None = None,
+        threads: int | None = None,
+    ):
+        folder = Path(folder)
+        described = read_description(folder)
+        with reading(folder / DESCRIPTION):
+            self.classes = tuple(described["classes"])
+            self.recipe = Recipe.from_json(described["recipe"])
+            self._recipe = self.recipe.changed(vote=vote, again=again, soft_nms=soft_nms)
+            calibration = described["calibration"]
+            self.calibration = None if calibration is None else np.array(calibration, np.float64)
+            self._geometry = described["crop"]["geometry"]
+            self._colours = described["crop"]["mean"], described["crop"]["std"]
+            self._batch_size = described["crop"]["batch_size"]
+            proposals = described["proposals"]
+            parts = [NETWORK, *([MAPS, RANKER] if proposals["method"] == RANKED else [])]
+        content = {name: read_part(folder, name, described) for name in parts}
+        # Threads that share a batch wait for each other at every layer: each has batches of its own.
+        count = threads or _cores()
+        self._threads = ThreadPoolExecutor(count, "rcnn-svm")
+        # The networks are made ready at once, beside what the caller does until the first image.
+        self._network = self._threads.submit(onnx_session, content[NETWORK])
+        if proposer is not None:
+            self._proposer = self._threads.submit(lambda: proposer)
+        elif proposals["method"] == RANKED:
+            self._proposer = self._threads.submit(_ranked, content[MAPS], content[RANKER], proposals, count)
+        else:
+            self._proposer = self._threads.submit(make_proposer, proposals)
+
+    def detect(
+        self,
+        image: np.ndarray | str | os.PathLike,
+        *,
+        thresh: float | np.ndarray = paper.DETECT_THRESH,
+        nms_threshold: float = paper.NMS_THRESHOLD,
+    ) -> ImageDetections:
+        """Return the objects found in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or a path, read by OpenCV.
+            thresh, nms_threshold: as in `ImageDetector.detect`.
+
+        Returns:
+            The detections, best first.
+
+        Raises:
+            InputError: the image is no such array or cannot be read; proposals cannot be made with this OpenCV.
+        """
+        image = read_image(image) if isinstance(image, (str, os.PathLike)) else check_image(image)
+        boxes = self._proposer.result()(image)
+        return find_objects(
+            boxes, lambda some: self._score(image, some), image.shape[:2], self._recipe, thresh, nms_threshold
+        )
+
+    def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
+        """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each."""
+        size = image.shape[:2]
+        plan = plan_regions(boxes, size, **self._geometry)
+        session = self._network.result()
+        names = [output.name for output in session.get_outputs()]
+
+        def run(first: int) -> list[np.ndarray]:
+            part = plan.part(slice(first, first + self._batch_size))
+            crops = np.empty((len(part), 3, plan.crop_size, plan.crop_size), np.float32)
+            sample_crops(image, part, *self._colours, crops)
+            return session.run(None, {"crops": crops})
+
+        batches = list(self._threads.map(run, range(0, len(plan), self._batch_size)))
+        outputs = dict(zip(names, map(np.concatenate, zip(*batches, strict=True)), strict=True))
+        scores = _of_boxes(outputs, SCORES, len(boxes))
+        if not np.isfinite(scores).all():
+            raise InputError("the network makes scores that are not finite numbers; export the detector again")
+        if DELTAS not in outputs:
+            return scores, None
+        deltas = _of_boxes(outputs, DELTAS, len(boxes))
+
+        def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
+            return clip_boxes(apply_box_deltas(boxes[rows], deltas[rows, cls]), size)
+
+        return scores, correct
+
+
+def _of_boxes(outputs: dict[str, np.ndarray], name: str, count: int) -> np.ndarray:
+    """Return an output for the boxes, whose crops come first, with what context and scene add to it."""
+    found = outputs[name][:count]
+    if CONTEXT + name in outputs:
+        found = found + outputs[CONTEXT + name][count : 2 * count]
+    if SCENE + name in outputs:
+        found = found + outputs[SCENE + name][-1:]
+    return found
+
+
+def _ranked(maps: bytes, weights: bytes, proposals: dict, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the proposer of an exported ranker."""
+    session = onnx_session(maps, threads)
+    with np.load(io.BytesIO(weights), allow_pickle=False) as arrays:
+        ranker = ProposalRanker(**arrays)
+    image_maps = ImageMaps(lambda seen: session.run(None, {"images": seen}), proposals["maps"])
+    return RankedProposer(ranker, image_maps, max_boxes=proposals["max_boxes"], merge_iou=proposals["merge_iou"])
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
