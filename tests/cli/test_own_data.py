@@ -308,7 +308,7 @@ def test_sources_that_do_not_fit_together(own_data, tmp_path, capsys):
     refused(capsys, [*propose, "--csv", own_data.csv, *out], "--csv needs --images DIR")
     refused(capsys, [*propose, "--coco", own_data.coco, *out], "--coco needs --images DIR")
     voc = ["--voc", own_data.voc, "--images", own_data.images]
-    refused(capsys, [*propose, *voc, *out], "--images is for --coco, --csv and --xml")
+    refused(capsys, [*propose, *voc, *out], "--images is for --coco, --csv, --xml and --yolo")
     data = ["--csv", own_data.csv, "--images", own_data.images]
     refused(
         capsys,
