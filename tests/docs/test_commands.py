@@ -151,7 +151,7 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
     shutil.copy(own_data.csv, root / "boxes.csv")
     shutil.copy(own_data.coco, root / "boxes.json")
     shutil.copytree(own_data.xml, root / "labels")
-    shutil.copytree(own_data.yolo, root / "pets")
+    shutil.copytree(own_data.yolo, root / "pets" / "labels")
     shutil.copytree(own_data.images, root / "pets" / "images")
     (root / "benchmarks/voc2007_subset").mkdir(parents=True)
     for split, ids in own_data.splits.items():
