@@ -66,6 +66,8 @@ STANDS_FOR = {
     ("--detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
     ("detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
     ("--test-ids", "FILE"): "benchmarks/voc2007_subset/test.txt",
+    ("report", "MODEL"): "cache/models/voc_2007_trainval.lite0.penultimate.h5",
+    ("--class", "dog"): "ball",
     ("--out", "DIR"): "out",
     (None, "PATH"): TRAIN,
 }
@@ -178,7 +180,7 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show"]
+    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show", "report"]
     assert names == ["propose", "rank", "extract", *after]
     assert set(stages.values()) == {0}
 
