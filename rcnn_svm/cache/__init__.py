@@ -7,6 +7,8 @@ build_regions          joins ground truth and proposals of an image to a `Region
 CachePlan              what a cache will hold, and which shards are missing
 plan_cache             begins a cache, or goes on with one
 read_plan              reads the plan of a cache
+join_caches            several caches as one, that of more images
+as_background          a cache of images without objects, whose regions are negatives
 write_cache            writes a cache of arrays as shards
 import_girshick_cache  turns the original's .mat files into a cache
 mean_feature_norm      the mean length of a cache's features
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rcnn_svm.cache.feature_norm import feature_scale, mean_feature_norm
     from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.cache.importers import import_girshick_cache, write_cache
+    from rcnn_svm.cache.joined import as_background, join_caches
     from rcnn_svm.cache.plan import CachePlan, plan_cache, read_plan
     from rcnn_svm.cache.regions import RegionSet, build_regions
 else:
@@ -36,9 +39,11 @@ __all__ = [
     "CachePlan",
     "FeatureCache",
     "RegionSet",
+    "as_background",
     "build_regions",
     "feature_scale",
     "import_girshick_cache",
+    "join_caches",
     "mean_feature_norm",
     "plan_cache",
     "read_plan",

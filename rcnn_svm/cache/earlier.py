@@ -95,7 +95,7 @@ class _EarlierCache:
         """Return what an earlier shard holds of an image, and the digest of its file; None where it does not."""
         if image_id not in self._index:
             return None
-        number, local = divmod(self._index[image_id], self._plan.shard_images)
+        number, local = self._plan.place_of(self._index[image_id])
         if self._opened is None or self._opened[0] != number:
             shard = self._open(number)
             if shard is None:

@@ -194,16 +194,10 @@ class FeatureCache:
             raise InputError(
                 f"a subset of {self.name} names {what}; it must name different ones of 0 to {self.num_images - 1}"
             )
-        plan = replace(
-            self._plan,
-            image_ids=tuple(self.image_ids[image] for image in images),
-            rows=tuple(self._plan.rows[image] for image in images),
-            shard_images=1,
-            sources=(),
-        )
+        plan = self._plan.of_images(images)
 
         def load(number: int) -> Shard:
-            number, local = divmod(images[number], self._plan.shard_images)
+            number, local = self._plan.place_of(images[number])
             return self._shard(number).of_image(local)
 
         return FeatureCache(plan, load)
@@ -274,7 +268,7 @@ class FeatureCache:
 
     def _block(self, images: range) -> Block:
         """Return consecutive images of one shard."""
-        number, first = divmod(images.start, self._plan.shard_images)
+        number, first = self._plan.place_of(images.start)
         shard = self._shard(number)
         shard.check()
         arrays = dict(shard.arrays.of_images(range(first, first + len(images))).items())

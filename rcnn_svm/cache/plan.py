@@ -73,6 +73,24 @@ class CachePlan:
         first = shard * self.shard_images
         return range(first, min(first + self.shard_images, len(self.image_ids)))
 
+    def place_of(self, image: int) -> tuple[int, int]:
+        """Return the shard of an image, and its number there."""
+        return divmod(image, self.shard_images)
+
+    def of_images(self, images: Sequence[int]) -> CachePlan:
+        """Return the plan of a cache of some images, by their indices, each a shard of its own."""
+        return CachePlan(
+            folder=self.folder,
+            name=self.name,
+            classes=self.classes,
+            image_ids=tuple(self.image_ids[image] for image in images),
+            rows=tuple(self.rows[image] for image in images),
+            dim=self.dim,
+            dtype=self.dtype,
+            shard_images=1,
+            settings=self.settings,
+        )
+
     def shard_path(self, shard: int) -> Path:
         """Return the path of a shard, written or not."""
         return self.folder / f"shard-{shard:05d}.h5"

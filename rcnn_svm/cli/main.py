@@ -46,11 +46,12 @@ HEADINGS = {
     "use": {
         "detect": "find objects in image files",
         "export": "write a detector as ONNX, for machines without torch",
+        "mine": "find hard negatives in images and videos without labels",
     },
     "look": {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
         "diff": "say where two artefacts or runs differ first, and why",
-        "show": "draw proposals, negatives, a class's mining, detections",
+        "show": "draw proposals, hard negatives or detections as pictures",
         "report": "write a page: the film of mining, what was hard, what is wrong",
         "imbalance": "measure easy and hard examples and their shares of the loss",
         "toy": "write a page in which mining runs step by step in a plane",

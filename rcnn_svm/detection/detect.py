@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +31,23 @@ class Extractor(Protocol):
 
     def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 4) boxes of an image, (H, W, 3) uint8 RGB."""
+
+    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+        """Yield the same of every (image, boxes), in order."""
+
+
+class ScoredRegions(NamedTuple):
+    """The proposals of an image.
+
+    Attributes:
+        boxes: (N, 4) float32, x1 y1 x2 y2, 0-based inclusive pixels.
+        features: (N, D) float32, those of the detector.
+        scores: (N, K) float32.
+    """
+
+    boxes: np.ndarray
+    features: np.ndarray
+    scores: np.ndarray
 
 
 class ImageDetector:
@@ -110,6 +129,30 @@ class ImageDetector:
             return self._score(image, boxes)
 
         return find_objects(self._proposer(image), score, image.shape[:2], self._recipe, thresh, nms_threshold)
+
+    def regions(self, images: Iterable[np.ndarray]) -> Iterator[ScoredRegions]:
+        """Yield the proposals of images with their features and scores, one image after the other.
+
+        Proposals are made in another thread, and the network works on full batches across images. Nothing is
+        corrected, voted or suppressed.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each; a few are read ahead.
+
+        Raises:
+            InputError: as `detect`.
+        """
+        begun: deque[np.ndarray] = deque()
+
+        def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for image in images:
+                begun.append(self._proposer(image))
+                yield image, begun[-1]
+
+        with closing(self._extractor.extract_many(items())) as extracted:
+            for of_image in extracted:
+                features = of_image if self._head is None else self._head(of_image)
+                yield ScoredRegions(begun.popleft(), features, self._detector.scores(features))
 
     def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""

@@ -27,6 +27,9 @@ HardNegativeRatioLoss   SSD's loss over this choice
 AllRoIs                 no choice
 negative_kinds          what hard negatives show: which objects they overlap
 NegativeKind            the three kinds
+Guards                  which regions of an image that nobody has labelled are taken as negatives
+RepeatMerger            which of a video's regions show the same thing again
+mined_negatives         what a person left of them, as a feature cache
 find_suspects           hard negatives that look like objects nobody labelled
 Suspects                these, ranked
 measure_cache           measures how many examples of a cache are easy or hard
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.imbalance import Imbalance, measure_cache, measure_scores
     from rcnn_svm.mining.kinds_of_negatives import NegativeKind, negative_kinds
+    from rcnn_svm.mining.mined_regions import mined_negatives
     from rcnn_svm.mining.multi_task_loss import fast_rcnn_loss_per_roi
     from rcnn_svm.mining.ohem import OnlineHardExampleMiner, select_hard_rois
     from rcnn_svm.mining.ohem_torchvision import add_ohem
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from rcnn_svm.mining.sampling import AllRoIs, RoIs, Sampler, Selection, sampled_loss, total_loss
     from rcnn_svm.mining.ssd import HardNegativeRatio, HardNegativeRatioLoss, select_hard_negatives
     from rcnn_svm.mining.suspects import Suspects, find_suspects
+    from rcnn_svm.mining.unlabelled import Guards, RepeatMerger
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -64,6 +69,7 @@ __all__ = [
     "AllRoIs",
     "BootstrapClassifier",
     "BootstrapRound",
+    "Guards",
     "HardNegativeMiner",
     "HardNegativeRatio",
     "HardNegativeRatioLoss",
@@ -73,6 +79,7 @@ __all__ = [
     "OnlineHardExampleMiner",
     "RandomNegativeTrainer",
     "ReferenceMiner",
+    "RepeatMerger",
     "Replay",
     "RoISampler",
     "RoIs",
@@ -87,6 +94,7 @@ __all__ = [
     "find_suspects",
     "measure_cache",
     "measure_scores",
+    "mined_negatives",
     "negative_kinds",
     "replay_mining",
     "sampled_loss",
