@@ -71,6 +71,7 @@ def test_every_object_is_one_short_line(cache, miner, found):
         repr(cache): "FeatureCache('toy', 3 images, 75 rows, 5-d, 3 classes)",
         repr(cache.regions(1)): "RegionSet('1', 10 x 10 pixels, 2 objects, 28 proposals, 5-d features)",
         repr(found): "Detections(3 boxes of 2 classes in 2 images, suppressed above IoU 0.3)",
+        repr(replace(found, settings={})): "Detections(3 boxes of 2 classes in 2 images, not suppressed)",
         repr(proposals): "ProposalSet(1 image, 2 boxes, toy, fast)",
         repr(result): "VocResult('toy', 2 images, 2 classes, mAP 100.0 11-point, 100.0 area)",
         repr(replace(result, classes=(nothing,))): "VocResult('toy', 2 images, 1 class, no AP)",

@@ -51,7 +51,7 @@ HEADINGS = {
     "look": {
         "inspect": "show what an artefact holds, verify it, list hard negatives",
         "diff": "say where two artefacts or runs differ first, and why",
-        "show": "draw proposals, hard negatives or detections as pictures",
+        "show": "draw proposals, negatives, a class's mining, detections",
         "report": "write a page: the film of mining, what was hard, what is wrong",
         "imbalance": "measure easy and hard examples and their shares of the loss",
         "toy": "write a page in which mining runs step by step in a plane",

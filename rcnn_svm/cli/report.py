@@ -32,6 +32,7 @@ from rcnn_svm.cli.arguments import (
     open_split,
 )
 from rcnn_svm.cli.sides import add_test_source_arguments, has_test_source, with_test_source
+from rcnn_svm.cli.trained_on import trained_on
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if args.suspects:
         check_writable(args.suspects)
     detector = Detector.load(args.model)
-    cache = _features(args, detector)
+    cache = _open(args.features or trained_on(args.model, detector), args, detector)
     of_test = {}
     if args.detections:
         found = Detections.load(args.detections)
@@ -129,27 +130,6 @@ def _write_suspects(path: Path, suspects: Suspects, *, overwrite: bool) -> None:
                 return
         raise InputError(f"{path} holds something else than these suspects; give another FILE, or --overwrite")
     save_suspects(suspects, path)
-
-
-def _features(args: argparse.Namespace, detector: Detector) -> FeatureCache:
-    """Return the features that a model was trained on."""
-    if args.features:
-        return _open(args.features, args, detector)
-    from rcnn_svm.cache import read_plan
-    from rcnn_svm.cache.plan import MANIFEST
-
-    image_set = detector.training.get("image_set")
-    beside = args.model.resolve().parent
-    for folder in (beside / "features", beside.parent / "features"):
-        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-            plan = read_plan(manifest.parent)
-            computed = layer_to_compute(detector, manifest.parent) is not None
-            if plan.name == image_set and (computed or plan.settings == detector.feature_settings):
-                return _open(manifest.parent, args, detector)
-    raise InputError(
-        f"no folder features beside {args.model} has the features that it was trained on, those of {image_set}; give "
-        "them with --features DIR"
-    )
 
 
 def _open(folder: Path, args: argparse.Namespace, detector: Detector) -> FeatureCache:

@@ -149,7 +149,8 @@ def run(args: argparse.Namespace) -> int:
         return _train_on_everything(args)
     train, test = load_sides(args)
     before = [] if args.overwrite else tested_before(args.out)
-    results = read_results(args.out / "report" / "results.json") if before else None
+    report = args.out / "report" / "results.json"
+    results = read_results(report) if before and report.exists() else None  # a run may have stopped before its report
     chosen = take_preset(args, int(count_classes(train.database)[0].sum()))
     # A class without examples would only be found out after hours of extraction, a network that is not available after
     # hours of proposals.

@@ -1,13 +1,15 @@
-r"""Draws a sheet of pictures: what proposals hold, which negatives were hardest, what was found.
+r"""Draws a sheet of pictures: what proposals hold, which negatives were hardest, how a class was mined, what was found.
 
   rcnn-svm show proposals cache/proposals/voc_2007_test.ranked.h5 \
     --voc VOCdevkit --split test --top 20
-  rcnn-svm show negatives cache/run/model.h5 --features DIR \
-    --voc VOCdevkit --split trainval --class dog
+  rcnn-svm show negatives cache/run/model.h5 --voc VOCdevkit --class dog
+  rcnn-svm show film cache/run/model.h5 --voc VOCdevkit --class dog
   rcnn-svm show detections cache/run/detections.h5 --voc VOCdevkit --split test
 
 proposals and detections show images spread evenly over the set, or those of --image; negatives the hardest of every
-class, or of --class. From Python the same as matplotlib figures: rcnn_svm.reports.proposals_sheet and so on.
+class, or of --class. film shows the trainings of one class, a row each: what came in and what left, with scores, which
+it finds by mining again, the size of the set and the objective. From Python the same as matplotlib figures:
+rcnn_svm.reports.proposals_sheet and so on.
 """
 
 from __future__ import annotations
@@ -16,19 +18,33 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcnn_svm.cli.arguments import add_data_arguments, load_database, positive_int, say_letters
+from rcnn_svm.cli.arguments import (
+    add_data_arguments,
+    add_made_with_argument,
+    layer_to_compute,
+    load_database,
+    open_features,
+    positive_int,
+    say_letters,
+)
+from rcnn_svm.cli.trained_on import trained_on
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
+    from rcnn_svm.cache import FeatureCache
     from rcnn_svm.data import ImageDatabase
+    from rcnn_svm.detection.detector import Detector
 
-PROPOSALS, NEGATIVES, DETECTIONS = KINDS = ("proposals", "negatives", "detections")
+PROPOSALS, NEGATIVES, FILM, DETECTIONS = KINDS = ("proposals", "negatives", "film", "detections")
 # Options that not every sheet has, and which have them.
 OF_KINDS = {
-    "features": (NEGATIVES,),
-    "cls": (NEGATIVES,),
+    "features": (NEGATIVES, FILM),
+    "weights": (FILM,),
+    "validate": (FILM,),
+    "cls": (NEGATIVES, FILM),
     "image": (PROPOSALS, DETECTIONS),
     "top": (PROPOSALS,),
     "thresh": (DETECTIONS,),
@@ -40,8 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=KINDS, help="what to draw")
     parser.add_argument("path", metavar="FILE", type=Path, help="proposals, a model, or detections")
     add_data_arguments(parser, voc_split="trainval, for detections test")
-    parser.add_argument("--features", metavar="DIR", type=Path, help="features of the training, for negatives")
-    parser.add_argument("--class", dest="cls", metavar="NAME", nargs="+", help="these classes, for negatives")
+    parser.add_argument(
+        "--features",
+        metavar="DIR",
+        type=Path,
+        help="feature cache of the training, for negatives and film (default: in a folder features beside FILE)",
+    )
+    add_made_with_argument(parser, "with features of pool5, for film: state dict that they were made with, if any")
+    parser.add_argument(
+        "--validate", metavar="DIR", type=Path, help="feature cache that train validated on, if any, for film"
+    )
+    parser.add_argument(
+        "--class", dest="cls", metavar="NAME", nargs="+", help="these classes, for negatives; the class of a film"
+    )
     parser.add_argument("--image", metavar="ID", nargs="+", help="these images")
     parser.add_argument("--top", metavar="N", type=positive_int, help="the first N of an image, for proposals")
     parser.add_argument(
@@ -51,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="those with a score above this, for detections (default: in each class, the score of the best F1 here)",
     )
     parser.add_argument(
-        "--count", metavar="N", type=positive_int, help="images (default: 12), or negatives of a class (default: 8)"
+        "--count",
+        metavar="N",
+        type=positive_int,
+        help="images (default: 12), negatives of a class (default: 8), or trainings of a film (default: 8)",
     )
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="PNG or JPEG to write (default: cache/pictures/NAME.WHAT.jpg)"
@@ -68,8 +98,6 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, option) is not None and args.what not in kinds:
             name = "class" if option == "cls" else option
             raise InputError(f"--{name} is for {' and '.join(kinds)}, not for {args.what}")
-    if args.what == NEGATIVES and args.features is None:
-        raise InputError("negatives need --features, the feature cache that the model was trained on")
     out = args.out or Path("cache/pictures") / f"{args.path.stem}.{args.what}.jpg"
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{out} is no name of a picture; end it with .png or .jpg")
@@ -98,9 +126,32 @@ def _figure(args: argparse.Namespace, database: ImageDatabase) -> Figure:
         return detections_sheet(database, detections, thresh=args.thresh, **shown)
     from rcnn_svm.cache.feature_cache import FeatureCache
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.reports.sheets import negatives_sheet
 
     detector, history = Detector.load(args.path), Detector.load_history(args.path)
-    cache = FeatureCache.open(args.features)
-    chosen = args.cls or ()
-    return negatives_sheet(database, cache, history, detector.classes, chosen=chosen, count=args.count or 8)
+    folder = args.features or trained_on(args.path, detector)
+    if args.what == FILM:
+        return _film(args, database, detector, history, folder)
+    from rcnn_svm.reports.sheets import negatives_sheet
+
+    shown = {"chosen": args.cls or (), "count": args.count or 8}
+    return negatives_sheet(database, FeatureCache.open(folder), history, detector.classes, **shown)
+
+
+def _film(
+    args: argparse.Namespace, database: ImageDatabase, detector: Detector, history: dict[str, np.ndarray], folder: Path
+) -> Figure:
+    from rcnn_svm.mining.replay import replay_mining
+    from rcnn_svm.reports.film_sheet import film_sheet
+    from rcnn_svm.reports.sheets import class_index
+
+    names = args.cls or detector.classes
+    if len(names) > 1:
+        raise InputError(f"a film is of one class; give --class with one of {', '.join(detector.classes)}")
+    class_index(names[0], detector.classes)  # before it is mined again, which takes longer
+
+    def opened(features: Path) -> FeatureCache:
+        return open_features(features, layer_to_compute(detector, features), args.weights)
+
+    cache, validate = opened(folder), None if args.validate is None else opened(args.validate)
+    replay = replay_mining(detector, history, cache, validate=validate, name=str(args.path))
+    return film_sheet(database, cache, history, replay, detector.classes, names[0], count=args.count or 8)

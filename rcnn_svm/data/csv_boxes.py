@@ -28,7 +28,10 @@ from rcnn_svm.errors import InputError
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _SIDES = ("x", "y", "width", "height")
+_CENTRE = ("xcentre", "ycentre", "width", "height")
 _COLUMNS = ("image", *_CORNERS, "class")
+# What shares may be beyond 0 and 1, by rounding.
+_SLACK = 0.01
 _SEPARATORS = ",;\t|"
 
 # What other tools call the columns, in lower case, letters and digits only; what comes first is taken first.
@@ -44,6 +47,9 @@ _NAMES = {
     "y": "bboxy y bboxtop top ymin",
     "width": "bboxwidth bboxw w width",
     "height": "bboxheight bboxh h height",
+    "xcentre": "xcenter xcentre centerx centrex cx bboxxcenter bboxcx",
+    "ycentre": "ycenter ycentre centery centrey cy bboxycenter bboxcy",
+    "area": "bbox boundingbox box",
     "shape": "regionshapeattributes",
     "attributes": "regionattributes",
 }
@@ -83,10 +89,12 @@ def load_csv(
     has x1 = x2. A row whose box and class are empty is an image without objects.
 
     The names that other tools give these columns are known too (`filename`, `xmin`, `class_name`, ...), in upper or
-    lower case, as are columns of x, y, width and height, which make a box as in COCO, and those of the VGG Image
-    Annotator. Rows without a header are image, x1, y1, x2, y2, class (RetinaNet's), or class, x, y, width, height,
-    image (makesense.ai's). Columns are separated by commas, semicolons (then numbers may have a decimal comma), tabs
-    or bars. Coordinates that are all between 0 and 1 are shares of the image's sides, as in Open Images.
+    lower case, as are columns of x, y, width and height, which make a box as in COCO, one column `bbox` of these four
+    numbers, the centre in the place of x and y, and the columns of the VGG Image Annotator. Where no column has the
+    class and `classes` is one name, all objects are of it. Rows without a header are image, x1, y1, x2, y2, class
+    (RetinaNet's), or class, x, y, width, height, image (makesense.ai's). Columns are separated by commas, semicolons
+    (then numbers may have a decimal comma), tabs or bars. Coordinates that are all between 0 and 1 are shares of the
+    image's sides, as in Open Images.
 
     Args:
         path: the CSV file, UTF-8.
@@ -110,7 +118,7 @@ def load_csv(
     foreign = foreign_format(path)
     if foreign:
         raise InputError(f"{path} is no CSV file: {foreign}")
-    table = _read(path, folder)
+    table = _read(path, folder, classes[0] if classes is not None and len(classes) == 1 else None)
     database = open_table(
         table,
         folder,
@@ -121,14 +129,16 @@ def load_csv(
     return database if ids is None else database.subset(ids)
 
 
-def _read(path: Path, folder: Path) -> BoxTable:
-    """Return the content of the file."""
+def _read(path: Path, folder: Path, only_class: str | None) -> BoxTable:
+    """Return the content of the file; without a column of classes all objects are of `only_class`."""
     notes = Notes()
     find = ImageFinder(folder, path, notes)
     images: dict[str, int] = {}
     lines, image, found, numbers, difficult, left_out = [], [], [], [], [], []
     text = _text(path)
-    layout = _layout(text, path)
+    layout = _layout(text, path, only_class)
+    if layout.numbers == _SIDES and "area" in layout.columns:
+        notes.add("files of boxes in one column, read as x, y, width, height", str(path))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator, skipinitialspace=True)
     try:
         header = layout.header
@@ -146,7 +156,8 @@ def _read(path: Path, folder: Path) -> BoxTable:
                 row.refuse_empty("image")
                 continue
             index = images.setdefault(find(name), len(images))
-            box, label = row.box(), row.text("class")
+            box = row.box()
+            label = row.text("class") if "class" in layout.columns else "" if box == [] else only_class
             if box is None and label:
                 left_out.append((index, label))
             if box == []:
@@ -176,9 +187,10 @@ def _read(path: Path, folder: Path) -> BoxTable:
     names = sorted(set(found))
     numbers = np.array(numbers, np.float64).reshape(-1, 4)
     label_of = {name: label for label, name in enumerate(names)}
-    is_area = layout.numbers == _SIDES
+    is_area = layout.numbers != _CORNERS
     # No file of pixels has all its corners within the first one of every image.
-    shares = len(numbers) > 0 and bool(((numbers >= 0) & (numbers <= 1)).all() and (numbers % 1 > 0).any())
+    within = ((numbers >= -_SLACK) & (numbers <= 1 + _SLACK)).all()
+    shares = len(numbers) > 0 and bool(within and (numbers % 1 > 0).any())
     if shares:
         notes.add("boxes in shares of the image's width and height, made pixels", f"{path}: {len(numbers)} boxes")
         boxes = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]]) if is_area else numbers
@@ -186,7 +198,8 @@ def _read(path: Path, folder: Path) -> BoxTable:
         boxes = coco_to_boxes(numbers) if is_area else numbers
 
     def describe(index: int) -> str:
-        box = " ".join(f"{side}={value:g}" for side, value in zip(layout.numbers, numbers[index], strict=True))
+        sides = _SIDES if is_area else _CORNERS
+        box = " ".join(f"{side}={value:g}" for side, value in zip(sides, numbers[index], strict=True))
         return f"{path}, line {lines[index]} ({found[index]}): box {box}"
 
     return BoxTable(
@@ -219,8 +232,8 @@ def _text(path: Path) -> str:
         raise InputError(f"CSV file {path} cannot be read: {error}; restore the file") from error
 
 
-def _layout(text: str, path: Path) -> _Layout:
-    """Return where the file has what, from its first row."""
+def _layout(text: str, path: Path, only_class: str | None) -> _Layout:
+    """Return where the file has what, from its first row; it needs no classes where all objects are of one."""
     layouts = []
     for separator in _SEPARATORS:
         try:
@@ -232,11 +245,14 @@ def _layout(text: str, path: Path) -> _Layout:
     # The separator that makes most columns known; commas where none does.
     layout = max(layouts, key=lambda layout: len(layout.columns))
     missing = [column for column in ("image", *layout.numbers, "class") if column not in layout.columns]
+    if missing == ["class"] and only_class is not None:
+        return layout
     if missing:
         raise InputError(
             f"{path}, line 1: there is no column {missing[0]!r} among "
             f"{', '.join(layout.names) or 'no columns at all'}; expected {','.join(_COLUMNS)} and, where wanted, "
             "difficult, separated by commas, or the names of another tool for them"
+            + ("; where all objects are of one class, name it with --classes" if missing == ["class"] else "")
         )
     return layout
 
@@ -258,9 +274,14 @@ def _with_header(cells: list[str], separator: str, path: Path) -> _Layout:
     if "shape" in columns and "attributes" in columns:
         numbers = _SIDES
         columns.update(dict.fromkeys((*_SIDES, "class"), -1))
-    elif not all(corner in columns for corner in _CORNERS) and all(side in columns for side in _SIDES):
-        numbers = _SIDES
-    used = {"image", "class", "difficult", *numbers} | ({"shape", "attributes"} if -1 in columns.values() else set())
+    elif not all(corner in columns for corner in _CORNERS):
+        numbers = next((n for n in (_CENTRE, _SIDES) if all(side in columns for side in n)), _CORNERS)
+        if numbers == _CORNERS and "area" in columns:
+            numbers = _SIDES
+            columns.update(dict.fromkeys(_SIDES, -1))
+    # Columns numbered -1 are made of others.
+    used = {"image", "class", "difficult", *numbers}
+    used |= {"shape", "attributes", "area"} if -1 in columns.values() else set()
     return _Layout({ours: k for ours, k in columns.items() if ours in used}, names, numbers, True, separator)
 
 
@@ -311,6 +332,8 @@ class _Row:
         }
         if "shape" in self._cells:
             self._read_shape()
+        elif "area" in self._cells:
+            self._read_area()
 
     def text(self, column: str) -> str:
         """Return the text of a column, empty where there is none."""
@@ -334,6 +357,8 @@ class _Row:
         if self._layout.numbers == _CORNERS:
             return numbers
         x, y, width, height = numbers
+        if self._layout.numbers == _CENTRE:
+            x, y = x - width / 2, y - height / 2
         if width == 0 or height == 0:
             self._notes.add("rows left out, because their box is empty", f"{self._where}: {', '.join(texts)}")
             return None
@@ -357,6 +382,14 @@ class _Row:
         self._notes.refuse(
             f"{self._where}: {column} is empty; fill it in, or empty box and class of an image without objects"
         )
+
+    def _read_area(self) -> None:
+        """Take the box from one column, such as `[834.0, 222.0, 56.0, 36.0]`."""
+        numbers = re.sub(r"[\[\](),;]", " ", self._cells["area"]).split()
+        if len(numbers) not in (0, 4) and self._cells["area"].lower() not in NO_VALUE:
+            self._notes.refuse(f"{self._where}: the box is {self._cells['area']!r}, expected four numbers")
+            numbers = []
+        self._cells.update(zip(_SIDES, numbers, strict=False))
 
     def _read_shape(self) -> None:
         """Take box and class from the JSON of the VGG Image Annotator."""

@@ -345,8 +345,8 @@ def _label_of(image: Path, root: Path, images: Path | None) -> Path:
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         places.insert(0, Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt"))
-    for folder in (root / "labels", root):
-        places.append((folder / inside).with_suffix(".txt"))
+    name = Path(*_without_images(list(inside.parts))).with_suffix(".txt")
+    places += [root / "labels" / name, root / name]
     return next((place for place in places if os.path.isfile(place)), places[0])
 
 

@@ -129,8 +129,8 @@ class Detections:
 
     def __repr__(self) -> str:
         boxes, classes = counted(len(self), "box", "boxes"), counted(len(self.classes), "class", "classes")
-        done = f", suppressed above IoU {self.settings['nms']:g}" if "nms" in self.settings else ""
-        return f"Detections({boxes} of {classes} in {counted(len(self.image_ids), 'image')}{done})"
+        images = counted(len(self.image_ids), "image")
+        return f"Detections({boxes} of {classes} in {images}, {suppression_in_words(self.settings)})"
 
     def _repr_html_(self) -> str:
         """Return boxes and scores of every class, for a notebook."""

@@ -25,6 +25,7 @@ draw_detections          boxes drawn into an image
 proposals_sheet          images with their first proposals, as a figure
 detections_sheet         images with what was found in them, as a figure
 negatives_sheet          the hardest negatives of classes as crops, as a figure
+film_sheet               how a class was mined, training by training, as a figure
 contact_sheet            several pictures on one sheet
 bootstrap_toy            a page in which mining runs step by step
 Report                   a page that shows what was hard
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.difference.artefact import compare_artefacts
     from rcnn_svm.reports.difference.result import Comparison
     from rcnn_svm.reports.error_tables import cost_table, work_table
+    from rcnn_svm.reports.film_sheet import film_sheet
     from rcnn_svm.reports.finetuning import finetuning_figure
     from rcnn_svm.reports.heads import head_figure
     from rcnn_svm.reports.html import Report
@@ -74,6 +76,7 @@ __all__ = [
     "cost_table",
     "detections_sheet",
     "draw_detections",
+    "film_sheet",
     "finetuning_figure",
     "head_figure",
     "imbalance_figure",

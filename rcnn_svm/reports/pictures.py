@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.pixels import check_image
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_detections import ImageDetections
+from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align
 from rcnn_svm.reports.colours import Colour, class_colour, ink_on
 
@@ -92,6 +93,26 @@ def draw_proposals(image: np.ndarray, boxes: np.ndarray, objects: np.ndarray, fo
     for box, hit in zip(objects, found, strict=True):
         _dashed(canvas, _outline(box, scale), (0, 160, 60) if hit else (220, 30, 30), width=3)
     return picture
+
+
+def image_of_boxes(images: ImageDatabase, known: Mapping[str, int], image_id: str, boxes: np.ndarray) -> np.ndarray:
+    """Return the image that boxes (n, 4) are of, (H, W, 3) uint8 RGB.
+
+    Args:
+        images: image files, perhaps without this one.
+        known: the place of every identifier among them.
+        image_id: the image.
+        boxes: x1 y1 x2 y2, 0-based inclusive pixels.
+
+    Raises:
+        InputError: the image is not there, cannot be read, or is smaller than the boxes in it.
+    """
+    if image_id not in known:
+        raise InputError(f"image {image_id} is not in {images.name}")
+    pixels = images.load_image(known[image_id])
+    if (boxes[:, 2:] >= pixels.shape[1::-1]).any():
+        raise InputError(f"image {image_id} of {images.name} is smaller than the boxes in it")
+    return pixels
 
 
 def crop_with_context(image: np.ndarray, box: np.ndarray, *, context: float = 0.3, side: int = 160) -> Image.Image:

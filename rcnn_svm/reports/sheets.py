@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rcnn_svm import paper
 from rcnn_svm.cache.feature_cache import FeatureCache
@@ -18,19 +18,28 @@ from rcnn_svm.data.images import load_image
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align, evaluate_detections
+from rcnn_svm.mining.kinds_of_negatives import NegativeKinds, negative_kinds
 from rcnn_svm.mining.mined_regions import MinedRegion
 from rcnn_svm.parameters import plain
 from rcnn_svm.proposals.recall import best_overlaps
 from rcnn_svm.proposals.store import ProposalSet
-from rcnn_svm.reports.pictures import crop_with_context, draw_detections, draw_proposals, evenly_spaced
+from rcnn_svm.reports.html.hardest import hardest_negatives
+from rcnn_svm.reports.pictures import (
+    crop_with_context,
+    draw_detections,
+    draw_proposals,
+    evenly_spaced,
+    image_of_boxes,
+)
 from rcnn_svm.reports.style import new_figure
 from rcnn_svm.words import shortened
 
 COLUMNS = 4
 CROP_COLUMNS = 8
 REGIONS_A_SHEET = 6 * CROP_COLUMNS
-_CROP_SIDE = 1.4  # inches
+_SIDE, _CROP_SIDE = 3.2, 1.4  # inches
 _CAPTION = 0.3  # inches below a picture, for one line
+_LETTERS = 24  # of a line below a crop
 
 
 def proposals_sheet(
@@ -132,29 +141,26 @@ def negatives_sheet(
         raise InputError("the model has no record of its training, only the detector; train it again")
     if list(history["image_ids"]) != list(cache.image_ids):
         raise InputError(f"the model was not trained on {cache.name}: it records other images")
-    unknown = [name for name in chosen if name not in classes]
-    if unknown:
-        raise InputError(f"class {plain(unknown[0])!r} is not in the model; it has {', '.join(classes)}")
-    place = {image_id: index for index, image_id in enumerate(database.image_ids)}
-    pictures, captions, names = [], [], list(chosen or classes)
-    for name in names:
-        cls = classes.index(name)
-        rows = np.flatnonzero(history["support"][:, 0] == cls)
-        hardest = rows[np.argsort(-history["support_scores"][rows], kind="stable")[:count]]
-        for position in hardest:
-            image, row = history["support"][position, 1:]
-            regions = cache.regions(int(image))
-            if regions.image_id not in place:
-                raise InputError(f"image {regions.image_id} of {cache.name} is not in {database.name}")
-            pixels = database.load_image(place[regions.image_id])
-            pictures.append(crop_with_context(pixels, regions.boxes[row]))
-            near = _nearest(regions.overlap[row], cache.classes)
-            captions.append(f"{history['support_scores'][position]:+.2f}\n{near}")
-        # A row is a class: the rest of it stays empty.
-        pictures += [None] * (count - len(hardest))
-        captions += [""] * (count - len(hardest))
-    note = "hardest negatives at the last training: score; IoU with the nearest object"
-    return _sheet(pictures, captions, count, note, rows=names, side=_CROP_SIDE)
+    names = list(chosen or classes)
+    numbers = [class_index(name, classes) for name in names]
+    hardest = [hardest_negatives(index, history, count) for index in numbers]
+    keys = np.concatenate(
+        [np.insert(part.keys, 0, index, axis=1) for index, part in zip(numbers, hardest, strict=True)]
+    )
+    scores = np.concatenate([part.scores for part in hardest]).tolist()
+    says = kinds_in_lines(negative_kinds(cache, tuple(classes), keys))
+    crops = iter(region_crops(database, cache, keys[:, 1:]))
+    texts = iter([f"{score:+.2f}\n{lines}" for score, lines in zip(scores, says, strict=True)])
+    # A row is a class: where it has fewer, the rest of it stays empty.
+    filled = (np.arange(count) < np.array([[len(part.keys)] for part in hardest])).ravel().tolist()
+    return _sheet(
+        [next(crops) if there else None for there in filled],
+        [next(texts) if there else "" for there in filled],
+        count,
+        "hardest negatives at the last training: score; why it is hard, by the object that it overlaps",
+        rows=names,
+        side=_CROP_SIDE,
+    )
 
 
 def mined_sheet(regions: Sequence[MinedRegion], folder: Path) -> Figure:
@@ -167,19 +173,50 @@ def mined_sheet(regions: Sequence[MinedRegion], folder: Path) -> Figure:
     Raises:
         InputError: a crop is missing or damaged.
     """
-    pictures = [Image.fromarray(load_image(folder / region.crop)) for region in regions]
-    captions = []
+    pictures, captions = [], []
     for region in regions:
+        crop = Image.fromarray(load_image(folder / region.crop))
+        pictures.append(ImageOps.pad(crop, [max(crop.size)] * 2, color="white"))
         repeats = f", seen {region.seen} times" if region.seen > 1 else ""
         captions.append(f"id {region.id}: {shortened(region.cls, 14)}\n{region.score:+.2f}{repeats}")
     note = "regions that fired, the highest scores first; strike out real objects by their id in the manifest"
     return _sheet(pictures, captions, CROP_COLUMNS, note, side=_CROP_SIDE)
 
 
-def _nearest(overlaps: np.ndarray, classes: Sequence[str]) -> str:
-    """Return which object a region overlaps most, in words."""
-    best = int(overlaps.argmax())
-    return f"{overlaps[best]:.2f} {classes[best]}" if overlaps[best] else "no object"
+def class_index(name: str, classes: Sequence[str]) -> int:
+    """Return the number of a class of a model.
+
+    Raises:
+        InputError: it has none of this name.
+    """
+    if name not in classes:
+        raise InputError(f"class {plain(name)!r} is not in the model; it has {', '.join(classes)}")
+    return list(classes).index(name)
+
+
+def region_crops(database: ImageDatabase, cache: FeatureCache, keys: np.ndarray) -> list[Image.Image]:
+    """Return regions (n, 2), image and row, of a cache with what surrounds them, each on a white square.
+
+    Every image is read once.
+
+    Raises:
+        InputError: an image is not in the database, cannot be read, or is smaller than its boxes.
+    """
+    known = {image_id: index for index, image_id in enumerate(database.image_ids)}
+    crops = {}
+    for image in np.unique(keys[:, 0]).tolist():
+        rows = np.unique(keys[keys[:, 0] == image, 1])
+        boxes = cache.block(image).boxes[rows]
+        pixels = image_of_boxes(database, known, cache.image_ids[image], boxes)
+        for row, box in zip(rows.tolist(), boxes, strict=True):
+            crop = crop_with_context(pixels, box)
+            crops[image, row] = ImageOps.pad(crop, [max(crop.size)] * 2, color="white")
+    return [crops[key] for key in map(tuple, keys.tolist())]
+
+
+def kinds_in_lines(kinds: NegativeKinds) -> list[str]:
+    """Return what negatives show, in lines that fit below a crop: the kind, then the object and the IoU."""
+    return ["\n".join(shortened(line, _LETTERS) for line in words.split(": ", 1)) for words in kinds.words]
 
 
 def _chosen(database: ImageDatabase, images: Sequence[str], count: int) -> list[int]:
@@ -202,7 +239,7 @@ def _sheet(
     columns: int,
     note: str,
     rows: Sequence[str] = (),
-    side: float = 3.2,
+    side: float = _SIDE,
 ) -> Figure:
     """Return pictures on one figure, each over its caption, and a note below.
 
@@ -220,17 +257,28 @@ def _sheet(
     figure = new_figure(columns * side + bool(rows), count * (side + lines * _CAPTION * 0.7) + _CAPTION)
     axes = figure.subplots(count, columns, squeeze=False)
     for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
+        without_frame(axis)
     for axis, picture, caption in zip(axes.flat, pictures, captions, strict=False):
         if picture is not None:
-            _show(axis, picture, caption)
+            show_picture(axis, picture, caption)
     for axis, name in zip(axes[:, 0], rows, strict=False):
-        axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center", parse_math=False)
+        name_row(axis, name)
     figure.supxlabel(note, fontsize=9, parse_math=False)
     return figure
 
 
-def _show(axis: Axes, picture: Image.Image, caption: str) -> None:
+def without_frame(axis: Axes) -> None:
+    """Leave a place of a sheet blank around what is drawn in it."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def name_row(axis: Axes, name: str) -> None:
+    """Write a name at the left of a row, by its first place."""
+    axis.set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center", labelpad=8, parse_math=False)
+
+
+def show_picture(axis: Axes, picture: Image.Image, caption: str) -> None:
+    """Draw a picture over its caption."""
     axis.imshow(np.asarray(picture), interpolation="antialiased")
     axis.set_xlabel(caption, fontsize=8, parse_math=False)

@@ -308,12 +308,12 @@ def test_sources_that_do_not_fit_together(own_data, tmp_path, capsys):
     refused(capsys, [*propose, "--csv", own_data.csv, *out], "--csv needs --images DIR")
     refused(capsys, [*propose, "--coco", own_data.coco, *out], "--coco needs --images DIR")
     voc = ["--voc", own_data.voc, "--images", own_data.images]
-    refused(capsys, [*propose, *voc, *out], "--images is for --coco, --csv and --xml")
+    refused(capsys, [*propose, *voc, *out], "--images is for --coco, --csv, --xml and --yolo")
     data = ["--csv", own_data.csv, "--images", own_data.images]
     refused(
         capsys,
         [*propose, *data, "--split", "val", *out],
-        "split 'val' exists in VOC devkits only",
+        "split 'val' exists only in VOC devkits and data.yaml",
         "train, test or all",
     )
     refused(capsys, [*propose, *data, "--split", "test", "--test-fraction", "1.5", *out], "between 0 and 1, not 1.5")
@@ -408,7 +408,7 @@ def test_a_run_on_other_images_leaves_the_record(own_data, split_run, capsys):
     refused(capsys, argv, r"out/train_ids\.txt was made with other settings \(split_seed: 4 there, 5 wanted\)")
     assert {path: path.read_text() for path in split_run.glob("*_ids.txt")} == before
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--test-images", own_data.images]
-    refused(capsys, argv, "--test-images needs --test-coco, --test-xml or --test-csv")
+    refused(capsys, argv, "--test-images needs --test-coco, --test-xml, --test-csv or --test-yolo")
 
 
 def test_categories_need_ids_of_their_own_and_boxes_numbers(own_data, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from rcnn_svm.data.voc import load_voc
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.kinds_of_negatives import negative_kinds
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.sheets import detections_sheet, negatives_sheet, proposals_sheet
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
@@ -47,11 +50,12 @@ def test_negatives_are_the_hardest_of_the_record(pipeline, features):
     figure = negatives_sheet(images, cache, history, detector.classes, chosen=[name], count=4)
     scores = history["support_scores"][history["support"][:, 0] == 1]
     expected = [f"{score:+.2f}" for score in np.sort(scores)[::-1][:4]]
-    captions = _captions(figure)
-    assert [caption.split("\n")[0] for caption in captions] == expected
-    # The IoU with an object of its own class is below the paper's 0.3.
-    near = [caption.split("\n")[1].split() for caption in captions]
-    assert all(float(words[0]) < 0.3 for words in near if words[-1] == name)
+    captions = [caption.split("\n", 1) for caption in _captions(figure)]
+    assert [score for score, _ in captions] == expected
+    rows = np.flatnonzero(history["support"][:, 0] == 1)
+    hardest = rows[np.argsort(-history["support_scores"][rows], kind="stable")][:4]
+    words = negative_kinds(cache, detector.classes, history["support"][hardest]).words
+    assert [lines.replace("\n", ": ") for _, lines in captions] == words
 
 
 def test_detections_are_those_above_the_threshold(pipeline):
@@ -67,6 +71,7 @@ def test_the_command_writes_a_picture(pipeline, features, tmp_path):
     sheets = {
         "proposals.jpg": [str(_proposals(pipeline, "trainval")), "--top", "5", "--count", "2"],
         "negatives.png": [str(pipeline.out / "model.h5"), "--features", str(features["trainval"]), "--count", "2"],
+        "film.jpg": [str(pipeline.out / "model.h5"), "--class", "crate", "--count", "2"],
         "detections.jpg": [str(pipeline.out / "detections.h5"), "--thresh", "0", "--count", "2"],
     }
     for name, argv in sheets.items():
@@ -78,17 +83,22 @@ def test_the_command_writes_a_picture(pipeline, features, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (["negatives", "{model}"], "negatives need --features"),
+        (["negatives", "{moved}"], "give them with --features DIR"),
+        (["film", "{model}"], "a film is of one class; give --class with one of ball, crate,"),
+        (["film", "{model}", "--class", "unicorn"], "class 'unicorn' is not in the model"),
+        (["film", "{model}", "--class", "ball", "--features", "{test}"], "was mined on the feature cache of"),
+        (["negatives", "{model}", "--validate", "{test}"], "--validate is for film, not for negatives"),
         (["proposals", "{model}", "--thresh", "1"], "--thresh is for detections, not for proposals"),
-        (["detections", "{model}", "--class", "ball"], "--class is for negatives, not for detections"),
+        (["detections", "{model}", "--class", "ball"], "--class is for negatives and film, not for detections"),
         (["detections", "{detections}", "--image", "nine"], "image nine is not in"),
         (["detections", "{detections}", "--out", "sheet.pdf"], "is no name of a picture"),
         (["detections", "{model}"], "holds detector, expected detections"),
     ],
 )
-def test_what_is_refused(pipeline, capsys, argv, sentence):
-    files = {"model": pipeline.out / "model.h5", "detections": pipeline.out / "detections.h5"}
-    words = [word.format(**files) for word in argv]
+def test_what_is_refused(pipeline, features, tmp_path, capsys, argv, sentence):
+    shutil.copy(pipeline.out / "model.h5", tmp_path)
+    files = {name: pipeline.out / f"{name}.h5" for name in ("model", "detections")}
+    words = [word.format(**files, moved=tmp_path / "model.h5", test=features["test"]) for word in argv]
     assert main(["show", *words, "--voc", str(pipeline.voc), "--classes", pipeline.names]) == 2
     assert sentence in capsys.readouterr().err
 

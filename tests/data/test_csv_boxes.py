@@ -215,3 +215,51 @@ def test_a_class_whose_rows_have_no_box_is_said_to_be_left_out(tmp_path):
         load(tmp_path, HEADER + rows, classes=["dog"])
     with pytest.raises(InputError, match=r"no objects with boxes that can be used \(1 were left out\), so its classes"):
         load(tmp_path, HEADER + "a.png,,,,,dog,0\n")
+
+
+# Exports as tools write them; each has one box of columns 10 to 29 and rows 5 to 14 of an image of 50 x 40 pixels.
+EXPORTS = {
+    "Roboflow and TensorFlow": "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,50,40,dog,10,5,29,14\n",
+    "Roboflow, RetinaNet": "a.png,10,5,29,14,dog\n",
+    "VIA": "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+    'a.png,99,"{}",1,0,"{""name"":""rect"",""x"":10,""y"":5,""width"":20,""height"":10}","{""type"":""dog""}"\n',
+    "Kaggle, VinBigData": "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\na,dog,3,R,10.0,5.0,29.0,14.0\n",
+    "Kaggle, one column": 'image_id,width,height,bbox,source\na,50,40,"[10.0, 5.0, 20.0, 10.0]",usask_1\n',
+    "Kaggle, no class": "image,xmin,ymin,xmax,ymax\na.png,10,5,29,14\n",
+    "Kaggle, x and y": "image_id,x,y,width,height,Target\na,10.0,5.0,20.0,10.0,1\n",
+    "Open Images": "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf\n"
+    "a,xclick,dog,1,0.2,0.6,0.125,0.375,0,0,0\n",
+    "shares of centre and size": "filename,class,x_center,y_center,width,height\na.png,dog,0.4,0.25,0.4,0.25\n",
+    "pixels of centre and size": "file;label;cx;cy;w;h\r\na.png;dog;20;10;20;10\r\n",
+    "Excel in Europe": "sep=;\r\nimage;x1;y1;x2;y2;class\r\na.png;10,0;5,0;29,0;14,0;dog\r\n",
+}
+
+
+@pytest.mark.parametrize("text", EXPORTS.values(), ids=EXPORTS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "BOM"])
+def test_the_exports_of_tools_have_the_same_box(tmp_path, text, mark):
+    database = load(tmp_path, mark + text, classes=["dog"])
+    assert (database.image_ids, database.classes) == (("a",), ("dog",))
+    np.testing.assert_allclose(database.annotation(0).boxes, [[10, 5, 29, 14]], atol=1e-4)
+
+
+def test_shares_and_boxes_of_one_column_are_said(tmp_path):
+    told = load(tmp_path, EXPORTS["shares of centre and size"]).notes.lines()
+    assert told[0].startswith("boxes in shares of the image's width and height, made pixels: 1")
+    told = load(tmp_path, EXPORTS["Kaggle, one column"], classes=["dog"]).notes.lines()
+    assert told[0].startswith("files of boxes in one column, read as x, y, width, height: 1")
+
+
+def test_shares_may_be_beyond_the_image_by_rounding(tmp_path):
+    text = "file,label,x_center,y_center,w,h\na.png,dog,0.499,0.5,1.0,1.0\nb.jpg,dog,0.5,0.5,0.5,0.5\n"
+    np.testing.assert_allclose(load(tmp_path, text).annotation(0).boxes, [[0, 0, 48.95, 39]], atol=1e-4)
+
+
+def test_a_box_of_one_column_may_be_empty_or_wrong(tmp_path):
+    text = 'image_id,bbox\nb,\na,"[1, 2, 3, 4]"\n'
+    database = load(tmp_path, text, classes=["dog"])
+    assert [database.annotation(i).boxes.tolist() for i in (0, 1)] == [[], [[1, 2, 3, 5]]]
+    with pytest.raises(InputError, match=r"line 2: the box is '\[1, 2, 3\]', expected four numbers"):
+        load(tmp_path, 'image_id,bbox\na,"[1, 2, 3]"\n', classes=["dog"])
+    with pytest.raises(InputError, match=r"no column 'class' among image_id, bbox; .*; where all objects are of one"):
+        load(tmp_path, text, classes=["dog", "cat"])

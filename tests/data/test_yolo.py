@@ -126,6 +126,9 @@ def test_an_export_of_roboflow(tmp_path):
             "obj_train_data/a",
             id="CVAT, YOLO 1.1",
         ),
+        pytest.param(
+            {"classes.txt": "cat\ndog", "images/a.jpg": None, "a.txt": f"1 {MIDDLE}"}, "a", id="beside images"
+        ),
         pytest.param({"yolo.names": "cat\ndog", "a.JPG": None, "labels/a.txt": f"1.0 {MIDDLE}"}, "a", id="by hand"),
         pytest.param(
             {"data.yaml": "names: [cat, dog]\nnc: 2", "images/x/a.jpg": None, "labels/x/a.txt": f"\ufeff1 {MIDDLE}"},

@@ -66,6 +66,8 @@ STANDS_FOR = {
     ("--detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
     ("detections", "FILE"): "cache/detections/voc_2007_test.lite0.penultimate.h5",
     ("--test-ids", "FILE"): "benchmarks/voc2007_subset/test.txt",
+    ("report", "MODEL"): "cache/models/voc_2007_trainval.lite0.penultimate.h5",
+    ("--class", "dog"): "ball",
     ("--out", "DIR"): "out",
     (None, "PATH"): TRAIN,
 }
@@ -151,7 +153,7 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
     shutil.copy(own_data.csv, root / "boxes.csv")
     shutil.copy(own_data.coco, root / "boxes.json")
     shutil.copytree(own_data.xml, root / "labels")
-    shutil.copytree(own_data.yolo, root / "pets")
+    shutil.copytree(own_data.yolo, root / "pets" / "labels")
     shutil.copytree(own_data.images, root / "pets" / "images")
     (root / "benchmarks/voc2007_subset").mkdir(parents=True)
     for split, ids in own_data.splits.items():
@@ -178,7 +180,7 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show"]
+    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show", "report"]
     assert names == ["propose", "rank", "extract", *after]
     assert set(stages.values()) == {0}
 

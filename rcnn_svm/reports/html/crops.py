@@ -12,7 +12,7 @@ from PIL import Image
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
-from rcnn_svm.reports.pictures import crop_with_context
+from rcnn_svm.reports.pictures import crop_with_context, image_of_boxes
 
 # Longer side of a crop in pixels, and the part of the box's longer side that is shown around it.
 SIDE, CONTEXT = 112, 0.2
@@ -49,14 +49,9 @@ def crop_texts(
     shown = np.unique(image).tolist()
     with progress_bar(len(shown), "crops", "image") as bar:
         for number in shown:
-            image_id = image_ids[number]
+            places = np.flatnonzero(image == number)
             try:
-                if image_id not in known:
-                    raise InputError(f"image {image_id} is not in {images.name}")
-                pixels = images.load_image(known[image_id])
-                places = np.flatnonzero(image == number)
-                if (boxes[places, 2:] >= pixels.shape[1::-1]).any():
-                    raise InputError(f"image {image_id} of {images.name} is smaller than the boxes in it")
+                pixels = image_of_boxes(images, known, image_ids[number], boxes[places])
             except InputError as error:
                 problems.append(str(error))
             else:

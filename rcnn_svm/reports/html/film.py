@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,43 @@ PER_FRAME = 8
 DIGITS = 3
 
 
-def frame_updates(num_updates: int) -> np.ndarray:
-    """Return the trainings of a class, numbers (F,) int64 rising from the first to the last, that have a frame."""
-    return np.unique(np.linspace(0, num_updates - 1, min(num_updates, MOST_FRAMES)).round().astype(np.int64))
+def frame_updates(num_updates: int, most: int) -> np.ndarray:
+    """Return the trainings of a class, at most so many, numbers (F,) int64 from the first to the last, for frames."""
+    return np.unique(np.linspace(0, num_updates - 1, min(num_updates, most)).round().astype(np.int64))
+
+
+def film_events(replay: ClassReplay) -> dict[str, tuple[Scored, np.ndarray]]:
+    """Return what came, left and had the highest scores, each with the score (n,) by which it ranks.
+
+    A negative ranks by the score that it came with or left from. What came before the first training was scored by
+    none, and ranks by that of the training.
+    """
+    came, left, top = replay.entered, replay.left, replay.hardest
+    return {
+        "came": (came, np.where(came.update == 0, came.after, came.before)),
+        "left": (left, np.where(left.update == 0, left.after, left.before)),
+        "top": (top, top.after),
+    }
+
+
+def highest_by_frame(scored: Scored, height: np.ndarray, frames: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of `scored` that belong to every frame, those of the greatest height (n,) first.
+
+    A frame shows what happened at its training, and at those since the frame before.
+    """
+    frame = np.searchsorted(frames, scored.update)
+    order = np.lexsort((-height, frame))
+    bounds = np.searchsorted(frame[order], np.arange(len(frames) + 1))
+    return [order[first:last] for first, last in pairwise(bounds.tolist())]
 
 
 def film_picks(replay: ClassReplay) -> Picks:
     """Return what a film of a class would show of every frame, ranks 0 to `PER_FRAME` - 1."""
-    frames = frame_updates(len(replay.updates))
+    frames = frame_updates(len(replay.updates), MOST_FRAMES)
     picks = []
-    for scored, height in _events(replay).values():
-        frame = np.searchsorted(frames, scored.update)
-        order = np.lexsort((-height, frame))
-        rank = np.arange(len(order)) - np.searchsorted(frame[order], frame[order])
-        picks.append(Picks(rank[rank < PER_FRAME], scored.keys[order[rank < PER_FRAME]]))
+    for scored, height in film_events(replay).values():
+        for rows in highest_by_frame(scored, height, frames):
+            picks.append(Picks(np.arange(len(rows[:PER_FRAME])), scored.keys[rows[:PER_FRAME]]))
     return Picks.joined(picks)
 
 
@@ -51,11 +75,11 @@ def class_film(
         before and score after; and `ends`: for every region that is shown how often it came, and its last score, true
         where it stayed beyond the margin and null where it left.
     """
-    frames = frame_updates(len(replay.updates))
+    frames = frame_updates(len(replay.updates), MOST_FRAMES)
     shown = album.numbers(picked)
     shown = np.unique(shown[shown >= 0])
     rows, counts = {}, {}
-    for name, (scored, height) in _events(replay).items():
+    for name, (scored, height) in film_events(replay).items():
         rows[name] = _rows_by_frame(scored, height, frames, album, shown)
         counts[name] = np.bincount(np.searchsorted(frames, scored.update), minlength=len(frames)).tolist()
     return {
@@ -63,7 +87,7 @@ def class_film(
         "frames": [
             {
                 "update": update,
-                **_state(record, replay.updates[update]),
+                **training_state(record, replay.updates[update]),
                 "numCame": counts["came"][frame],
                 "numLeft": counts["left"][frame],
                 "positives": replay.positives[update].tolist(),
@@ -76,21 +100,7 @@ def class_film(
     }
 
 
-def _events(replay: ClassReplay) -> dict[str, tuple[Scored, np.ndarray]]:
-    """Return what came, left and had the highest scores, each with the score (n,) by which it ranks.
-
-    A negative ranks by the score that it came with or left from. What came before the first training was scored by
-    none, and ranks by that of the training.
-    """
-    came, left, top = replay.entered, replay.left, replay.hardest
-    return {
-        "came": (came, np.where(came.update == 0, came.after, came.before)),
-        "left": (left, np.where(left.update == 0, left.after, left.before)),
-        "top": (top, top.after),
-    }
-
-
-def _state(record: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
+def training_state(record: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
     """Return what the record says of a training."""
     _, epoch, image, _, trained_on, stayed, _, _ = record["updates"][row].tolist()
     return {
@@ -108,14 +118,15 @@ def _rows_by_frame(
 ) -> list[list[list[float | None]]]:
     """Return for every frame the rows of what is shown: region number, score before and after, the highest first."""
     number = album.numbers(scored.keys)
-    kept = np.flatnonzero(np.isin(number, shown))
-    frame = np.searchsorted(frames, scored.update[kept])
-    rows: list[list[list[float | None]]] = [[] for _ in frames]
-    for place in np.lexsort((-height[kept], frame)).tolist():
-        event = kept[place]
-        before = round(float(scored.before[event]), DIGITS) if scored.update[event] else None
-        rows[frame[place]].append([int(number[event]), before, round(float(scored.after[event]), DIGITS)])
-    return rows
+    kept = np.isin(number, shown)
+    table = []
+    for rows in highest_by_frame(scored, height, frames):
+        of_frame: list[list[float | None]] = []
+        for event in rows[kept[rows]].tolist():
+            before = round(float(scored.before[event]), DIGITS) if scored.update[event] else None
+            of_frame.append([int(number[event]), before, round(float(scored.after[event]), DIGITS)])
+        table.append(of_frame)
+    return table
 
 
 def _ends(

@@ -33,8 +33,8 @@ class Hardest:
         return Picks(np.arange(len(self.keys)) - PER_CLASS, self.keys)
 
 
-def hardest_negatives(index: int, record: Mapping[str, np.ndarray]) -> Hardest:
-    """Return the hardest negatives of a class, by its number, from the record of its training."""
+def hardest_negatives(index: int, record: Mapping[str, np.ndarray], most: int = PER_CLASS) -> Hardest:
+    """Return the hardest negatives of a class, by its number, from the record of its training, at most so many."""
     of_class = np.flatnonzero(record["support"][:, 0] == index)
-    order = of_class[np.argsort(-record["support_scores"][of_class], kind="stable")[:PER_CLASS]]
+    order = of_class[np.argsort(-record["support_scores"][of_class], kind="stable")[:most]]
     return Hardest(record["support"][order, 1:], record["support_scores"][order], len(of_class))

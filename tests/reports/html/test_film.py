@@ -28,11 +28,9 @@ def everything(replay):
 
 
 def test_frames_are_spread_from_the_first_training_to_the_last():
-    assert (
-        frame_updates(0).tolist() == [] and frame_updates(1).tolist() == [0] and frame_updates(3).tolist() == [0, 1, 2]
-    )
-    many = frame_updates(1000)
-    assert len(many) == module.MOST_FRAMES and many[0] == 0 and many[-1] == 999 and np.ptp(np.diff(many)) <= 1
+    assert [frame_updates(number, 120).tolist() for number in (0, 1, 3)] == [[], [0], [0, 1, 2]]
+    many = frame_updates(1000, 120)
+    assert len(many) == 120 and many[0] == 0 and many[-1] == 999 and np.ptp(np.diff(many)) <= 1
 
 
 @pytest.mark.parametrize("most_frames", [120, 3])
