@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import shlex
 import stat
 import sys
 import tempfile
@@ -110,7 +111,7 @@ def provenance() -> dict[str, str]:
         "rcnn_svm": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

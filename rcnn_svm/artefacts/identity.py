@@ -41,6 +41,7 @@ def already_done(
     Raises:
         InputError: something else is there, or what is there cannot be read, and `overwrite` is not given.
     """
+    _found_done.discard(path)
     if not path.exists():
         return False
     try:
@@ -117,13 +118,18 @@ def only_data_differs(found: Any, wanted: dict[str, Any], derived: Sequence[str]
     return found != wanted and without_data(found, *derived) == without_data(wanted, *derived)
 
 
+# Results that the stage at work found, and so did not write.
+_found_done: set[Path] = set()
+
+
 def say_done(path: Path) -> None:
     """Print that a stage found its result."""
+    _found_done.add(path)
     print(f"done already: {path}", flush=True)
 
 
 def say_written(path: Path, *parts: Path) -> None:
-    """Print that a stage wrote its result, once it is there.
+    """Print that a stage wrote its result, once it is there; nothing where it was done already.
 
     Args:
         path: the file or folder that the user knows.
@@ -133,7 +139,9 @@ def say_written(path: Path, *parts: Path) -> None:
         InputError: someone removed it while the stage ran.
     """
     check_still_there(path, *parts)
-    print(f"wrote {path}", flush=True)
+    if path not in _found_done:
+        print(f"wrote {path}", flush=True)
+    _found_done.discard(path)
 
 
 def check_still_there(*paths: Path) -> None:

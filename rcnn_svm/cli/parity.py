@@ -1,6 +1,8 @@
 """Trains a recorded case and compares every key, update, eviction and weight with the recording.
 
-CASE is a folder with `inputs.npz` and, to compare with, `expected.npz`, or an inputs file itself.
+CASE is a folder with `inputs.npz` and, to compare with, `expected.npz`, or an inputs file itself. Without one it is a
+small case that comes with the package: 12 synthetic images, 3 classes, recorded with the original MATLAB code
+(rcnn_train.m under GNU Octave, liblinear 1.94).
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ from rcnn_svm.errors import InputError
 # Tight enough that the optimum, and with it every key, is unique.
 TIGHT = {"dcd": 1e-10, "liblinear": 1e-8}
 VARIANT = "tight/"
+SHIPPED = Path(__file__).parents[1] / "experiments" / "cases" / "tiny"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
-    parser.add_argument("case", metavar="CASE", type=Path, help="folder of the case, or its inputs file (.npz)")
+    parser.add_argument(
+        "case",
+        metavar="CASE",
+        type=Path,
+        nargs="?",
+        default=SHIPPED,
+        help="folder of the case, or its inputs file (.npz) (default: the case that comes with the package)",
+    )
     add_solver_argument(parser)
     parser.add_argument("--out", metavar="FILE.npz", type=Path, help="write our own record in the same format")
 

@@ -9,8 +9,8 @@ row that cannot be made (for lack of weights, say) is listed as not run, and the
 same settings is done already, and an interrupted reproduction goes on where it stopped. What was made with other
 settings is refused.
 
-  rcnn-svm reproduce --root VOCdevkit --rows alexnet-pool5,alexnet-fc7
-  rcnn-svm reproduce --root VOCdevkit --backbone lite0 --limit-images 300 \
+  rcnn-svm reproduce --voc VOCdevkit --rows alexnet-pool5,alexnet-fc7
+  rcnn-svm reproduce --voc VOCdevkit --backbone lite0 --limit-images 300 \
     --max-boxes 400
 """
 
@@ -47,7 +47,7 @@ REMEDY = "give another --out"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     data = parser.add_argument_group("image set")
-    data.add_argument("--root", metavar="ROOT", type=Path, required=True, help="VOCdevkit folder that holds VOC2007")
+    data.add_argument("--voc", metavar="ROOT", type=Path, required=True, help="VOCdevkit folder that holds VOC2007")
     data.add_argument("--classes", metavar="A,B,...", help="class names (default: the 20 VOC classes)")
     data.add_argument("--train-ids", metavar="FILE", type=Path, help="only these images of trainval, one id a line")
     data.add_argument("--test-ids", metavar="FILE", type=Path, help="only these images of test, one id a line")
@@ -144,7 +144,7 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
     databases: dict[str, ImageDatabase] = {}
     images, ids = {}, {}
     for name, split in SPLITS.items():
-        whole = load_voc(args.root, YEAR, split, classes=class_names(args))
+        whole = load_voc(args.voc, YEAR, split, classes=class_names(args))
         listed = getattr(args, f"{name}_ids")
         wanted = list(whole.image_ids if listed is None else read_ids(listed))[: args.limit_images]
         databases[name] = whole.subset(wanted)
@@ -171,7 +171,7 @@ def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
             write_text(path, "\n".join(databases[name].image_ids) + "\n")
     return Setup(
         out=args.out,
-        voc=args.root,
+        voc=args.voc,
         ids=ids,
         images=images,
         classes=args.classes,

@@ -154,10 +154,11 @@ def _compute_parts(
     known: Mapping[str, np.ndarray],
 ) -> None:
     """Write the parts that are not there yet, or were made from other images; `known` has boxes by image digest."""
-    recorded = {
-        path: {**settings, "images": fingerprint([digests[i] for i in images])} for path, images in parts.items()
-    }
-    pending = {path: images for path, images in parts.items() if not _is_complete(path, recorded[path])}
+
+    def recorded(images: Sequence[int]) -> dict[str, Any]:
+        return {**settings, "images": fingerprint([digests[i] for i in images])}
+
+    pending = {path: images for path, images in parts.items() if not _is_complete(path, recorded(images))}
     todo = [i for images in pending.values() for i in images]
     if not todo:
         return
@@ -170,11 +171,16 @@ def _compute_parts(
     with progress, contextlib.closing(in_threads(propose, todo, jobs)) as results:
         for path, images in pending.items():
             boxes = []
-            for _ in images:
-                boxes.append(next(results))
-                progress.update()
-            made_from = tuple(digests[i] for i in images)
-            ProposalSet([database.image_ids[i] for i in images], boxes, recorded[path], made_from).save(path)
+            try:
+                for _ in images:
+                    boxes.append(next(results))
+                    progress.update()
+            finally:
+                # An interrupted part is kept as far as it goes, for a later run to take its boxes over.
+                if boxes:
+                    done = images[: len(boxes)]
+                    ids, made_from = [database.image_ids[i] for i in done], tuple(digests[i] for i in done)
+                    ProposalSet(ids, boxes, recorded(done), made_from).save(path)
 
 
 def _is_complete(path: Path, settings: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rcnn_svm.cli.main import main
+from rcnn_svm.cli.parity import SHIPPED
 
 
 @pytest.fixture
@@ -61,9 +62,14 @@ def test_a_case_without_a_record_gets_ours(case, tmp_path, capsys):
 
 
 @pytest.mark.golden
+def test_the_case_that_comes_with_the_package_is_the_golden_one(golden_dir):
+    for name in ("inputs.npz", "expected.npz"):
+        assert (SHIPPED / name).read_bytes() == (golden_dir / "tiny" / name).read_bytes()
+
+
 @pytest.mark.parametrize("solver", ["dcd", "liblinear"])
-def test_a_recorded_case_is_equal(golden_dir, solver, capsys):
-    assert main(["parity", str(golden_dir / "tiny"), "--solver", solver]) == 0
+def test_the_case_that_comes_with_the_package_is_equal(solver, capsys):
+    assert main(["parity", "--solver", solver]) == 0
     assert capsys.readouterr().out.count("equal") == 10
 
 

@@ -32,7 +32,7 @@ def arguments(tmp_path_factory):
     """Of a small run, without --rows and --out."""
     voc = tmp_path_factory.mktemp("voc")
     write_synthetic_voc(voc, num_train=12, num_test=5, seed=1)
-    argv = ["reproduce", "--root", str(voc), "--classes", ",".join(SYNTHETIC_CLASSES), "--backbone", "lite0"]
+    argv = ["reproduce", "--voc", str(voc), "--classes", ",".join(SYNTHETIC_CLASSES), "--backbone", "lite0"]
     return [
         *argv,
         "--limit-images",
@@ -160,8 +160,8 @@ def test_rows_that_fail_leave_the_others_alone_and_interruption_loses_no_row(arg
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_rows_of_other_boxes_are_not_done(arguments, tmp_path, calls, capsys, split):
-    voc = shutil.copytree(arguments[arguments.index("--root") + 1], tmp_path / "voc")
-    argv = [*arguments, "--root", str(voc), "--rows", FROZEN[0], "--out", str(tmp_path / "out")]
+    voc = shutil.copytree(arguments[arguments.index("--voc") + 1], tmp_path / "voc")
+    argv = [*arguments, "--voc", str(voc), "--rows", FROZEN[0], "--out", str(tmp_path / "out")]
     calls.pretend = True
     assert main(argv) == 0
     assert main(argv) == 0 and "done already" in capsys.readouterr().out

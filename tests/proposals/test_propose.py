@@ -93,6 +93,16 @@ def test_interrupted_run_goes_on_where_it_was(tmp_path, make_database, jobs):
     check_complete(tmp_path / "p.h5", database, Recorder())
 
 
+def test_an_interrupted_part_keeps_the_images_that_are_done(tmp_path, make_database):
+    database, proposer = make_database(SIZES), Recorder(6, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        propose_database(database, proposer, tmp_path / "p.h5", part_images=len(SIZES))
+    rest = Recorder()
+    propose_database(database, rest, tmp_path / "p.h5", part_images=len(SIZES))
+    assert rest.calls <= len(SIZES) - 4
+    check_complete(tmp_path / "p.h5", database, Recorder())
+
+
 def test_no_image_is_worked_on_when_an_interrupted_run_returns(tmp_path, make_database):
     """Python would be aborted at its end."""
     database = make_database(SIZES)
@@ -117,7 +127,7 @@ def test_no_image_is_worked_on_when_an_interrupted_run_returns(tmp_path, make_da
     assert cv2.getNumThreads() == threads
 
 
-def test_unreadable_image_is_named_and_the_parts_before_it_stay(tmp_path, make_database):
+def test_unreadable_image_is_named_and_the_images_before_it_stay(tmp_path, make_database):
     database = make_database(SIZES)
     content = database.image_path(7).read_bytes()
     database.image_path(7).write_bytes(content[:80])
@@ -129,7 +139,7 @@ def test_unreadable_image_is_named_and_the_parts_before_it_stay(tmp_path, make_d
     database.image_path(7).write_bytes(content)
     rest = Recorder()
     propose_database(database, rest, tmp_path / "p.h5", part_images=3)
-    assert rest.calls == len(SIZES) - 6
+    assert rest.calls == len(SIZES) - 7
     check_complete(tmp_path / "p.h5", database, Recorder())
 
 
@@ -142,7 +152,7 @@ def test_parts_of_other_settings_are_neither_used_nor_lost(tmp_path, make_databa
     assert other.calls == len(SIZES)
     rest = Recorder()
     propose_database(database, rest, path, part_images=3, overwrite=True)
-    assert rest.calls == len(SIZES) - 6
+    assert rest.calls == len(SIZES) - 7
     check_complete(path, database, Recorder())
 
 
@@ -154,7 +164,7 @@ def test_damaged_part_is_made_again(tmp_path, make_database):
     first.write_bytes(first.read_bytes()[:500])
     rest = Recorder()
     propose_database(database, rest, path, part_images=3)
-    assert rest.calls == len(SIZES) - 3
+    assert rest.calls == len(SIZES) - 4  # the seventh image was done, of a part that was not
     check_complete(path, database, Recorder())
 
 
