@@ -1,6 +1,7 @@
 r"""Writes one page that shows what was hard for a model: the film of its mining, training by training, and its
 hardest negatives; with --detections also what it gets wrong in the test images, and the best and the worst of these.
-The page is one file, works without a network and is read with any browser.
+The page is one file, works without a network and is read with any browser. --suspects FILE lists hard negatives that
+look like objects that nobody labelled, for review, as boxes in CSV.
 
 It needs the features that the model was trained on, on which it repeats the mining to see the scores, and the images.
 Which images were trained on and tested says what was made of them. Features of `rcnn-svm run` are found by themselves:

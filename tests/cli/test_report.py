@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
-from rcnn_svm import load_voc
+from rcnn_svm import Detector, FeatureCache, load_voc
+from rcnn_svm.mining import find_suspects
 from rcnn_svm.reports.html import read_made_from
 from tests.cli.command import command
 
@@ -43,12 +46,21 @@ def test_the_page_shows_a_test(pipeline, tmp_path):
     assert str(found) in page and "Best and worst images" in page
 
 
-def test_suspects_are_written_and_a_reviewed_list_is_kept(pipeline, tmp_path, capsys):
+def test_suspects_are_written_and_a_reviewed_list_is_kept(pipeline, features, tmp_path, capsys):
     listed = tmp_path / "suspects.csv"
     argv = ["report", pipeline.out / "model.h5", "--out", tmp_path / "out", "--suspects", listed]
     assert command(*argv) == 0 and f"wrote {listed}" in capsys.readouterr().out
     text = listed.read_text()
-    assert text.startswith("image,x1,y1,x2,y2,class,") and len(text.splitlines()) > 3
+    header, *rows = csv.reader(text.splitlines())
+    assert header == ["image", "x1", "y1", "x2", "y2", "class", "suspicion", "score", "row", "why"]
+    detector, record = (load(pipeline.out / "model.h5") for load in (Detector.load, Detector.load_history))
+    ranked = find_suspects(detector, record, FeatureCache.open(features["trainval"]))
+    keys = [(ranked.classes[cls], ranked.image_ids[image], str(row)) for cls, image, row in ranked.keys.tolist()]
+    assert [(row[5], row[0], row[8]) for row in rows] == keys and len(keys) > 3
+    values = np.array([[*row[1:5], *row[6:8]] for row in rows], float)
+    np.testing.assert_allclose(values[:, :4], ranked.box, atol=0.06)
+    np.testing.assert_allclose(values[:, 4:], np.stack([ranked.suspicion, ranked.score], axis=1), atol=1e-4)
+    assert [row[9] for row in rows] == ranked.kinds.words
     assert command(*argv) == 0
     listed.write_text(text + "000001,1,1,5,5,ball,,,,reviewed\n")
     assert command(*argv) == 2

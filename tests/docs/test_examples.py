@@ -118,6 +118,19 @@ def test_a_report(tmp_path, monkeypatch):
     assert "What was hard: model.h5, toy" in page and page.count("/9j/") > 20  # how a JPEG begins in base64
 
 
+def test_a_miner_writes_a_report_with_a_test(tmp_path, monkeypatch):
+    write_synthetic_voc(tmp_path / "VOCdevkit", num_train=4, num_test=4)
+    monkeypatch.chdir(tmp_path)
+    for split, folder in (("trainval", "features"), ("test", "test_features")):
+        images = load_voc("VOCdevkit", "2007", split, classes=SYNTHETIC_CLASSES)
+        stored(toy_cache([30] * 4, classes=images.classes, image_ids=images.image_ids), tmp_path / folder)
+    code = example("miner.report(").replace('"VOCdevkit"', f'"VOCdevkit", classes={SYNTHETIC_CLASSES}')
+    assert len(code.splitlines()) <= 10
+    run(code)
+    page = (tmp_path / "report/report.html").read_text()
+    assert "What was hard: the model, toy" in page and "Best and worst images" in page and page.count("/9j/") > 20
+
+
 def test_what_a_detector_gets_wrong(tmp_path, monkeypatch, capsys):
     write_synthetic_voc(tmp_path / "VOCdevkit", num_train=1, num_test=6)
     monkeypatch.chdir(tmp_path)
