@@ -504,10 +504,7 @@ def _with_its_classes(database: ImageDatabase, args: argparse.Namespace) -> Imag
 
 def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> None:
     """Note which images are not used, and which classes have no objects: both may be slips."""
-    from rcnn_svm.data.image_folder import unused_images
-
-    folder = args.images or args.xml or (args.yolo if args.yolo.is_dir() else args.yolo.parent)
-    unused = unused_images(database, folder, below=bool(args.yolo))
+    folder, unused = _unused(database, args)
     if unused:
         _note(
             f"not used, because {database.name} has no annotation of it: {len(unused)} of the images in {folder}, "
@@ -518,6 +515,22 @@ def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> 
     for name in database.classes:
         if not names[name]:
             _note(f"class {name!r} has no objects in {database.name}: none of {read} names it")
+
+
+def unlabelled_images(args: argparse.Namespace) -> list[Path]:
+    """Return the image files that the source does not label; of a devkit, whose lists decide on images, none."""
+    if args.voc:
+        return []
+    folder, unused = _unused(_load_own(args, class_names(args)), args)
+    return [folder / name for name in unused]
+
+
+def _unused(database: ImageDatabase, args: argparse.Namespace) -> tuple[Path, list[str]]:
+    """Return the folder of the images, and the files there that the whole of a source does not have."""
+    from rcnn_svm.data.image_folder import unused_images
+
+    folder = args.images or args.xml or (args.yolo if args.yolo.is_dir() else args.yolo.parent)
+    return folder, unused_images(database, folder, below=bool(args.yolo))
 
 
 def say(notes: Notes) -> None:

@@ -61,6 +61,7 @@ HEADINGS = {
         "compare-mining": "compare mining methods on the same cached features",
     },
     "data and checks": {
+        "check": "say what is odd about labels, and draw a sheet of them",
         "synthesize": "write a synthetic image set in VOC layout",
         "import": "import a feature cache of the original MATLAB code",
         "parity": "train a recorded case and compare every key with the original",

@@ -22,7 +22,7 @@ import argparse
 import contextlib
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD, take_preset
-from rcnn_svm.cli.sides import Side, add_test_source_arguments, load_sides, record_sides, tested_before, whole_side
+from rcnn_svm.cli.sides import Side, add_side_arguments, load_sides, record_sides, tested_before, whole_side
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS, RANKED
 from rcnn_svm.svm.class_weights import AUTO
@@ -60,17 +60,7 @@ EVERYTHING = "everything"  # folder of what was trained on all images
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the stage's arguments."""
     add_data_arguments(parser, split=False)
-    parser.add_argument(
-        "--train-split",
-        metavar="NAME",
-        help="split to train on (default: trainval of a devkit; of other sources train, or all)",
-    )
-    parser.add_argument("--train-ids", metavar="FILE", type=Path, help="only these training images, one id a line")
-    parser.add_argument(
-        "--test-split", metavar="NAME", help="split to test on (default: test; all where it has a source of its own)"
-    )
-    parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
-    add_test_source_arguments(parser)
+    add_side_arguments(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -162,6 +152,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.overwrite:
             _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)
+        if not args.voc:
+            _look_at_labels(args.out, {"train": train.database, "test": test.database})
         print(chosen)
         stages = _Stages(args)
         for side in (train, test):
@@ -184,6 +176,24 @@ def run(args: argparse.Namespace) -> int:
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
+
+
+def _look_at_labels(out: Path, sides: Mapping[str, ImageDatabase]) -> None:
+    """Say what is odd about the labels, and draw them where that was not done for the same labels before."""
+    from rcnn_svm.artefacts.files import fingerprint, write_text
+    from rcnn_svm.data.findings import label_findings, labels_digest
+    from rcnn_svm.reports.labels import findings_line, labels_sheet
+    from rcnn_svm.reports.pictures import save_picture
+    from rcnn_svm.reports.table import json_text
+
+    found = label_findings(sides)
+    picture, record = out / "labels.jpg", out / "labels.json"
+    text = json_text({"labels": fingerprint(list(map(labels_digest, sides.values()))), **found.record()})
+    if not picture.exists() or not record.exists() or record.read_text(encoding="utf-8") != text:
+        save_picture(labels_sheet(list(sides.values())), picture)
+        write_text(record, text)
+    where = ", rcnn-svm check says where" if found.findings else ""
+    print(f"labels: {findings_line(found)}{where}; drawn in {picture}")
 
 
 def _compare_on(before: Sequence[str], results: dict[str, Any] | None, test: Side, out: Path) -> None:

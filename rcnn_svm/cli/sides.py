@@ -74,6 +74,21 @@ class Record(NamedTuple):
     options: dict[str, str]
 
 
+def add_side_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which images are trained on and which are tested on."""
+    parser.add_argument(
+        "--train-split",
+        metavar="NAME",
+        help="split to train on (default: trainval of a devkit; of other sources train, or all)",
+    )
+    parser.add_argument("--train-ids", metavar="FILE", type=Path, help="only these training images, one id a line")
+    parser.add_argument(
+        "--test-split", metavar="NAME", help="split to test on (default: test; all where it has a source of its own)"
+    )
+    parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
+    add_test_source_arguments(parser)
+
+
 def add_test_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name test images which have a source of their own."""
     own = parser.add_mutually_exclusive_group()
@@ -121,28 +136,46 @@ def load_sides(args: argparse.Namespace) -> tuple[Side, Side]:
     Raises:
         InputError: the sources do not fit together, or the folder holds a run on other images or another draw.
     """
-    separate = has_test_source(args)
-    chosen = separate or (args.train_ids and args.test_ids)
-    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else _sides_of_its_own(args)
-    train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
     # What was proposed for was decoded before.
-    read: Reading = "headers" if (args.out / "proposals").exists() else "pixels"
-    train = open_split(args, train_split, args.train_ids, read)
-    source = with_test_source(args, train.classes) if separate else args
-    test = open_split(source, test_split, args.test_ids, read)
-    check_sets([train, test], read, args)
-    sides = (Side(args, train_split, args.train_ids, train, ""), Side(source, test_split, args.test_ids, test, ""))
+    sides = open_sides(args, "headers" if (args.out / "proposals").exists() else "pixels")
     records = None if args.overwrite else _read_records(args.out)
     if records:
         is_drawn = (
             not args.voc
             and not splits_of_its_own(args)
-            and (train_split, test_split, args.train_ids, args.test_ids) == ("train", "test", None, None)
+            and (sides[0].split, sides[1].split, args.train_ids, args.test_ids) == ("train", "test", None, None)
         )
         sides = _go_on(sides, records, args, is_drawn=is_drawn)
     train, test = (side.database.name for side in sides)
     labels = (train, test) if train != test else (f"{train}_train", f"{test}_test")
     return sides[0]._replace(label=labels[0]), sides[1]._replace(label=labels[1])
+
+
+def open_sides(args: argparse.Namespace, read: Reading) -> tuple[Side, Side]:
+    """Return the images to train on and those to test on, as the sources and options say, without names for files.
+
+    Args:
+        args: the arguments.
+        read: what of the images is checked.
+
+    Raises:
+        InputError: the sources do not fit together, or cannot be used.
+    """
+    separate = has_test_source(args)
+    chosen = separate or (args.train_ids and args.test_ids)
+    defaults = ("trainval", "test") if args.voc else ("all", "all") if chosen else _sides_of_its_own(args)
+    train_split, test_split = args.train_split or defaults[0], args.test_split or ("all" if separate else defaults[1])
+    train = open_split(args, train_split, args.train_ids, read)
+    source = with_test_source(args, train.classes) if separate else args
+    test = open_split(source, test_split, args.test_ids, read)
+    check_sets([train, test], read, args)
+    return Side(args, train_split, args.train_ids, train, ""), Side(source, test_split, args.test_ids, test, "")
+
+
+def are_drawn(args: argparse.Namespace) -> bool:
+    """Return whether a run draws the sides, as nothing says which images are to be tested on."""
+    chosen = any((args.train_split, args.test_split, args.train_ids, args.test_ids))
+    return not (args.voc or chosen or has_test_source(args) or splits_of_its_own(args))
 
 
 def _sides_of_its_own(args: argparse.Namespace) -> tuple[str, str]:

@@ -71,6 +71,37 @@ def draw_detections(
     return picture
 
 
+def draw_objects(image: np.ndarray, objects: Annotation, classes: Sequence[str]) -> Image.Image:
+    """Draw the labelled objects of an image, each with its class, the difficult ones in brackets.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        objects: boxes and classes.
+        classes: class names.
+
+    Returns:
+        RGB picture whose longer side is `MIN_SIDE`.
+
+    Raises:
+        InputError: `image` is no such array.
+    """
+    picture = Image.fromarray(check_image(image))
+    scale = MIN_SIDE / max(picture.size)
+    # A large image is reduced by whole steps first, which takes a fraction of the time.
+    size = [max(1, round(side * scale)) for side in picture.size]
+    picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    canvas = ImageDraw.Draw(picture)
+    marked = _objects(objects, classes, scale)
+    for outline, colour, _ in marked:
+        x1, y1, x2, y2 = outline
+        outline = x1, y1, max(x1, x2), max(y1, y2)  # a thin box of a large image is thinner than a pixel
+        canvas.rectangle(_grown(outline, 1), outline=(0, 0, 0))
+        canvas.rectangle(outline, outline=colour, width=2)
+    for outline, colour, text in marked:
+        _label(canvas, picture.size, outline[:2], text, ink=ink_on(colour), plate=colour)
+    return picture
+
+
 def draw_proposals(image: np.ndarray, boxes: np.ndarray, objects: np.ndarray, found: np.ndarray) -> Image.Image:
     """Draw proposals over an image, the first on top, and the objects dashed.
 
