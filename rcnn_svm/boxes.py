@@ -146,13 +146,14 @@ def _center_size(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes[:, :2] + 0.5 * size, size
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float, max_boxes: int | None = None) -> np.ndarray:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
         scores: (N,) float; the highest is kept first, and among equal scores the highest row.
         threshold: a box is suppressed when its IoU with a kept one is strictly greater.
+        max_boxes: stop when so many are kept, 1 or more, which takes less time; None for all.
 
     Returns:
         (M,) int64, the rows kept, in order of keeping.
@@ -176,7 +177,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     if np.isnan(scores).any():
         raise InputError(f"nms: {int(np.isnan(scores).sum())} of {len(scores)} scores are NaN")
     order = np.argsort(scores, kind="stable")[::-1]
-    return order[_greedy_nms(np.ascontiguousarray(boxes[order].T), float(threshold))]
+    most = len(boxes) if max_boxes is None else max_boxes
+    return order[_greedy_nms(np.ascontiguousarray(boxes[order].T), float(threshold), most)]
 
 
 @compiled()
@@ -191,8 +193,8 @@ def iou_with(box, corners):
 
 
 @compiled()
-def _greedy_nms(corners, threshold):
-    """Return which of some boxes survive, (4, N), best first."""
+def _greedy_nms(corners, threshold, most):
+    """Return which of some boxes survive, (4, N), best first: the first `most` of them."""
     count = corners.shape[1]
     suppressed = np.zeros(count, np.bool_)
     keep = np.empty(count, np.int64)
@@ -202,5 +204,7 @@ def _greedy_nms(corners, threshold):
             continue
         keep[kept] = i
         kept += 1
+        if kept >= most:
+            break
         suppressed[i + 1 :] |= iou_with(corners[:, i], corners[:, i + 1 :]) > threshold
     return keep[:kept]

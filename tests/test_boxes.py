@@ -131,6 +131,7 @@ def test_nms_equals_torchvision(boxes, random, threshold):
 def test_nms_laws(boxes, data):
     scores = data.draw(hnp.arrays(np.float32, len(boxes), elements=st.integers(-9, 9)))
     keep = nms(boxes, scores, 0.3)
+    assert nms(boxes, scores, 0.3, max_boxes=3).tolist() == keep[:3].tolist()
     assert (np.diff(scores[keep]) <= 0).all()
     kept_iou = iou_matrix(boxes[keep], boxes[keep])
     assert (kept_iou[~np.eye(len(keep), dtype=bool)] <= 0.3).all()

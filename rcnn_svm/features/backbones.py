@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 
 from rcnn_svm import paper
@@ -256,6 +255,9 @@ def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, l
 
 def backbone_names() -> list[str]:
     """Return the names `load_backbone` knows, those of timm aside."""
+    # Imported when used, here and below: it takes as long to load as torch itself.
+    import torchvision
+
     return [*SOURCES, *torchvision.models.list_models(module=torchvision.models)]
 
 
@@ -324,6 +326,8 @@ SOURCES: dict[str, Callable[[], Source]] = {
 
 
 def _torchvision(name: str) -> Source:
+    import torchvision
+
     published = torchvision.models.get_model_weights(name).DEFAULT
     preprocessing = published.transforms()
     options = {}

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from rcnn_svm.errors import InputError
 
@@ -118,6 +117,9 @@ def extractor_of(classifier: nn.Module, names: dict[str, str]) -> nn.Module:
     Raises:
         InputError: the network's code cannot be followed.
     """
+    # Imported when used: it takes as long to load as torch itself.
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on training, which does not concern a frozen network
         try:

@@ -13,7 +13,7 @@ from rcnn_svm.errors import InputError
 NEAR_DUPLICATE = 0.8  # IoU
 
 
-def rank_boxes(boxes: np.ndarray) -> np.ndarray:
+def rank_boxes(boxes: np.ndarray, max_boxes: int | None = None) -> np.ndarray:
     """Return the distinct boxes, ordered so that any first part of them covers the image well.
 
     A box's priority is its position in order of falling area times a random number, as in selective search,
@@ -23,6 +23,7 @@ def rank_boxes(boxes: np.ndarray) -> np.ndarray:
 
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2, 0-based inclusive pixels, in any order, repetitions allowed.
+        max_boxes: return the first so many, which takes less time; None for all.
 
     Returns:
         (M, 4) float32, M <= N.
@@ -34,20 +35,21 @@ def rank_boxes(boxes: np.ndarray) -> np.ndarray:
     position = np.empty(len(boxes))
     position[np.argsort(-box_areas(boxes), kind="stable")] = np.arange(1, len(boxes) + 1)
     priority = position * np.random.default_rng(0).random(len(boxes))
-    return boxes[spread_order(boxes, -priority, NEAR_DUPLICATE)]
+    return boxes[spread_order(boxes, -priority, NEAR_DUPLICATE, max_boxes)]
 
 
-def spread_order(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+def spread_order(boxes: np.ndarray, scores: np.ndarray, threshold: float, max_boxes: int | None = None) -> np.ndarray:
     """Return the rows of boxes by falling score, those that overlap a better one by more behind all others.
 
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2, inclusive pixels.
         scores: (N,) float.
         threshold: boxes whose IoU with a better one that stays in front is greater go behind.
+        max_boxes: return the first so many; None for all.
     """
-    first = nms(boxes, scores, threshold)
+    first = nms(boxes, scores, threshold, max_boxes)
     rest = np.setdiff1d(np.arange(len(boxes)), first)
-    return np.concatenate([first, rest[np.argsort(-scores[rest], kind="stable")]])
+    return np.concatenate([first, rest[np.argsort(-scores[rest], kind="stable")]])[:max_boxes]
 
 
 def limit_boxes(boxes: np.ndarray, max_boxes: int | None = None, merge_iou: float | None = None) -> np.ndarray:

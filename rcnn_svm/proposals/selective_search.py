@@ -73,7 +73,7 @@ class SelectiveSearch:
         boxes = clip_boxes(np.floor(corners / scale + 0.5), (height, width))
         if not len(boxes):
             boxes = np.array([[0, 0, width - 1, height - 1]])
-        return limit_boxes(rank_boxes(boxes), self.max_boxes, self.merge_iou)
+        return limit_boxes(rank_boxes(boxes, self.max_boxes), merge_iou=self.merge_iou)
 
 
 def _resize(image, scale):

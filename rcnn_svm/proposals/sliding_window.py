@@ -74,7 +74,7 @@ class SlidingWindow:
             InputError: `image` is no such array.
         """
         windows = self.windows(check_image(image).shape[:2])
-        return limit_boxes(rank_boxes(windows), self.max_boxes, self.merge_iou)
+        return limit_boxes(rank_boxes(windows, self.max_boxes), merge_iou=self.merge_iou)
 
     def windows(self, image_size: tuple[int, int]) -> np.ndarray:
         """Return all windows of an image, distinct, in no order that means anything, (N, 4) float32.

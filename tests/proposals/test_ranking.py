@@ -33,10 +33,12 @@ def test_order_depends_on_the_set_alone_and_loses_nothing(boxes, random):
     assert ranked.dtype == np.float32
 
 
-@given(box_lists)
+@given(box_lists, st.integers(1, 50))
 @settings(max_examples=60, deadline=None)
-def test_near_duplicates_come_after_everything_else(boxes):
+def test_near_duplicates_come_after_everything_else(boxes, max_boxes):
     ranked = rank_boxes(np.array(boxes, float).reshape(-1, 4))
+    first = rank_boxes(np.array(boxes, float).reshape(-1, 4), max_boxes)
+    assert first.tolist() == ranked[:max_boxes].tolist()
     iou = iou_matrix(ranked, ranked)
     repeats = [bool((iou[i, :i] > 0.8).any()) for i in range(len(ranked))]
     assert repeats == sorted(repeats)
