@@ -37,6 +37,15 @@ class SmallAlexNet(nn.Module):
 
 
 @contextmanager
+def small_alexnet(name: str = "alexnet") -> Iterator[None]:
+    """Have the backbone alexnet, or a VGG network, be the small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        source = dataclasses.replace(backbones._find_source(name), build=SmallAlexNet, crop_size=CROP)
+        patch.setitem(backbones.SOURCES, name, lambda: source)
+        yield
+
+
+@contextmanager
 def layer_caches(root: Path) -> Iterator[Path]:
     """Make caches of a toy image set by layer, and have the backbone alexnet be the small one until the end.
 
@@ -44,9 +53,7 @@ def layer_caches(root: Path) -> Iterator[Path]:
         `root`, with `voc/`, the proposals `train.h5` and `test.h5`, caches such as `train.pool5/`, and `net.pt`, the
         weights that they are made with.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        source = dataclasses.replace(backbones._find_source("alexnet"), build=SmallAlexNet, crop_size=CROP)
-        patch.setitem(backbones.SOURCES, "alexnet", lambda: source)
+    with small_alexnet():
         write_synthetic_voc(root / "voc", num_train=8, num_test=2, seed=1)
         torch.manual_seed(5)
         # Features of random weights all look alike; these spread, as trained ones do.

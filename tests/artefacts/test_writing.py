@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import random
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,8 +31,9 @@ WRITERS = {
     "COCO": "write_coco_results(Detections(('a',), ('cat',), [0] * 5000, [0] * 5000, noise[:5000, 0, :1] * 0 + "
     "np.array([[0, 0, 9, 9]]) + np.zeros((5000, 4)), np.ones(5000)), path)",
 }
+# Each in a process of its own, which it may end, forked from one that holds the libraries and no threads.
 FULL = """
-import resource, sys
+import json, os, resource, sys
 import numpy as np
 from PIL import Image
 from rcnn_svm.artefacts import Checkpoint, write_text
@@ -40,29 +43,47 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.formats import write_coco_results
 from rcnn_svm.reports.pictures import save_picture
 from rcnn_svm.reports.style import new_figure, save_figure
-path = sys.argv[1]
 noise = np.random.default_rng(0).integers(256, size=(5000, 50, 3), dtype=np.uint8)
-resource.setrlimit(resource.RLIMIT_FSIZE, (28_672, 28_672))
-try:
-    exec(sys.argv[2])
-except InputError as error:
-    print(error)
-    sys.exit(2)
+codes = {}
+for name, code in json.loads(sys.argv[1]).items():
+    child = os.fork()
+    if child:
+        codes[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        continue
+    os.makedirs(name)
+    path = os.path.join(name, "x")
+    for stream, descriptor in (("printed", 1), ("errors", 2)):
+        os.dup2(os.open(f"{name}.{stream}", os.O_CREAT | os.O_WRONLY), descriptor)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (28_672, 28_672))
+    try:
+        exec(code)
+    except InputError as error:
+        print(error)
+        sys.exit(2)
+    sys.exit(0)
+print(json.dumps(codes))
 """
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory) -> tuple[Path, dict[str, int]]:
+    """The folder below which every writer had one of its own on a full disk, and the exit codes of all."""
+    root = tmp_path_factory.mktemp("full")
+    argv = [sys.executable, "-c", FULL, json.dumps(WRITERS)]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, cwd=root, env=variables)
+    return root, json.loads(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
 @pytest.mark.parametrize("writer", WRITERS)
-def test_whatever_writes_on_a_full_disk_ends_with_one_sentence_and_leaves_nothing(tmp_path, writer):
+def test_whatever_writes_on_a_full_disk_ends_with_one_sentence_and_leaves_nothing(full_disk, writer):
     """HDF5 and torch ended the process, Pillow left a picture that was cut."""
-    if writer == "torch":
-        pytest.importorskip("torch")
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path / "x"), WRITERS[writer]], capture_output=True, text=True
-    )
-    assert done.returncode == 2 and not done.stderr, done.stderr
-    assert done.stdout.startswith("cannot write") and os.strerror(errno.EFBIG) in done.stdout
-    assert not list(tmp_path.iterdir())
+    root, codes = full_disk
+    printed, errors = ((root / f"{writer}.{stream}").read_text() for stream in ("printed", "errors"))
+    assert codes[writer] == 2 and not errors, errors
+    assert printed.startswith("cannot write") and os.strerror(errno.EFBIG) in printed
+    assert not list((root / writer).iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,7 @@ import pytest
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detector import Detector
-from tests.cli.command import command
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from tests.cli.command import command, files_up_to
 
 
 @pytest.fixture
@@ -240,28 +237,15 @@ def test_a_file_of_another_kind(pipeline, features, tmp_path, capsys):
     refused(capsys, ["inspect", tmp_path / "none.h5"], "does not exist")
 
 
-LIMITED = """
-import resource, runpy, sys
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
-def test_a_disk_that_refuses_to_write(pipeline, tmp_path):
+def test_a_disk_that_refuses_to_write(pipeline, tmp_path, capsys):
     """The system refuses files above a size, as a full disk does: what was complete stays and is gone on from."""
-    argv = [str(word) for word in extract(pipeline, pipeline.voc, tmp_path / "f")][1:]
-    argv[argv.index("--shard-images") + 1] = "4"
-    command = [sys.executable, str(SCRIPTS / "extract.py"), *argv]
-    limited = [sys.executable, "-c", LIMITED, str(400 << 10), *command[1:]]
-    done = subprocess.run(limited, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert re.search(r"error: cannot write .*shard-0000\d\.h5: .*; everything completed before is intact", done.stderr)
+    words = [*extract(pipeline, pipeline.voc, tmp_path / "f"), "--shard-images", "4"]
+    with files_up_to(400 << 10):
+        told = r"error: cannot write .*shard-0000\d\.h5: .*; everything completed before is intact"
+        refused(capsys, words, told)
     assert not list((tmp_path / "f").glob(".shard*"))
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert command(*words) == 0
     assert FeatureCache.open(tmp_path / "f").verify() == []
 
 

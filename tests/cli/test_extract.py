@@ -1,5 +1,7 @@
 """`rcnn-svm extract` on a toy image set."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -12,11 +14,19 @@ from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
 NUM_IMAGES = 8  # enough for every class to occur
 
 
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The folder of an image set."""
+    root = tmp_path_factory.mktemp("toy")
+    write_synthetic_voc(root, num_train=NUM_IMAGES, num_test=1)
+    return root
+
+
 @pytest.fixture
-def arguments(tmp_path, monkeypatch):
-    """Data arguments; the current folder holds proposals where the propose stage writes them."""
+def arguments(toy, tmp_path, monkeypatch):
+    """Data arguments; the current folder holds the image set, and proposals where the propose stage writes them."""
     monkeypatch.chdir(tmp_path)
-    write_synthetic_voc("toy", num_train=NUM_IMAGES, num_test=1)
+    shutil.copytree(toy, "toy")
     database = load_voc("toy", classes=SYNTHETIC_CLASSES)
     boxes = [np.array([[0, 0, 20, 20], [5, 5, 30, 40], [9, 2, 40, 30]], np.float32)] * NUM_IMAGES
     proposals = ProposalSet(database.image_ids, boxes, {"method": "fast"})

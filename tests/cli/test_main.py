@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -25,15 +26,30 @@ EXCEPTIONS = {
 }
 
 
-def loaded_by(*argv: str) -> set[str]:
-    """The packages that are loaded once a command line has been answered with its help."""
-    code = (
-        "import sys\nfrom rcnn_svm.cli.main import main\n"
-        f"try:\n    main({list(argv)})\nexcept SystemExit:\n    pass\n"
-        "print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines()[-1].split()[1:])
+# Asks for the help of `rcnn-svm` and of every command named, each in a process that is forked before, and says which
+# packages are loaded then.
+HELP = """
+import os, sys
+from rcnn_svm.cli.main import main
+for command in ["", *sys.argv[1:]]:
+    child = os.fork()
+    if not child:
+        try:
+            main([*command.split(), "--help"])
+        except SystemExit:
+            pass
+        print("LOADED", command or "rcnn-svm", *{name.partition(".")[0] for name in sys.modules}, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """The packages that are loaded once help has been given: command -> names."""
+    done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True, check=True)
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    return {command: set(packages) for command, *packages in lines}
 
 
 def help_of(capsys, *argv: str) -> str:
@@ -58,15 +74,17 @@ def test_every_module_is_a_command():
     assert modules == {"import-cache" if command == "import" else command for command in COMMANDS}
 
 
-def test_help_loads_no_library():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_help_loads_no_library(loaded):
     heavy = {"numpy", "scipy", "h5py", "joblib", "PIL", "torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime"}
-    assert not loaded_by("--help") & heavy
+    assert not loaded["rcnn-svm"] & heavy
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_loads_no_library_that_takes_long(command):
+def test_help_of_a_command_loads_no_library_that_takes_long(command, loaded):
     heavy = {"torch", "sklearn", "cv2", "numba", "matplotlib", "onnxruntime", "scipy", "h5py"}
-    assert not loaded_by(command, "--help") & heavy
+    assert not loaded[command] & heavy
 
 
 # Ctrl-C while a module is looked for, by whichever of the ways to start a command.

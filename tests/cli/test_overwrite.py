@@ -11,6 +11,7 @@ import pytest
 from rcnn_svm.artefacts.claims import claimed
 from rcnn_svm.cli.main import main
 from rcnn_svm.errors import InputError
+from tests.cli.command import files_up_to
 
 
 def commands(pipeline, features: dict[str, Path], out: Path) -> dict[str, tuple[list[object], list[object], str, Path]]:
@@ -156,16 +157,10 @@ def test_what_another_process_is_making_is_left_to_it(stage, made, pipeline, fea
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_takes_no_more_is_one_sentence(stage, pipeline, features, tmp_path, capsys):
     """Some stages ended with a segmentation fault, tracebacks of libraries, or cut files under their final names."""
-    import resource
-
     out = tmp_path / "out"
     words, *_ = commands(pipeline, features, out)[stage]
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
-    try:
+    with files_up_to(2048):
         code = main([stage, *map(str, [*words, "--out", out])])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (told,) = [line for line in capsys.readouterr().err.splitlines() if line and "|" not in line]
     assert code == 2 and "cannot write" in told and "File too large" in told
     assert [path for path in tmp_path.rglob("*.h5*") if path.is_file()] == []

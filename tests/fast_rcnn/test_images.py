@@ -156,11 +156,21 @@ def test_a_ctrl_c_in_two_processes_loses_no_step(devkit, tmp_path):
     assert (history[:done, 2] > 0).all() and not history[done:].any()
 
 
-@pytest.mark.parametrize("sampler", ["random", "ohem"])
-def test_two_processes_train_one_network(devkit, tmp_path, sampler):
+SAMPLERS = ("random", "ohem")
+
+
+@pytest.fixture(scope="module")
+def steps_of_two(devkit, tmp_path_factory) -> Path:
+    """The folder with what a step of two processes left, by sampler."""
+    out = tmp_path_factory.mktemp("two")
+    in_two_processes(devkit, out, *SAMPLERS).check_returncode()
+    return out
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_two_processes_train_one_network(devkit, steps_of_two, sampler):
     """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
-    in_two_processes(devkit, tmp_path, sampler).check_returncode()
-    first, second = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2))
+    first, second = (torch.load(steps_of_two / f"{sampler}.{n}.pt", weights_only=True) for n in range(2))
     images = sorted(first.pop("images") + second.pop("images"))
     assert len(set(images)) == 2
     for name, tensor in first.items():

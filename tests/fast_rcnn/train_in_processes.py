@@ -1,4 +1,4 @@
-"""One of several processes, started by torchrun: takes one step, or many until a Ctrl-C to torchrun."""
+"""One of several processes, started by torchrun: takes a step with every sampler named, or many until a Ctrl-C."""
 
 import importlib.util
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.data.voc import load_voc
 from rcnn_svm.descent import Schedule, step_seed
 from rcnn_svm.fast_rcnn.image_training import FastRCNNTrainer, process_group, rank
@@ -37,31 +38,37 @@ def interrupted(root: Path, out: Path) -> None:
                 raise SystemExit(130) from None
 
 
-def main(root: Path, out: Path, sampler: str) -> None:
+def main(root: Path, out: Path, samplers: list[str]) -> None:
     """Train for a step without dropout on the devkit below `root`; write the weights and what was drawn."""
     SOURCES["alexnet"] = small_roi_source
+    database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    with process_group("cpu"):
+        for sampler in samplers:
+            take_step(root, out, sampler, database)
+
+
+def take_step(root: Path, out: Path, sampler: str, database: ImageDatabase) -> None:
+    """Take the step of one sampler."""
     network = test_images.network()
     for part in network.after.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
-    database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
-    with process_group("cpu"):
-        trainer = FastRCNNTrainer(
-            sampler=sampler,
-            schedule=Schedule(iterations=1, lr=0.01, weight_decay=0.0, step=9),
-            images_per_batch=1,
-            rois_per_image=16,
-            device="cpu",
-            workers=0,
-        )
-        (drawn,) = trainer._draws(len(database), range(1))
-        trainer.fit(network, database, ProposalSet.load(root / "trainval.h5"))
-        images = [(index, mirrored, step_seed(3, 0, rank())) for index, mirrored in drawn]
-        torch.save({"images": images, **network.state_dict()}, out / f"{rank()}.pt")
+    trainer = FastRCNNTrainer(
+        sampler=sampler,
+        schedule=Schedule(iterations=1, lr=0.01, weight_decay=0.0, step=9),
+        images_per_batch=1,
+        rois_per_image=16,
+        device="cpu",
+        workers=0,
+    )
+    (drawn,) = trainer._draws(len(database), range(1))
+    trainer.fit(network, database, ProposalSet.load(root / "trainval.h5"))
+    images = [(index, mirrored, step_seed(3, 0, rank())) for index, mirrored in drawn]
+    torch.save({"images": images, **network.state_dict()}, out / f"{sampler}.{rank()}.pt")
 
 
 if __name__ == "__main__":
     if sys.argv[3] == "until-interrupted":
         interrupted(Path(sys.argv[1]), Path(sys.argv[2]))
     else:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -17,6 +17,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.features import backbones
 from rcnn_svm.features.backbones import Backbone, load_backbone
 from rcnn_svm.features.runtime import make_runtime
+from tests.small_networks import small_alexnet
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnxruntime"])
@@ -30,12 +31,19 @@ def test_the_mean_of_four_pixels_by_hand(kind):
     ]
 
 
+@pytest.fixture
+def narrow_alexnet():
+    """Have the backbone alexnet be a narrow one: its 60 million weights say nothing more of a runtime."""
+    with small_alexnet():
+        yield
+
+
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("name", "layer", "weights", "crop_size"),
     [("lite0", None, None, 64), ("alexnet", "fc7", "random", 80), ("alexnet", "pool5", "random", 80)],
 )
-def test_runtimes_of_the_cpu_equal_torch(name, layer, weights, crop_size, kind):
+def test_runtimes_of_the_cpu_equal_torch(name, layer, weights, crop_size, kind, narrow_alexnet):
     if kind == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is an extra")
     backbone = load_backbone(name, layer, weights, crop_size=crop_size)
