@@ -2,6 +2,7 @@
 
 The defaults are the paper's, made for hundreds or thousands of objects a class. With some tens of them, try
 --pos-loss-weight auto --svm-C auto; add --calibrate for probabilities that compare across classes.
+With --negatives and --mined, images without objects and what the mine stage took are at the end of the training set.
 An interrupted training goes on from its last checkpoint. With --random-negatives there is no mining: every class is
 trained once, for comparison, on negatives drawn among all with IoU below --neg-overlap.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -29,6 +31,9 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.errors import InputError
 
+if TYPE_CHECKING:
+    from rcnn_svm.cache import FeatureCache
+
 # Passes without a better precision that a class is given.
 PATIENCE = 1
 
@@ -44,6 +49,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
+    more = parser.add_argument_group("more negatives")
+    more.add_argument(
+        "--negatives",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="feature caches of background: images that hold none of the objects",
+    )
+    more.add_argument(
+        "--mined",
+        metavar="MANIFEST",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="manifests of the mine stage, without what is a real object",
+    )
+    more.add_argument(
+        "--background-test",
+        metavar="DIR",
+        type=Path,
+        help="feature cache of other background, to count false positives on before and after",
+    )
+    more.add_argument(
+        "--test-features",
+        metavar="DIR",
+        type=Path,
+        help="feature cache of test images: for the average precision, and for a comparison at equal recall (default: "
+        "that of --validate)",
+    )
+    more.add_argument(
+        "--before",
+        metavar="MODEL",
+        type=Path,
+        help="model to compare with (default: the one that mined)",
+    )
     mining = parser.add_argument_group("mining")
     mining.add_argument(
         *("--epochs", "--max-epochs"),
@@ -158,6 +199,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_set import is_of_same_set
+    from rcnn_svm.mining.background import with_negatives
     from rcnn_svm.mining.examples import class_columns
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
@@ -166,7 +208,11 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.tuning.calibration import FOLDS, calibrate_model, check_folds
     from rcnn_svm.tuning.svm_C import SvmCSearch
 
-    cache = open_features(args.features, args.layer, args.weights)
+    if args.before and not (args.background_test or args.test_features):
+        raise InputError("--before is compared on --background-test and --test-features; give one of them, or leave it")
+    background = [open_features(folder, args.layer, args.weights) for folder in args.negatives]
+    cache = with_negatives(open_features(args.features, args.layer, args.weights), background, args.mined)
+    _say_negatives(cache, background, args.mined)
     suffix = f".{args.layer}" if args.layer else ""
     out = args.out or Path("cache/models") / f"{args.features.resolve().name}{suffix}.h5"
     k_folds = args.k_folds
@@ -236,7 +282,56 @@ def run(args: argparse.Namespace) -> None:
         if args.calibrate:
             calibrate_model(out, cache)
     print(mining_table(out))
+    if args.background_test or args.test_features:
+        print()
+        _compare(args, out)
     say_written(out)
+
+
+def _say_negatives(cache: FeatureCache, background: Sequence[FeatureCache], mined: Sequence[Path]) -> None:
+    """Print how many images and regions are there beside those with labels."""
+    from rcnn_svm.mining.mined_regions import read_manifest
+    from rcnn_svm.words import counted
+
+    for part in background:
+        print(f"background: {part.name}, {counted(part.num_images, 'image')}, {counted(part.num_rows, 'region')}")
+    for manifest in mined:
+        regions = read_manifest(manifest)
+        print(f"mined: {manifest}, {counted(len(regions), 'region')}")
+        gone = sorted({region.cls for region in regions} - {*cache.classes})
+        if gone:
+            print(f"not used of them: regions on which {', '.join(gone)} fired, no class of {cache.name}")
+
+
+def _compare(args: argparse.Namespace, out: Path) -> None:
+    """Print false positives on background and average precision, of the model and of the one before it."""
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.evaluation.on_background import compare_on_background
+    from rcnn_svm.reports.on_background import background_table
+
+    after, before = Detector.load(out), args.before or _model_that_mined(args.mined)
+    models = {"after": after} if before is None else {"before": Detector.load(before), "after": after}
+    test = args.test_features or args.validate
+    caches = [folder and open_features(folder, args.layer, args.weights) for folder in (args.background_test, test)]
+    results = compare_on_background([*models.values()], *caches)
+    print(background_table(dict(zip(models, results, strict=True))).text())
+
+
+def _model_that_mined(manifests: Sequence[Path]) -> Path | None:
+    """Return the model that the first manifest was mined with, where it is still there and the same."""
+    import json
+
+    from rcnn_svm.artefacts.files import READ_ERRORS
+    from rcnn_svm.detection.detector import Detector
+
+    if not manifests:
+        return None
+    try:
+        record = json.loads(manifests[0].with_name("mined.json").read_text(encoding="utf-8"))
+        model = Path(record["model"])
+        return model if Detector.load(model).digest == record["identity"]["detector"] else None
+    except (InputError, *READ_ERRORS):
+        return None
 
 
 def _num_negatives(args: argparse.Namespace, classes: Sequence[str]) -> int | list[int]:

@@ -11,6 +11,8 @@ HoiemKind, TideKind     the kinds of false positives in both lists
 error_costs             what each kind of error costs in average precision
 MENDED                  these kinds of errors, by name
 errors_at               what is found and wrong above a threshold, and which classes are confused
+compare_on_background   false positives of detectors on images without objects, at equal recall
+OnBackground            its result, detector by detector
 bootstrap_map           the mean on test images that are drawn again and again: how sure it is
 evaluate_coco           average precision as COCO computes it
 CocoResult              its result, class by class
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
     from rcnn_svm.evaluation.errors import DetectionErrors, HoiemKind, TideKind, detection_errors
     from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
+    from rcnn_svm.evaluation.on_background import OnBackground, compare_on_background
     from rcnn_svm.evaluation.tide import MENDED, error_costs
     from rcnn_svm.evaluation.voc import (
         PrecisionRecall,
@@ -47,12 +50,14 @@ __all__ = [
     "CocoResult",
     "DetectionErrors",
     "HoiemKind",
+    "OnBackground",
     "PrecisionRecall",
     "TideKind",
     "VocResult",
     "average_precision_11",
     "average_precision_area",
     "bootstrap_map",
+    "compare_on_background",
     "detection_errors",
     "error_costs",
     "errors_at",

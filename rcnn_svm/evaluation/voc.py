@@ -329,7 +329,7 @@ def evaluate_detections(
     detections = align(detections, database)
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
-    return _evaluate(detections, objects_in_database(database), database.name, iou)
+    return evaluate_found(detections, objects_in_database(database), database.name, iou)
 
 
 @dataclass(frozen=True)
@@ -398,10 +398,10 @@ def evaluate_in_cache(
     Source: `rcnn_test.m`, which tests an image set and evaluates it.
     """
     detections = detect_in_cache(cache, detector).after_nms(nms_threshold)
-    return _evaluate(detections, objects_in_cache(cache, detector.classes), cache.name, iou)
+    return evaluate_found(detections, objects_in_cache(cache, detector.classes), cache.name, iou)
 
 
-def _evaluate(detections: Detections, objects: Objects, name: str, iou: float) -> VocResult:
+def evaluate_found(detections: Detections, objects: Objects, name: str, iou: float) -> VocResult:
     """Evaluate detections against objects that have the same indices of images and classes."""
     results = []
     for index, class_name in enumerate(detections.classes):

@@ -29,6 +29,7 @@ negative_kinds          what hard negatives show: which objects they overlap
 NegativeKind            the three kinds
 Guards                  which regions of an image that nobody has labelled are taken as negatives
 RepeatMerger            which of a video's regions show the same thing again
+with_negatives          a training set with background and mined regions
 mined_negatives         what a person left of them, as a feature cache
 find_suspects           hard negatives that look like objects nobody labelled
 Suspects                these, ranked
@@ -44,6 +45,7 @@ from typing import TYPE_CHECKING
 from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rcnn_svm.mining.background import with_negatives
     from rcnn_svm.mining.bootstrap import BootstrapClassifier, BootstrapRound
     from rcnn_svm.mining.examples import cache_batches, cache_keys
     from rcnn_svm.mining.fast_rcnn import RoISampler, assign_labels
@@ -101,4 +103,5 @@ __all__ = [
     "select_hard_negatives",
     "select_hard_rois",
     "total_loss",
+    "with_negatives",
 ]
