@@ -141,7 +141,7 @@ def _film(
     args: argparse.Namespace, database: ImageDatabase, detector: Detector, history: dict[str, np.ndarray], folder: Path
 ) -> Figure:
     from rcnn_svm.mining.replay import replay_mining
-    from rcnn_svm.reports.film_sheet import film_sheet
+    from rcnn_svm.reports.film_figure import film_sheet
     from rcnn_svm.reports.sheets import class_index
 
     names = args.cls or detector.classes

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rcnn_svm.reports.difference.artefact import compare_artefacts
     from rcnn_svm.reports.difference.result import Comparison
     from rcnn_svm.reports.error_tables import cost_table, work_table
-    from rcnn_svm.reports.film_sheet import film_sheet
+    from rcnn_svm.reports.film_figure import film_sheet
     from rcnn_svm.reports.finetuning import finetuning_figure
     from rcnn_svm.reports.heads import head_figure
     from rcnn_svm.reports.html import Report

@@ -10,7 +10,7 @@ import pytest
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.replay import replay_mining
 from rcnn_svm.reports import film_sheet
-from rcnn_svm.reports.film_sheet import CAME, LEFT
+from rcnn_svm.reports.film_figure import CAME, LEFT
 from tests.reports.html.made import CLASSES, images_of, make_report
 
 
