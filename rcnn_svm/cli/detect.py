@@ -2,8 +2,10 @@
 
 Prints what it finds, best first, with boxes as x1 y1 x2 y2 in pixels from 0, and writes each image with its
 boxes drawn. Images are turned upright by their EXIF orientation, also where --ignore-exif was trained with.
-A score above 0 means the class, and the training's negatives are pushed below -1: a model
-trained on few objects puts many true ones between the two, so try --thresh -0.5 with it. A model that was trained
+
+Reported are scores above the model's thresholds, where it has them: run and assemble put in those of the best F1 of
+each class. Without them a score above 0 means the class, and the training's negatives are pushed below -1: a model
+trained on few objects puts many true ones between the two. --thresh SCORE goes before both. A model that was trained
 with --calibrate gives probabilities instead of scores: 0.5 is a box as likely right as wrong, in every class.
 
 A folder means the images in it and in its sub-folders. Images that cannot be read are named and left out, and the exit
@@ -21,6 +23,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -33,6 +36,11 @@ from rcnn_svm.cli.arguments import (
 )
 from rcnn_svm.cli.surroundings import say
 from rcnn_svm.detection.recipe import PER_IMAGE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rcnn_svm.detection.detector import Detector
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thresh",
         metavar="SCORE",
         type=float,
-        help="report scores strictly above this (default: 0), or probabilities (default: 0.5)",
+        help="report scores strictly above this, or probabilities (default: the model's thresholds, where it has them "
+        "and scores are as it says; else 0, or a probability of 0.5)",
     )
     parser.add_argument(
         "--nms",
@@ -99,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.errors import InputError
     from rcnn_svm.proposals.methods import make_proposer
     from rcnn_svm.reports.pictures import draw_detections, picture_names, save_picture
-    from rcnn_svm.reports.table import Table
+    from rcnn_svm.reports.table import Table, wrapped
 
     if args.nms is not None and args.soft_nms:
         raise InputError("--nms and --soft-nms are two suppressions; give one of them")
@@ -132,13 +141,10 @@ def run(args: argparse.Namespace) -> None:
     nms_threshold = paper.NMS_THRESHOLD if args.nms is None else args.nms
     calibrated = detector.calibration is not None
     kind = "probability" if calibrated else "score"
-    thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh
-    if calibrated and not 0 <= thresh <= 1:
-        raise InputError(
-            f"--thresh {thresh:g} must be between 0 and 1: {args.model} is calibrated, it has probabilities"
-        )
+    thresh, told = _threshold(args, detector)
     # Of every class for itself: a flat sigmoid has its threshold far below the scores of all regions.
-    floor = np.minimum(detector.scores_at(thresh) if calibrated else thresh, paper.DETECT_THRESH)
+    floor = np.minimum(thresh, paper.DETECT_THRESH)
+    print(wrapped(told), end="\n\n", flush=True)
     entries, written, refused = [], [], []
     try:
         for path, picture in zip(images, pictures, strict=True):
@@ -149,9 +155,9 @@ def run(args: argparse.Namespace) -> None:
                 say(f"rcnn-svm detect: error: {error}")
                 continue
             candidates = finder.detect(image, thresh=floor, nms_threshold=nms_threshold)
-            if calibrated:
-                candidates = detector.calibrated(candidates)
             found = candidates.above(thresh)
+            if calibrated:
+                candidates, found = detector.calibrated(candidates), detector.calibrated(found)
             save_picture(draw_detections(image, found, detector.classes), picture)
             written.append(picture)
             names = [detector.classes[index] for index in found.cls]
@@ -165,7 +171,7 @@ def run(args: argparse.Namespace) -> None:
                     ],
                 }
             )
-            print(f"{path}: {len(found)} found above {thresh:g}")
+            print(f"{path}: {len(found)} found")
             if len(candidates) and not len(found):
                 best = detector.classes[candidates.cls[0]]
                 print(f"the best below is {best} at {candidates.scores[0]:.3f}; lower --thresh to see it")
@@ -186,3 +192,29 @@ def run(args: argparse.Namespace) -> None:
         say_written(args.out, *written)
     if refused:
         raise InputError(f"{len(refused)} of {len(images)} images could not be read, the first is {refused[0]}")
+
+
+def _threshold(args: argparse.Namespace, detector: Detector) -> tuple[float | np.ndarray, str]:
+    """Return the score above which detections are reported, one or (K,), and a sentence that says which."""
+    from rcnn_svm.errors import InputError
+    from rcnn_svm.reports.operating_points import thresholds_in_words
+
+    calibrated = detector.calibration is not None
+    if args.thresh is None and detector.thresholds is not None:
+        given = {name: getattr(args, name) for name in ("vote", "again", "soft_nms")}
+        others = [name for name, value in given.items() if value not in (None, getattr(detector.recipe, name))]
+        others += [name for name in ("nms", "bbox", "method") if getattr(args, name) is not None]
+        if not others:
+            words = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from)
+            return detector.thresholds, f"reported: scores above {words}; --thresh SCORE for another"
+        why = f", as the thresholds of the model are for its own --{others[0].replace('_', '-')}"
+    else:
+        why = ""
+    thresh = (0.5 if calibrated else 0.0) if args.thresh is None else args.thresh
+    if not calibrated:
+        return thresh, f"reported: scores above {thresh:g}{why}"
+    if not 0 <= thresh <= 1:
+        raise InputError(
+            f"--thresh {thresh:g} must be between 0 and 1: {args.model} is calibrated, it has probabilities"
+        )
+    return detector.scores_at(thresh), f"reported: probabilities above {thresh:g}{why}"

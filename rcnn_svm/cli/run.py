@@ -161,18 +161,11 @@ def run(args: argparse.Namespace) -> int:
         stages.train(train, args.out)
         stages.test(test, args.out)
         stages.assemble(args.out)
-    made = (
-        "train_ids.txt",
-        "model.h5",
-        "detections.h5",
-        "report/results.json",
-        *([DETECTOR] if _needs_assembly(args) else []),
-    )
+    made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json", DETECTOR)
     check_still_there(*(args.out / name for name in made))
     _compare_on(before, results, test, args.out)
     print(f"\nreport: {args.out / 'report'}")
-    model = args.out / (DETECTOR if _needs_assembly(args) else "model.h5")
-    print(f"use it: rcnn-svm detect --model {model} IMAGE")
+    print(f"use it: rcnn-svm detect --model {args.out / DETECTOR} IMAGE")
     if args.pictures > 0:
         print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
     return 0
@@ -240,8 +233,7 @@ def _train_on_everything(args: argparse.Namespace) -> int:
         stages.find_regions(side)
         stages.train(side, out)
         stages.assemble(out)
-    model = out / (DETECTOR if _needs_assembly(args) else "model.h5")
-    print(f"\nuse it: rcnn-svm detect --model {model} IMAGE")
+    print(f"\nuse it: rcnn-svm detect --model {out / DETECTOR} IMAGE")
     report = args.out / "report"
     if report.exists():
         print(f"no image is left to test it on: {report} is of the detector that was trained without the test images")
@@ -347,15 +339,25 @@ class _Stages:
         )
 
     def assemble(self, out: Path) -> None:
-        """Put all that detect needs into one file, where the model alone is not enough."""
-        if _needs_assembly(self._args):
-            self._stage(
-                "assemble",
-                *("--model", out / "model.h5", *self._last_steps(out)),
-                *(["--ranker", self._ranker] if self._args.method == RANKED else []),
-                *(["--again", self._args.again] if self._args.again else []),
-                *("--out", out / DETECTOR),
-            )
+        """Put all that detect needs into one file, with thresholds from the report on the test images."""
+        words: list[object] = [
+            *("--model", out / "model.h5", *self._last_steps(out)),
+            *(["--ranker", self._ranker] if self._args.method == RANKED else []),
+            *(["--again", self._args.again] if self._args.again else []),
+            *("--out", out / DETECTOR),
+        ]
+        report = self._args.out / "report" / "results.json"
+        if out == self._args.out:
+            self._stage("assemble", *words, "--operating-points", report)
+            return
+        if report.exists():
+            try:
+                self._stage("assemble", *words, "--operating-points", report)
+                return
+            except InputError as error:
+                # The detector that was tested had other settings.
+                print(f"without thresholds: {error}")
+        self._stage("assemble", *words)
 
     def _extract(self, data: Sequence[object], proposals: Path, out: Path) -> None:
         args = self._args
@@ -389,11 +391,6 @@ class _Stages:
         start = time.perf_counter()
         run_arguments(name, argv)
         print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
-
-
-def _needs_assembly(args: argparse.Namespace) -> bool:
-    """Return whether detect needs more than the model of the train stage."""
-    return bool(args.method == RANKED or args.bbox or args.vote or args.again or args.soft_nms)
 
 
 def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | str, float | str]:

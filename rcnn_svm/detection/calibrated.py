@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from rcnn_svm.detection.image_detections import ImageDetections
@@ -55,7 +57,7 @@ class Calibrated:
         slope, offset = self._sigmoids[found.cls].T
         probability = _expit(slope * found.scores + offset)
         order = np.argsort(-probability, kind="stable")
-        return ImageDetections(found.cls[order], found.boxes[order], probability[order])
+        return replace(found, cls=found.cls[order], boxes=found.boxes[order], scores=probability[order])
 
     @property
     def _sigmoids(self) -> np.ndarray:

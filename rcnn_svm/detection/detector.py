@@ -44,6 +44,9 @@ class Detector(Calibrated, Model):
         bbox_regressor: corrects the boxes that are found in an image, or None.
         ranker: makes the proposals of an image, or None where a search does.
         recipe: what is done with them afterwards.
+        thresholds: (K,) float64, the score of every class above which a detection is worth reporting, after all that
+            the recipe does; or None.
+        thresholds_from: how they were chosen, on which images, and for which classes from the others; JSON-able.
 
     Examples:
         >>> import numpy as np
@@ -56,7 +59,7 @@ class Detector(Calibrated, Model):
     """
 
     KIND: ClassVar[str] = "detector"
-    ARRAYS: ClassVar[tuple[str, ...]] = ("W", "B", "calibration")
+    ARRAYS: ClassVar[tuple[str, ...]] = ("W", "B", "calibration", "thresholds")
     PARTS: ClassVar[Mapping[str, str]] = {
         "bbox_regressor": BoxRegressor.KIND,
         "ranker": ProposalRanker.KIND,
@@ -72,6 +75,8 @@ class Detector(Calibrated, Model):
     bbox_regressor: BoxRegressor | None = None
     ranker: ProposalRanker | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    thresholds: np.ndarray | None = None
+    thresholds_from: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         made = FeatureSettings.from_json(self.feature_settings).description(f"{self.dim}-d")
@@ -86,6 +91,9 @@ class Detector(Calibrated, Model):
         if self.calibration is not None:
             header.append("score of probability 0.5")
             columns.append([f"{score:.3g}" for score in self.scores_at(0.5)])
+        if self.thresholds is not None:
+            header.append("threshold")
+            columns.append([f"{score:.3g}" for score in self.thresholds])
         return html_table(repr(self), header, list(zip(*columns, strict=True)), "classes")
 
     @property
@@ -96,16 +104,21 @@ class Detector(Calibrated, Model):
     def settings(self) -> dict[str, Any]:
         """As in `Model`."""
         recipe = {} if self.recipe == Recipe() else {"recipe": self.recipe.to_json()}
-        return {**super().settings(), **recipe}
+        chosen = {} if self.thresholds is None else {"thresholds_from": self.thresholds_from}
+        return {**super().settings(), **recipe, **chosen}
 
     @classmethod
     def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> Detector:
-        return super()._restored(settings, datasets, recipe=Recipe.from_json(settings.get("recipe", {})), **more)
+        recorded = {
+            "recipe": Recipe.from_json(settings.get("recipe", {})),
+            "thresholds_from": settings.get("thresholds_from", {}),
+        }
+        return super()._restored(settings, datasets, **recorded, **more)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """As in `Model`."""
         K = len(self.classes)
-        return {"W": (len(self.W), K), "B": (K,), "calibration": (K, 2)}
+        return {"W": (len(self.W), K), "B": (K,), "calibration": (K, 2), "thresholds": (K,)}
 
     @property
     def digest(self) -> str:
@@ -132,14 +145,17 @@ class Detector(Calibrated, Model):
         self,
         image: ImageLike,
         *,
-        thresh: float | np.ndarray = paper.DETECT_THRESH,
+        thresh: float | np.ndarray | None = None,
         nms_threshold: float = paper.NMS_THRESHOLD,
     ) -> ImageDetections:
         """Return the objects found in an image: a path, a PIL image, or (H, W, 3) uint8 RGB.
 
-        Boxes are corrected, voted and scored again as the detector's parts and recipe say. See `ImageDetector.detect`;
-        an `ImageDetector` can do more.
+        Boxes are corrected, voted and scored again as the detector's parts and recipe say. Without `thresh`, scores
+        above the detector's own thresholds are reported; where it has none, above -1, the original's. See
+        `ImageDetector.detect`; an `ImageDetector` can do more.
         """
+        if thresh is None:
+            thresh = paper.DETECT_THRESH if self.thresholds is None else self.thresholds
         return self._image_detector.detect(image, thresh=thresh, nms_threshold=nms_threshold)
 
     @cached_property

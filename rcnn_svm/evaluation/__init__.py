@@ -13,7 +13,9 @@ MENDED                  these kinds of errors, by name
 errors_at               what is found and wrong above a threshold, and which classes are confused
 compare_on_background   false positives of detectors on images without objects, at equal recall
 OnBackground            its result, detector by detector
-bootstrap_map           the mean on test images that are drawn again and again: how sure it is
+bootstrap_ap            average precision on test images that are drawn again and again: how sure it is
+bootstrap_map           the same of the mean
+find_operating_points   thresholds of the best F1 and of 90 % precision, with precision, recall, false positives
 evaluate_coco           average precision as COCO computes it
 CocoResult              its result, class by class
 write_comp4             writes detections as VOC's results files
@@ -29,11 +31,12 @@ from rcnn_svm.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rcnn_svm.evaluation.at_threshold import errors_at
-    from rcnn_svm.evaluation.bootstrap import bootstrap_map
+    from rcnn_svm.evaluation.bootstrap import bootstrap_ap, bootstrap_map
     from rcnn_svm.evaluation.coco import CocoResult, evaluate_coco
     from rcnn_svm.evaluation.errors import DetectionErrors, HoiemKind, TideKind, detection_errors
     from rcnn_svm.evaluation.formats import read_comp4, write_coco_results, write_comp4
     from rcnn_svm.evaluation.on_background import OnBackground, compare_on_background
+    from rcnn_svm.evaluation.operating_points import find_operating_points
     from rcnn_svm.evaluation.tide import MENDED, error_costs
     from rcnn_svm.evaluation.voc import (
         PrecisionRecall,
@@ -56,6 +59,7 @@ __all__ = [
     "VocResult",
     "average_precision_11",
     "average_precision_area",
+    "bootstrap_ap",
     "bootstrap_map",
     "compare_on_background",
     "detection_errors",
@@ -63,6 +67,7 @@ __all__ = [
     "errors_at",
     "evaluate_coco",
     "evaluate_detections",
+    "find_operating_points",
     "read_comp4",
     "write_coco_results",
     "write_comp4",

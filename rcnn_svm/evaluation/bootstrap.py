@@ -1,4 +1,4 @@
-"""How sure a mean average precision is: the same on test images that are drawn again and again."""
+"""How sure an average precision is: the same on test images that are drawn again and again."""
 
 from __future__ import annotations
 
@@ -28,11 +28,27 @@ def bootstrap_map(
     resamples: int = RESAMPLES,
     seed: int = paper.SEED,
 ) -> np.ndarray:
-    """Return the mean average precision of both VOC protocols on resampled test images.
+    """Return the mean average precision of both VOC protocols on resampled test images, (R, 2) float64 in [0, 1].
 
-    Every resample draws as many images as there are, with replacement; the mean is over the classes that have objects
-    in it. The middle 95 % of a column are an interval for the mAP over other test images of this kind; other training
-    images are not part of it.
+    The mean is over the classes that have objects in a resample; arguments are those of `bootstrap_ap`.
+    """
+    ap = bootstrap_ap(detections, database, iou=iou, nms_threshold=nms_threshold, resamples=resamples, seed=seed)
+    return np.nanmean(ap, axis=1)
+
+
+def bootstrap_ap(
+    detections: Detections,
+    database: ImageDatabase,
+    *,
+    iou: float = paper.HIT_IOU,
+    nms_threshold: float | None = paper.NMS_THRESHOLD,
+    resamples: int = RESAMPLES,
+    seed: int = paper.SEED,
+) -> np.ndarray:
+    """Return the average precision of every class in both VOC protocols on resampled test images.
+
+    Every resample draws as many images as there are, with replacement. The middle 95 % of the values of a class are an
+    interval for its AP over other test images of this kind; other training images are not part of it.
 
     Args:
         detections, database, iou, nms_threshold: as in `evaluate_detections`.
@@ -40,7 +56,7 @@ def bootstrap_map(
         seed: decides the draws.
 
     Returns:
-        (R, 2) float64 in [0, 1]: 11 points (VOC2007), and area (VOC2010).
+        (R, K, 2) float64 in [0, 1]: 11 points (VOC2007), and area (VOC2010); NaN where no object of a class is drawn.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals; images are
     drawn, since detections of an image depend on each other.
@@ -58,7 +74,9 @@ def bootstrap_map(
         gt_image, gt_difficult = objects.image[truth], objects.difficult[truth]
         found = (detections.image[rows], detections.box[rows], detections.score[rows])
         order, right, wrong = judge_detections(*found, gt_image, objects.box[truth], gt_difficult, iou)
-        image = detections.image[rows][order]
+        # What comes after the last hit adds no recall.
+        last = int(np.flatnonzero(right)[-1]) + 1 if right.any() else 0
+        image, right, wrong = detections.image[rows][order][:last], right[:last], wrong[:last]
         for number, draw in enumerate(draws):
             count = int(draw[gt_image[~gt_difficult]].sum())
             if count:
@@ -70,7 +88,7 @@ def bootstrap_map(
                     average_precision_11(tp / count, precision),
                     average_precision_area(tp / count, precision),
                 )
-    return np.nanmean(values, axis=1)
+    return values
 
 
 def interval(values: np.ndarray, covers: float = COVERS) -> tuple[float, float]:

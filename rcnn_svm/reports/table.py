@@ -47,7 +47,7 @@ class Table:
         lines = [self._line(cells, widths) for cells in body]
         if self.footer:
             lines.insert(-1, rule)
-        notes = [line for note in self.notes for line in textwrap.wrap(note, width, break_on_hyphens=False)]
+        notes = [wrapped(note, width) for note in self.notes]
         header = [self._line(cells, widths) for cells in first]
         return "\n".join([*header, rule, *lines, *([""] if notes else []), *notes])
 
@@ -73,6 +73,11 @@ class Table:
 
     def _everything(self) -> list[Sequence[str]]:
         return [self.header, *self.rows, *([self.footer] if self.footer else [])]
+
+
+def wrapped(text: str, width: int = WIDTH) -> str:
+    """Return a sentence in lines for a terminal; options and names stay in one piece."""
+    return textwrap.fill(text, width, break_on_hyphens=False)
 
 
 def _no_tags(text: str) -> str:

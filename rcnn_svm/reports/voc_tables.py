@@ -31,14 +31,15 @@ def voc_csv(result: VocResult) -> str:
     return records_csv(_records(result))
 
 
-def voc_json(result: VocResult, made_from: dict[str, Any]) -> str:
-    """Return an evaluation as JSON, without its curves; see `evaluation_json`."""
+def voc_json(result: VocResult, made_from: dict[str, Any], **more: Any) -> str:
+    """Return an evaluation as JSON, without its curves; `more` goes with the figures; see `evaluation_json`."""
     figures = {
         "iou": result.iou,
         "nms": result.nms_threshold,
         "soft_nms_sigma": result.soft_nms_sigma,
         "map_voc07": result.map11,
         "map_area": result.map_area,
+        **more,
     }
     return evaluation_json(result.image_set, result.num_images, figures, _records(result), made_from)
 

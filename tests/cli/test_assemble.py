@@ -111,3 +111,98 @@ def test_an_image_detector_takes_what_it_is_given_before_what_the_model_holds(pa
         expected = ImageDetector(plain, **full).detect(image, thresh=-np.inf)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+@pytest.fixture
+def report(pipeline, features, parts, tmp_path):
+    """A report of detections that were made with the box regressor and voting."""
+    model, bbox, _ = parts
+    found, out = tmp_path / "found.h5", tmp_path / "report"
+    assert (
+        command("test", "--features", features["test"], "--model", model, "--bbox", bbox, "--vote", "--out", found) == 0
+    )
+    data = ("--voc", pipeline.voc, "--split", "test", "--classes", pipeline.names)
+    assert command("evaluate", "--detections", found, *data, "--pictures", 0, "--out", out) == 0
+    return out / "results.json"
+
+
+def test_the_thresholds_of_a_report_are_those_of_detect(pipeline, parts, report, tmp_path, capsys):
+    _, _, out = parts
+    image = next((pipeline.voc / "VOC2007" / "JPEGImages").iterdir())
+    assert assemble(parts, "--vote", "--operating-points", report) == 0
+    assert "thresholds: " in capsys.readouterr().out
+    detector = Detector.load(out)
+    points = {point["class"]: point for point in json.loads(report.read_text())["operating_points"]}
+    assert detector.thresholds.tolist() == [points[name]["thresh"] for name in detector.classes]
+    assert detector.thresholds_from["borrowed"] == [name for name in detector.classes if points[name]["borrowed"]]
+
+    thresholds = np.linspace(-3, -1, len(detector.classes))
+    replace(detector, thresholds=thresholds).save(out)
+    words = ("detect", image, "--model", out, "--out", tmp_path / "pictures", "--json", tmp_path / "found.json")
+
+    def scores(*options):
+        assert command(*words, *options) == 0
+        objects = json.loads((tmp_path / "found.json").read_text())[0]["objects"]
+        return [(entry["class"], entry["score"]) for entry in objects]
+
+    everything = scores("--thresh", "-9")
+    assert "reported: scores above -9\n" in capsys.readouterr().out
+    found = scores()
+    own = dict(zip(detector.classes, thresholds, strict=True))
+    assert found == [(name, score) for name, score in everything if score > own[name]] and 0 < len(found) < len(
+        everything
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "reported: scores above -3.00 (ball) to -1.00 (ring), the best F1 of each class on 4 images" in printed
+    assert Detector.load(out).detect(image).scores.tolist() == [score for _, score in found]
+    scores("--no-vote")
+    assert (
+        "reported: scores above 0, as the thresholds of the model are for its own --vote\n" in capsys.readouterr().out
+    )
+    assert command("inspect", out) == 0
+    assert "thresholds" in capsys.readouterr().out
+
+
+def test_a_report_of_another_recipe_or_model_is_refused(parts, report, tmp_path, capsys):
+    model, bbox, out = parts
+    cases = [
+        (("--vote", "--again", 5), "boxes scored again"),
+        (("--no-vote",), "box voting"),
+        (("--vote", "--soft-nms"), "soft-NMS"),
+    ]
+    for options, told in cases:
+        assert assemble(parts, *options, "--operating-points", report) == 2
+        error = capsys.readouterr().err
+        assert f"{report} is of detections that were not made as this model makes them: {told} differs" in error
+    assert command("assemble", "--model", model, "--vote", "--operating-points", report, "--out", out) == 2
+    assert "box regression differs" in capsys.readouterr().err
+    detector = Detector.load(model)
+    identity = detector.training["identity"]
+    other = {**identity, "parameters": {**identity["parameters"], "svm_C": 0.5}}
+    for training, told in ((identity, "thresholds: "), (other, "training differs")):
+        changed = replace(detector, W=2 * detector.W, training={**detector.training, "identity": training})
+        changed.save(tmp_path / "changed.h5")
+        words = ("assemble", "--model", tmp_path / "changed.h5", "--bbox", bbox, "--vote", "--overwrite")
+        command(*words, "--operating-points", report, "--out", tmp_path / "other.h5")
+        assert told in "".join(capsys.readouterr())
+    assert not Detector.load(tmp_path / "other.h5").thresholds_from["of_this_model"]
+    content = json.loads(report.read_text())
+    (tmp_path / "old.json").write_text(json.dumps({**content, "operating_points": None}))
+    assert assemble(parts, "--vote", "--operating-points", tmp_path / "old.json") == 2
+    assert "without operating points; evaluate again" in capsys.readouterr().err
+    assert assemble(parts, "--vote", "--operating-points", tmp_path / "none.json") == 2
+    assert "none.json" in capsys.readouterr().err and not out.exists()
+
+
+def test_thresholds_of_other_test_images_are_made_again_on_update(pipeline, parts, capsys):
+    model, _, out = parts
+    words = ("assemble", "--model", model, "--out", out)
+    assert command(*words) == 0
+    more = (*words, "--operating-points", pipeline.out / "report" / "results.json")
+    assert command(*more) == 2
+    assert "--update to make again what they change" in capsys.readouterr().err
+    assert command(*more, "--update") == 0
+    assert "made again: " in capsys.readouterr().out
+    made = Detector.load(pipeline.out / "detector.h5")
+    np.testing.assert_array_equal(Detector.load(out).thresholds, made.thresholds)
+    assert made.thresholds_from == Detector.load(out).thresholds_from

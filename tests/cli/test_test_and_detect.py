@@ -145,7 +145,7 @@ def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
     assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
-    assert "photo.png: 1 found above 0" in printed
+    assert "reported: scores above 0\n" in printed and "photo.png: 1 found\n" in printed
     assert ["cat", "0.700", *map(str, CAT)] in [line.split() for line in printed.splitlines()]
     assert printed.splitlines()[-1] == f"wrote {tmp_path / 'out'}"
     Image.open(tmp_path / "out" / "photo.jpg").load()
@@ -251,12 +251,12 @@ def test_detect_tells_probabilities_of_a_calibrated_model(tmp_path, capsys, seei
     words = ("--model", model, "--out", tmp_path / "out", "--json", tmp_path / "found.json")
     assert command("detect", image, *words) == 0
     printed = capsys.readouterr().out
-    assert "photo.png: 1 found above 0.5" in printed
+    assert "reported: probabilities above 0.5\n" in printed and "photo.png: 1 found\n" in printed
     assert ["dog", "0.881", *map(str, DOG)] in [line.split() for line in printed.splitlines()]
     (entry,) = json.loads((tmp_path / "found.json").read_text())
     assert entry["objects"] == [{"class": "dog", "probability": pytest.approx(0.8808, abs=1e-4), "box": DOG}]
     assert command("detect", image, *words, "--thresh", 0.45) == 0
-    assert "photo.png: 2 found above 0.45" in capsys.readouterr().out
+    assert "photo.png: 2 found\n" in capsys.readouterr().out
     assert command("detect", image, *words, "--thresh", 0.9) == 0
     assert "the best below is dog at 0.881" in capsys.readouterr().out
     assert command("detect", image, *words, "--thresh", -0.5) == 2

@@ -15,6 +15,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 from rcnn_svm.reports.inspection.result import Inspection, Section, header_facts, header_record
 from rcnn_svm.reports.mining import budget_sentences, examples_table, mining_records
+from rcnn_svm.reports.operating_points import thresholds_in_words
 from rcnn_svm.reports.settings_in_words import data_in_words, features_in_words, training_in_words
 from rcnn_svm.reports.table import Table
 from rcnn_svm.tuning.svm_C import best_C
@@ -69,6 +70,8 @@ def _class_records(detector: Detector, history: dict[str, np.ndarray]) -> list[d
         weights = detector.training.get("pos_loss_weight")
         if isinstance(weights, Sequence) and len(weights) == len(mined):
             record["pos_loss_weight"] = float(weights[k])
+        if detector.thresholds is not None:
+            record["threshold"] = float(detector.thresholds[k])
         if detector.calibration is not None:
             record |= {
                 "calibration": detector.calibration[k].tolist(),
@@ -81,7 +84,12 @@ def _parts_in_words(detector: Detector) -> dict[str, str]:
     """Return the facts of a detector that has more than its weights."""
     parts = ", ".join(part.KIND for part in detector.parts().values())
     recipe = str(detector.recipe)
-    return ({"parts": parts} if parts else {}) | ({} if recipe == "none" else {"recipe": recipe})
+    chosen = (detector.classes, detector.thresholds, detector.thresholds_from)
+    return {
+        **({"parts": parts} if parts else {}),
+        **({} if recipe == "none" else {"recipe": recipe}),
+        **({} if detector.thresholds is None else {"thresholds": thresholds_in_words(*chosen)}),
+    }
 
 
 def _weights_in_words(detector: Detector) -> str:

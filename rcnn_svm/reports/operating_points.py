@@ -1,0 +1,119 @@
+"""Thresholds to work with, as tables, CSV and records: `evaluation/operating_points.py` for people and for models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rcnn_svm.evaluation.at_threshold import AtThreshold
+from rcnn_svm.evaluation.bootstrap import COVERS
+from rcnn_svm.evaluation.operating_points import MIN_OBJECTS, PRECISION, OperatingPoints
+from rcnn_svm.reports.table import Table, cell, percent, records_csv
+from rcnn_svm.words import counted, names_in_words, shortened
+
+POINT_HEADER = ("score", "precision", "recall", "FP an image")
+PRECISE = f"precision_{100 * PRECISION:.0f}"
+
+
+def points_table(points: OperatingPoints) -> Table:
+    """Return AP with its interval, and what is found at the best F1 and at the precision that is wanted."""
+    header = ("class", "objects", "AP area", "from", "to", *(f"F1: {name}" for name in POINT_HEADER))
+    header += tuple(f"{100 * PRECISION:.0f} %: {name}" for name in POINT_HEADER)
+    rows = [
+        [
+            name,
+            str(points.best_f1.objects[k]),
+            *map(percent, (points.ap_area[k], *points.ap_interval[k])),
+            *_cells(points.best_f1, k),
+            *_cells(points.precise, k),
+        ]
+        for k, name in enumerate(points.best_f1.classes)
+    ]
+    notes = [
+        f"From and to: AP (area) on other test images of this kind, {100 * COVERS:.0f} % of resamples.",
+        "F1: above the score with the best F1 of the class. "
+        f"{100 * PRECISION:.0f} %: above the lowest score with such a precision; none where there is none.",
+        "FP an image: false positives of the class an image.",
+    ]
+    if points.borrowed.any():
+        names = [name for name, is_so in zip(points.best_f1.classes, points.borrowed, strict=True) if is_so]
+        notes.append(
+            f"Fewer than {MIN_OBJECTS} objects, or none found, so that the score of the best F1 is chance: "
+            f"{', '.join(names)}. The median of the other classes is taken to work with, "
+            f"{points.thresh[points.borrowed][0]:.2f}."
+        )
+    return Table(header, rows, notes=notes)
+
+
+def points_csv(points: OperatingPoints) -> str:
+    """Return all figures as CSV, one line per class, fractions in full; empty where there is no value."""
+    return records_csv(points_records(points))
+
+
+def points_records(points: OperatingPoints) -> list[dict[str, Any]]:
+    """Return all figures of every class, JSON-able; NaN where there is no value."""
+    return [
+        {
+            "class": name,
+            "objects": int(points.best_f1.objects[k]),
+            "ap_area": float(points.ap_area[k]),
+            "ap_area_low": float(points.ap_interval[k, 0]),
+            "ap_area_high": float(points.ap_interval[k, 1]),
+            "thresh": float(points.thresh[k]),
+            "borrowed": bool(points.borrowed[k]),
+            **_record("best_f1", points.best_f1, k),
+            **_record(PRECISE, points.precise, k),
+        }
+        for k, name in enumerate(points.best_f1.classes)
+    ]
+
+
+def thresholds_in_words(
+    classes: Sequence[str], thresh: Sequence[float] | np.ndarray, chosen: Mapping[str, Any], limit: int = 5
+) -> str:
+    """Return thresholds that a model carries in a sentence or two.
+
+    Args:
+        classes: K names.
+        thresh: K scores.
+        chosen: how they were chosen, `Detector.thresholds_from`.
+        limit: names of classes at most.
+    """
+    least, most = int(np.argmin(thresh)), int(np.argmax(thresh))
+    scores = f"{thresh[least]:.2f}"
+    if len(classes) > 1:
+        scores += f" ({shortened(classes[least], 24)}) to {thresh[most]:.2f} ({shortened(classes[most], 24)})"
+    words = f"{scores}, the best F1 of each class on {counted(chosen['images'], 'image')}"
+    if not chosen["of_this_model"]:
+        words += " that this model learnt from too, of one that did not"
+    if chosen["borrowed"]:
+        words += (
+            f"; of {names_in_words(chosen['borrowed'], limit)} the median of the others, as fewer than "
+            f"{chosen['min_objects']} objects say too little"
+        )
+    return words
+
+
+def interval_line(points: OperatingPoints) -> str:
+    """Return in a line how sure the mean AP is."""
+    low, high = map(percent, points.map_interval)
+    return f"On other test images of this kind mAP area is {low} to {high} ({100 * COVERS:.0f} % of resamples)."
+
+
+def _cells(at: AtThreshold, k: int) -> list[str]:
+    if np.isinf(at.thresh[k]):
+        return ["-"] * 4
+    return [f"{at.thresh[k]:.2f}", percent(at.precision[k]), percent(at.recall[k]), cell(at.wrong_per_image[k], ".2f")]
+
+
+def _record(prefix: str, at: AtThreshold, k: int) -> dict[str, float]:
+    reached = np.isfinite(at.thresh[k])
+    values = {
+        "thresh": at.thresh[k],
+        "precision": at.precision[k],
+        "recall": at.recall[k],
+        "wrong_per_image": at.wrong_per_image[k],
+    }
+    return {f"{prefix}_{name}": float(value) if reached else float("nan") for name, value in values.items()}
