@@ -9,6 +9,7 @@ Networks and features: FineTuner, load_backbone, make_runtime, FeatureExtractor,
 Mining: HardNegativeMiner, ReferenceMiner, RandomNegativeTrainer, BootstrapClassifier, cache_batches, RoISampler,
     OnlineHardExampleMiner, add_ohem, HardNegativeRatioLoss
 Models: Detector, BoxRegressor, BoxRegressorTrainer, RoIHead, RoIHeadTrainer, FastRCNN, FastRCNNTrainer, load_model
+In one call: train_detector
 Detection: ImageDetector, detect_in_cache, correct_detections, Detections
 Evaluation: evaluate_detections, evaluate_coco, Report
 Errors: InputError
@@ -23,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rcnn_svm.artefacts import load_model
     from rcnn_svm.cache import FeatureCache, RegionSet
+    from rcnn_svm.cli.train_detector import train_detector
     from rcnn_svm.data import (
         ImageDatabase,
         load_coco,
@@ -110,4 +112,5 @@ __all__ = [
     "make_runtime",
     "propose_database",
     "split_database",
+    "train_detector",
 ]

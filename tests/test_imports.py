@@ -36,10 +36,10 @@ ORDER = (
     *("finetune", "fast_rcnn", "reports", "export", "experiments", "cli", "__main__"),
 )
 # Modules that import others by names in text: doors, the class of a model file's kind, the command that is called, the
-# report of a miner; and packages of weights, which are no modules of this one.
+# report of a miner, the picture of detections; and packages of weights, which are no modules of this one.
 BY_NAME = {
     *("rcnn_svm.lazy", "rcnn_svm.artefacts.model_file", "rcnn_svm.cli.main", "rcnn_svm.features.backbones"),
-    "rcnn_svm.mining.hard_negatives",
+    *("rcnn_svm.mining.hard_negatives", "rcnn_svm.detection.image_detections"),
 }
 
 

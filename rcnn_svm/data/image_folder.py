@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import re
 from collections import Counter
@@ -62,19 +63,20 @@ def images_at(
 ) -> list[Path]:
     """Return the image files that paths mean: a folder means those in it and in its sub-folders, sorted by name.
 
-    Files are taken as they are, whether they exist or not; each file counts once. Hidden files are left out.
+    A pattern, such as `photos/*.jpg`, means what it matches as a shell would; `**` goes into sub-folders. Files are
+    taken as they are, whether they exist or not; each file counts once. Hidden files are left out.
 
     Args:
-        paths: files and folders.
+        paths: files, folders and patterns.
         aside: a folder for results; where it is in one of the folders, what is in it is left out.
         also: files of a folder whose names end so are meant too, such as `VIDEO_SUFFIXES`.
 
     Raises:
-        InputError: a folder holds no such file.
+        InputError: a folder holds no such file, or a pattern matches nothing.
     """
     suffixes = (*IMAGE_SUFFIXES, *also)
     images: dict[Path, None] = {}
-    for path in map(Path, paths):
+    for path in (path for given in paths for path in _matched(given)):
         if not path.is_dir():
             images[path] = None
             continue
@@ -86,6 +88,17 @@ def images_at(
             raise InputError(f"folder {path} holds no {what} ({', '.join(suffixes)}); correct the path")
         images.update(dict.fromkeys(sorted(found)))
     return list(images)
+
+
+def _matched(path: str | os.PathLike) -> list[Path]:
+    """Return what a pattern matches, sorted; a path itself where it is none, or is there under this very name."""
+    pattern = os.fspath(path)
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        return [Path(pattern)]
+    found = sorted(map(Path, glob.glob(pattern, recursive=True)))
+    if not found:
+        raise InputError(f"nothing matches {pattern}; correct the pattern")
+    return found
 
 
 def _real(path: str | os.PathLike) -> Path:

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -117,7 +118,7 @@ class ImageDetector:
                 does not use it.
 
         Returns:
-            The detections, best first.
+            The detections, best first, with the names of the classes and the image.
 
         Raises:
             InputError: the image is no such array or cannot be read; the detector does not record how its proposals or
@@ -128,7 +129,8 @@ class ImageDetector:
         def score(boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
             return self._score(image, boxes)
 
-        return find_objects(self._proposer(image), score, image.shape[:2], self._recipe, thresh, nms_threshold)
+        found = find_objects(self._proposer(image), score, image.shape[:2], self._recipe, thresh, nms_threshold)
+        return replace(found, classes=tuple(self._detector.classes), image=image)
 
     def regions(self, images: Iterable[np.ndarray]) -> Iterator[ScoredRegions]:
         """Yield the proposals of images with their features and scores, one image after the other.

@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from torch import nn
 
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.detection.recipe import Recipe
-from rcnn_svm.features.backbones import SOURCES, Source, load_backbone
 from rcnn_svm.proposals.sliding_window import SlidingWindow
+from tests.cli.colours import CAT, DOG, save_image
 from tests.cli.command import command
 from tests.toys import stored, toy_cache
 
@@ -108,36 +107,6 @@ def test_boxes_are_voted_or_suppressed_softly_on_request(features, tmp_path, cap
     assert "done already" in capsys.readouterr().out
     assert command(*words, out) == 2
     assert f"was made with other settings ({what}: {{" in capsys.readouterr().err
-
-
-@pytest.fixture
-def seeing(tmp_path, monkeypatch):
-    """The file of a detector that sees a cat at 0.7 where no red is and a dog at -0.4 where no green is."""
-
-    def build(size):
-        return nn.Sequential(nn.AvgPool2d(size), nn.Flatten(), nn.Linear(3, 1000))
-
-    # A network of one's own, whose features are the mean colour.
-    source = Source(build, lambda: build(1).state_dict(), crop_size=4, mean=(0.0,) * 3, std=(255.0,) * 3)
-    monkeypatch.setitem(SOURCES, "colour", lambda: source)
-    windows = SlidingWindow(scales=[0.5], aspect_ratios=[1], stride=1).settings
-    settings = load_backbone("colour").feature_settings().with_proposals(windows).to_json()
-    W = np.array([[-4, 0], [0, -4], [0, 0]], np.float32)
-    Detector(("cat", "dog"), W, np.array([0.7, -0.4], np.float32), 20.0, settings).save(tmp_path / "seeing.h5")
-    return tmp_path / "seeing.h5"
-
-
-CAT, DOG = [0, 0, 29, 29], [50, 30, 79, 59]
-
-
-def save_image(path):
-    """Save a yellow image with one window of green and one of red."""
-    path.parent.mkdir(exist_ok=True)
-    pixels = np.tile(np.array([255, 255, 0], np.uint8), (60, 80, 1))
-    for (x1, y1, x2, y2), channel in ((CAT, 0), (DOG, 1)):
-        pixels[y1 : y2 + 1, x1 : x2 + 1, channel] = 0
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def test_detect_prints_draws_and_lists(tmp_path, capsys, seeing):
@@ -237,7 +206,7 @@ def test_detect_takes_folders_and_files_and_keeps_pictures_of_one_name_apart(tmp
     assert (folder / "out" / "photo.jpg").read_bytes() == before
     (tmp_path / "empty").mkdir()
     assert command("detect", tmp_path / "empty", *words) == 2
-    assert f"folder {tmp_path / 'empty'} holds no image (.bmp, " in capsys.readouterr().err
+    assert f"folder {tmp_path / 'empty'} holds no image or video (.bmp, " in capsys.readouterr().err
 
 
 def calibrate(path, sigmoids):
@@ -268,7 +237,8 @@ def test_detect_looks_as_low_as_the_probability_asks(tmp_path, monkeypatch):
 
     def detect(self, image, *, thresh, nms_threshold):
         asked.append(thresh)
-        return ImageDetections(np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32))
+        none = np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32)
+        return ImageDetections(*none, classes=("cat", "dog"), image=image)
 
     # A detector that looks lower than it has to finds the same and takes longer: that shows nowhere.
     monkeypatch.setattr(ImageDetector, "detect", detect)

@@ -1,0 +1,50 @@
+"""A video of the pictures that were drawn of another video's frames."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from rcnn_svm.errors import InputError
+
+
+class AnnotatedVideo:
+    """Writes pictures as an MP4 file, which takes its name when the block ends, however it ends.
+
+    Args:
+        path: the file; where no picture comes, there is none.
+        fps: pictures a second.
+    """
+
+    def __init__(self, path: Path, fps: float):
+        self._path, self._fps = path, fps
+        # OpenCV takes the format from the suffix.
+        self._temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part.mp4")
+        self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> AnnotatedVideo:
+        return self
+
+    def add(self, picture: Image.Image) -> None:
+        """Write the next picture; all have one size.
+
+        Raises:
+            InputError: nothing can be written there.
+        """
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, picture.size)
+            if not self._writer.isOpened():
+                raise InputError(f"cannot write {self._path}: OpenCV opens no MP4 file there; give another --out")
+        self._writer.write(np.asarray(picture)[..., ::-1])
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            if self._temporary.exists():
+                os.replace(self._temporary, self._path)
