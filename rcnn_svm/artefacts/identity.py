@@ -54,7 +54,9 @@ def already_done(
         only_data = same_settings is not None and same_settings(found)
         if update and only_data:
             say_again(path, found, wanted)
-        elif not overwrite:
+        elif overwrite:
+            say_again(path, found, wanted, "settings")
+        else:
             if update:  # the setting is what is refused
                 check_same(path, without_data(found), without_data(wanted))
             check_same(path, found, wanted, UPDATE if only_data else REMEDY)
@@ -79,9 +81,9 @@ def check_same(path: Path, found: Any, wanted: Any, remedy: str = REMEDY) -> Non
         raise InputError(f"{path} was made with other settings ({first_difference(found, wanted)}); {remedy}")
 
 
-def say_again(path: Path, found: Any, wanted: Any) -> None:
-    """Print that a stage makes its result again, since images or labels are others than when it was made."""
-    print(f"made again: {path}, as images or labels changed ({first_difference(found, wanted)})", flush=True)
+def say_again(path: Path, found: Any, wanted: Any, what: str = "images or labels") -> None:
+    """Print that a stage makes its result again, since images or labels, or settings, are others than before."""
+    print(f"made again: {path}, as {what} changed ({first_difference(found, wanted)})", flush=True)
 
 
 def without_data(identity: Any, *names: str) -> Any:

@@ -203,7 +203,7 @@ def _nonsense(model: Model) -> str | None:
     if twice is not None or not model.classes:
         return "it has no classes" if twice is None else f"it has class {twice!r} more than once"
     settings = model.settings()
-    for name in ("features", "training", "network"):
+    for name in ("features", "training", "network", "thresholds_from"):
         if not isinstance(settings.get(name, {}), dict):
             return f"its settings of {name} are {str(settings[name])[:60]!r}"
     mean = settings.get("feat_norm_mean", 1.0)

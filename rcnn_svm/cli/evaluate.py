@@ -40,7 +40,6 @@ from rcnn_svm.errors import InputError
 if TYPE_CHECKING:
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.detection.detections import Detections
-    from rcnn_svm.evaluation.operating_points import OperatingPoints
     from rcnn_svm.evaluation.voc import VocResult
 
 # Folders of a report.
@@ -123,9 +122,9 @@ def run(args: argparse.Namespace) -> None:
             _evaluate_coco(out, detections, database)
         else:
             print(voc_table(result).text(), end="\n\n", flush=True)
-        points = _evaluate_errors(out, result, detections, database)
+        summary = _evaluate_errors(out, result, detections, database)
 
-        say_written(out, *_write_report(out, result, points, detections, database, args))
+        say_written(out, *_write_report(out, result, summary, detections, database, args))
 
 
 def _load_detections(args: argparse.Namespace, database: ImageDatabase) -> tuple[Detections, str, float | None]:
@@ -194,14 +193,15 @@ def _evaluate_coco(out: Path, detections: Detections, database: ImageDatabase) -
     write_text(out / "coco_ap.json", coco_json(result, {"detections": detections.settings, **provenance()}))
 
 
-def _evaluate_errors(out: Path, result: VocResult, detections: Detections, database: ImageDatabase) -> OperatingPoints:
-    """Print what is wrong in some lines, write its tables and those of the thresholds to work with; return these."""
+def _evaluate_errors(out: Path, result: VocResult, detections: Detections, database: ImageDatabase) -> dict[str, Any]:
+    """Print what is wrong in some lines, write its tables and those of thresholds; return a summary, JSON-able."""
     from rcnn_svm.artefacts.files import write_text
     from rcnn_svm.evaluation.errors import detection_errors
     from rcnn_svm.evaluation.operating_points import find_operating_points
     from rcnn_svm.evaluation.tide import error_costs
     from rcnn_svm.reports.error_tables import confusion_csv, cost_table, error_lines, errors_csv, work_table
-    from rcnn_svm.reports.operating_points import interval_line, points_csv, points_table
+    from rcnn_svm.reports.next_steps import error_summary
+    from rcnn_svm.reports.operating_points import interval_line, points_csv, points_records, points_table
 
     errors = detection_errors(detections, database, iou=result.iou, nms_threshold=None)
     costs, points = error_costs(errors), find_operating_points(result, errors, database)
@@ -214,13 +214,13 @@ def _evaluate_errors(out: Path, result: VocResult, detections: Detections, datab
     write_text(out / "confusion.csv", confusion_csv(at))
     write_text(out / "operating_points.csv", points_csv(points))
     write_text(out / "operating_points.md", points_table(points).markdown() + "\n")
-    return points
+    return {"operating_points": points_records(points), "errors": error_summary(costs, at)}
 
 
 def _write_report(
     out: Path,
     result: VocResult,
-    points: OperatingPoints,
+    summary: dict[str, Any],
     detections: Detections,
     database: ImageDatabase,
     args: argparse.Namespace,
@@ -229,7 +229,6 @@ def _write_report(
     from rcnn_svm.artefacts.files import provenance, write_text
     from rcnn_svm.evaluation.formats import write_coco_results, write_comp4
     from rcnn_svm.reports.curves import save_precision_recall
-    from rcnn_svm.reports.operating_points import points_records
     from rcnn_svm.reports.pictures import evenly_spaced, save_detection_pictures
     from rcnn_svm.reports.voc_tables import voc_csv, voc_json, voc_table
 
@@ -260,7 +259,7 @@ def _write_report(
         path.unlink(missing_ok=True)
     files = {folder: sorted(path.name for path in paths if path.parent == out / folder) for folder in FOLDERS}
     made_from = {"detections": detections.settings, "files": files, **provenance()}
-    write_text(out / "results.json", voc_json(result, made_from, operating_points=points_records(points)))
+    write_text(out / "results.json", voc_json(result, made_from, **summary))
     return paths
 
 

@@ -13,7 +13,9 @@ paper's, other images take standard. What they cost and find: docs/results.md, "
 Prints each command before running it, so that any stage can be repeated by hand. What was made with the same
 settings is done already, and an interrupted run goes on where it stopped. After a round of labelling, the same command
 makes again what follows from it: images keep their side, new ones are drawn, and proposals and features of images that
-did not change stay. What was made with other settings is refused; with --overwrite every stage replaces it.
+did not change stay. Other settings of what follows the features (SVMs, box regression, voting, calibration) are made
+again in the same folder without computing features; proposals and features of other settings are refused, or replaced
+with --overwrite.
 """
 
 from __future__ import annotations
@@ -164,10 +166,7 @@ def run(args: argparse.Namespace) -> int:
     made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json", DETECTOR)
     check_still_there(*(args.out / name for name in made))
     _compare_on(before, results, test, args.out)
-    print(f"\nreport: {args.out / 'report'}")
-    print(f"use it: rcnn-svm detect --model {args.out / DETECTOR} IMAGE")
-    if args.pictures > 0:
-        print(f"pictures: {args.out / 'report' / 'pictures' / 'contact_sheet.jpg'} and others beside it")
+    print("\n" + "\n".join(_next_steps(args, train, test)))
     return 0
 
 
@@ -187,6 +186,38 @@ def _look_at_labels(out: Path, sides: Mapping[str, ImageDatabase]) -> None:
         write_text(record, text)
     where = ", rcnn-svm check says where" if found.findings else ""
     print(f"labels: {findings_line(found)}{where}; drawn in {picture}")
+
+
+def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
+    """Return lines on where the detector is, what to expect of it, and what holds it back most."""
+    from rcnn_svm.data.checks import count_classes
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.proposals.recall import recall_report
+    from rcnn_svm.proposals.store import ProposalSet
+    from rcnn_svm.reports.next_steps import obstacle_lines, obstacles
+    from rcnn_svm.reports.operating_points import expected_line, thresholds_in_words
+    from rcnn_svm.reports.pictures import CONTACT_SHEET
+    from rcnn_svm.reports.run_folder import read_results
+    from rcnn_svm.reports.table import wrapped
+
+    report, path = args.out / "report", args.out / DETECTOR
+    detector, results = Detector.load(path), read_results(report / "results.json")
+    thresholds = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from, 3)
+    lines = [
+        f"use it: {shlex.join(['rcnn-svm', 'detect', '--model', str(path)])} IMAGE",
+        wrapped(f"reported: scores above {thresholds}"),
+    ]
+    if results is not None:
+        learnt = dict(zip(train.database.classes, count_classes(train.database)[0].tolist(), strict=True))
+        recall = recall_report(test.database, ProposalSet.load(_proposals(args, test)))
+        used = [option for option in ("bbox", "vote") if getattr(args, option)]
+        found = obstacles(results, learnt, recall, used)
+        lines += [wrapped(expected_line(results["operating_points"]))]
+        if found:
+            lines += ["what holds it back most, in points of mAP:", *obstacle_lines(found)]
+    pictures = f", pictures/{CONTACT_SHEET}.jpg" if args.pictures > 0 else ""
+    lines.append(f"report: {report}, with ap.md, errors.md, operating_points.md{pictures}")
+    return lines
 
 
 def _compare_on(before: Sequence[str], results: dict[str, Any] | None, test: Side, out: Path) -> None:
@@ -289,7 +320,7 @@ class _Stages:
         args, ranked = self._args, self._args.method == RANKED
         # Labels that came since teach the order little, and another order would make all features anew.
         if ranked and (args.overwrite or not self._ranker.exists()):
-            self._stage("rank", *side.words(), "--jobs", args.jobs, "--out", self._ranker)
+            self._stage("rank", *side.words(), "--jobs", args.jobs, "--out", self._ranker, cheap=False)
         proposals, features = _proposals(args, side), _features(args, side)
         self._stage(
             "propose",
@@ -297,8 +328,9 @@ class _Stages:
             *(("--ranker", self._ranker) if ranked else ("--method", args.method)),
             *("--jobs", args.jobs, "--out", proposals, *_optional(args, "max_boxes", "merge_iou")),
             *self._others(proposals, f"*.{args.method}.h5"),
+            cheap=False,
         )
-        self._extract(side.words(), proposals, features)
+        self._extract(side.words(), proposals, features, cheap=False)
 
     def train(self, side: Side, out: Path) -> None:
         """Train the SVMs, and box regression where asked for, into a folder."""
@@ -328,7 +360,7 @@ class _Stages:
             self._stage(
                 "propose", *side.words(), "--detections", first, *vote, "--per-image", args.again, "--out", boxes
             )
-            self._extract(side.words(), boxes, again)
+            self._extract(side.words(), boxes, again, cheap=True)  # of boxes that are new
             self._stage(
                 "test", "--features", again, "--model", model, *self._last_steps(out), "--also", first, "--out", found
             )
@@ -359,7 +391,7 @@ class _Stages:
                 print(f"without thresholds: {error}")
         self._stage("assemble", *words)
 
-    def _extract(self, data: Sequence[object], proposals: Path, out: Path) -> None:
+    def _extract(self, data: Sequence[object], proposals: Path, out: Path, *, cheap: bool) -> None:
         args = self._args
         self._stage(
             "extract",
@@ -368,6 +400,7 @@ class _Stages:
             *_optional(args, "layer", "weights", "crop_size"),
             *(f"--{name}" for name in ("context", "scene") if getattr(args, name)),
             *self._others(out, f"*.{args.backbone}"),
+            cheap=cheap,
         )
 
     def _others(self, path: Path, pattern: str) -> list[object]:
@@ -382,11 +415,18 @@ class _Stages:
         args = self._args
         return [*self._correction(out), *(["--vote"] if args.vote else []), *(["--soft-nms"] if args.soft_nms else [])]
 
-    def _stage(self, name: str, *words: object) -> None:
-        """Print, run and time one stage; what stops it stops the run."""
+    def _stage(self, name: str, *words: object, cheap: bool = True) -> None:
+        """Print, run and time one stage; what stops it stops the run.
+
+        Args:
+            name: the stage.
+            words: its arguments.
+            cheap: what it makes is replaced where settings changed, also without --overwrite.
+        """
         from rcnn_svm.cli.main import run_arguments
 
-        argv = [*map(str, words), "--overwrite" if self._args.overwrite else "--update"]
+        argv = [*map(str, words), *(["--overwrite"] if self._args.overwrite or cheap else [])]
+        argv += [] if self._args.overwrite else ["--update"]
         print(f"\n$ rcnn-svm {name} {shlex.join(argv)}", flush=True)
         start = time.perf_counter()
         run_arguments(name, argv)

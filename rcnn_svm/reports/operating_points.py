@@ -85,6 +85,8 @@ def thresholds_in_words(
     scores = f"{thresh[least]:.2f}"
     if len(classes) > 1:
         scores += f" ({shortened(classes[least], 24)}) to {thresh[most]:.2f} ({shortened(classes[most], 24)})"
+    if "images" not in chosen:  # someone's own
+        return scores
     words = f"{scores}, the best F1 of each class on {counted(chosen['images'], 'image')}"
     if not chosen["of_this_model"]:
         words += " that this model learnt from too, of one that did not"
@@ -94,6 +96,20 @@ def thresholds_in_words(
             f"{chosen['min_objects']} objects say too little"
         )
     return words
+
+
+def expected_line(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return in a sentence what to expect at the best F1, of `points_records`; None where there is no value."""
+    tested = [record for record in records if record["objects"]]
+    precision, recall = (
+        np.mean([record[f"best_f1_{name}"] or 0 for record in tested]) if tested else None
+        for name in ("precision", "recall")
+    )
+    wrong = sum(record["best_f1_wrong_per_image"] or 0 for record in records)
+    return (
+        f"expect: {percent(precision, 0)} % of what is reported is right, {percent(recall, 0)} % of the objects are "
+        f"found (means of classes); {wrong:.2f} false positives an image"
+    )
 
 
 def interval_line(points: OperatingPoints) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 import pytest
 
@@ -81,6 +82,11 @@ def test_own_images_become_one_detector_that_finds_as_the_stages_did(own_data, f
     assert command(*argv) == 0
     again = capsys.readouterr().out
     assert again.count("done already") >= 9 and "rcnn-svm rank" not in again
+    # Other settings after the features: only boxes that are scored again and were not before get features.
+    assert command(*argv, "--no-bbox") == 0
+    computed = [int(number) for number in re.findall(r"computed now: (\d+) images", capsys.readouterr().out)]
+    assert computed[:2] == [0, 0] and len(computed) == 3
+    assert Detector.load(tmp_path / "o" / "detector.h5").bbox_regressor is None
     found = Detections.load(tmp_path / "o" / "detections.h5").after_nms()
     photo = own_data.images / f"{found.image_ids[0]}.jpg"
     words = ("detect", "--model", tmp_path / "o" / "detector.h5", photo, "--thresh", "-2")

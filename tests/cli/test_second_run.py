@@ -206,6 +206,9 @@ def test_training_on_everything_computes_nothing_and_is_a_training_on_all_images
     np.testing.assert_array_equal(ours.W, theirs.W)
     ours, theirs = (Detector.load_history(path / "model.h5") for path in (out / "everything", tmp_path))
     np.testing.assert_array_equal(ours["added"], theirs["added"])
+    ours, tested = (Detector.load(path / "detector.h5") for path in (out / "everything", out))
+    np.testing.assert_array_equal(ours.thresholds, tested.thresholds)
+    assert tested.thresholds_from["of_this_model"] and not ours.thresholds_from["of_this_model"]
     assert labels.run(out, "--test-fraction", "0") == 0
     assert f"done already: {out / 'everything' / 'model.h5'}" in capsys.readouterr().out
 
@@ -247,6 +250,27 @@ def test_box_regression_follows_the_labels_where_asked(again, capsys):
     assert command(*bbox, "--update") == 0 and BoxRegressor.load(out / "bbox.h5").digest != digest
 
 
+def test_other_settings_after_the_features_are_made_again_without_computing_any(again, capsys):
+    labels, out = again
+    for more, told in (
+        (["--svm-C", "0.02", "--bbox"], "parameters.svm_C: 0.01 there, 0.02 wanted"),
+        (["--calibrate", "--vote"], "model.h5, as settings changed ("),
+    ):
+        before = {path: path.stat().st_mtime_ns for path in (out / "features").rglob("*.h5")}
+        assert labels.run(out, *more) == 0
+        printed = capsys.readouterr().out
+        assert computed(printed) == [0, 0] and told in printed
+        assert {path: path.stat().st_mtime_ns for path in (out / "features").rglob("*.h5")} == before
+        detector = Detector.load(out / "detector.h5")
+        assert (detector.bbox_regressor is not None) == ("--bbox" in more)
+        assert (detector.calibration is not None) == detector.recipe.vote == ("--vote" in more)
+        *_, block = printed.split("\n\n")
+        lines = block.splitlines()
+        assert lines[0].startswith(f"use it: rcnn-svm detect --model {out / 'detector.h5'} IMAGE")
+        assert len(lines) <= 15 and all(len(line) <= 80 for line in lines if str(out) not in line)
+        assert "reported: scores above " in block and f"report: {out / 'report'}, with ap.md" in block
+
+
 def refused(labels, out, capsys, more, told):
     """Check that a run with more options is refused, and what it says."""
     assert labels.run(out, *more) == 2
@@ -258,7 +282,6 @@ def test_other_settings_and_other_images_are_refused(again, tmp_path, capsys):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     for more, told in (
         (["--max-boxes", "21"], "max_boxes: 20 there, 21 wanted); give another --out, or --overwrite"),
-        (["--epochs", "2"], "parameters.max_epochs: 1 there, 2 wanted); give another --out, or --overwrite"),
         (["--test-fraction", "0.5"], "test_fraction: 0.25 there, 0.5 wanted); give another --out, or --overwrite"),
     ):
         refused(labels, out, capsys, more, told)

@@ -50,6 +50,18 @@ def test_own_images_to_detector(own_data, tmp_path, monkeypatch, capsys):
     assert names["found"].boxes.shape[1] == 4
 
 
+def test_labels_to_a_detector_in_one_call(own_data, tmp_path, monkeypatch):
+    shutil.copy(own_data.csv, tmp_path / "boxes.csv")
+    shutil.copytree(own_data.images, tmp_path / "photos")
+    shutil.copy(next(own_data.images.iterdir()), tmp_path / "photos" / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    quick = 'preset="paper", method="sliding", max_boxes=20, crop_size=32, svm_C=0.01, pictures=0'
+    code = example("train_detector(").replace('out="cache/run"', f'out="cache/run", {quick}')
+    names = run(code)
+    assert len(names["found"].to_dict()["objects"]) == len(names["found"])
+    assert Path("street.jpg").exists()
+
+
 def test_bootstrapping(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     label = np.zeros(1200, int)
