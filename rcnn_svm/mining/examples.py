@@ -58,7 +58,7 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
         (P,) int64 for every class.
 
     Raises:
-        InputError: a class has none.
+        InputError: classes have none; all of them are named.
     """
     found = [[] for _ in columns]
     for block in cache.blocks():
@@ -66,12 +66,15 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
         for regions, column in zip(found, columns, strict=True):
             regions.append(block.first_region + np.flatnonzero(label == column + 1))
     positives = [np.concatenate(regions) for regions in found]
-    for column, regions in zip(columns, positives, strict=True):
-        if not len(regions):
-            raise InputError(
-                f"class {plain(cache.classes[column])!r} has no ground truth in {cache.name}: none of its "
-                f"{cache.num_images} images shows one; leave the class out or add images that do"
-            )
+    empty = [
+        plain(cache.classes[column]) for column, regions in zip(columns, positives, strict=True) if not len(regions)
+    ]
+    if empty:
+        names = f"classes {', '.join(map(repr, empty))} have" if len(empty) > 1 else f"class {empty[0]!r} has"
+        raise InputError(
+            f"{names} no ground truth in {cache.name}: none of its {cache.num_images} images shows one; leave them "
+            "out or add images that do"
+        )
     return positives
 
 

@@ -482,9 +482,11 @@ def test_bad_parameters_are_told(options, told):
         fit(make_cache(0), **options)
 
 
-def test_a_class_without_ground_truth_is_told():
+def test_classes_without_ground_truth_are_told_all_at_once():
     with pytest.raises(InputError, match="class 'class1' has no ground truth in toy: none of its 14 images"):
         fit(without_class(make_cache(0), 2))
+    with pytest.raises(InputError, match="classes 'class1', 'class2' have no ground truth in toy"):
+        fit(without_class(without_class(make_cache(0), 3), 2))
 
 
 def test_features_that_are_all_zero_are_told():
