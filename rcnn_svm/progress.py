@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ImportError:  # as where an exported detector runs
+    tqdm = None
 
 
-def progress_bar(total: int, description: str, unit: str, initial: int = 0, **options: Any) -> tqdm:
-    """Return a tqdm bar on stderr; away from a terminal it prints a line every half minute."""
+class _NoBar(contextlib.nullcontext):
+    """Takes what a bar is told, and shows nothing."""
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def update(self, done: int = 1) -> None:
+        """Do nothing."""
+
+
+def progress_bar(total: int, description: str, unit: str, initial: int = 0, **options: Any) -> tqdm | _NoBar:
+    """Return a tqdm bar on stderr; away from a terminal it prints a line every half minute.
+
+    Where tqdm is not installed, nothing is shown.
+    """
+    if tqdm is None:
+        return _NoBar()
     interactive = sys.stderr.isatty()
     return tqdm(
         total=total,

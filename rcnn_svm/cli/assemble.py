@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.errors import InputError
     from rcnn_svm.features.settings import FeatureSettings
     from rcnn_svm.proposals.ranker import ProposalRanker
-    from rcnn_svm.reports.operating_points import thresholds_in_words
     from rcnn_svm.reports.table import wrapped
+    from rcnn_svm.reports.thresholds import thresholds_in_words
 
     out = args.out or args.model.with_name(f"{args.model.stem}.detector.h5")
     detector, history = Detector.load(args.model), Detector.load_history(args.model)

@@ -31,10 +31,10 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from rcnn_svm.detection.detect import ImageDetector
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_detections import ImageDetections
+    from rcnn_svm.export.exported import ExportedDetector
     from rcnn_svm.reports.annotated_video import AnnotatedVideo
     from rcnn_svm.reports.found_files import FoundIn, FoundWriter
 
@@ -70,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="image or video file, folder of them, pattern in quotes, or number of a camera",
     )
-    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="model of the train stage")
+    parser.add_argument(
+        "--model", metavar="FILE", type=Path, required=True, help="model of the train stage, or folder of export"
+    )
     add_method_argument(parser, otherwise="as for the model's training images")
     parser.add_argument("--max-boxes", metavar="N", type=positive_int, help="with --method: only the first N proposals")
     add_made_with_argument(parser, "state dict of the network, where the features were made with one")
@@ -140,7 +143,6 @@ def _detect(args: argparse.Namespace, stdout: IO[str] | None) -> None:
     """Detect; where there is a `stdout`, JSON goes there, and what people read is short."""
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import say_written
-    from rcnn_svm.detection.detector import Detector
     from rcnn_svm.reports.table import wrapped
 
     if args.nms is not None and args.soft_nms:
@@ -152,13 +154,11 @@ def _detect(args: argparse.Namespace, stdout: IO[str] | None) -> None:
     for path in (*files, *(folder / "picture.jpg" for folder in (out, args.yolo) if folder)):
         check_writable(path)
     sources = _sources(args.images, out)
-    detector = Detector.load(args.model)
-    say_letters(detector.classes)
-    finder, told = _finder(args, detector)
+    finder, told = _finder(args)
     print(wrapped(told), end="\n\n", flush=True)
     refused: list[str] = []
     written: list[Path] = []
-    writers = _writers(args, stdout, detector, finder.kind)
+    writers = _writers(args, stdout, finder.detector.classes, finder.kind)
     try:
         for source in sources:
             written += _look(source, finder, writers, refused, args.every, draw=out is not None, tell=stdout is None)
@@ -210,7 +210,7 @@ def _sources(given: Sequence[str], out: Path | None) -> list[_Source]:
     """
     from rcnn_svm.data.image_folder import images_at
     from rcnn_svm.data.video import VIDEO_SUFFIXES, is_video
-    from rcnn_svm.reports.pictures import picture_names
+    from rcnn_svm.reports.picture_names import picture_names
 
     cameras = [word for word in given if word.isdecimal() and not os.path.lexists(word)]
     files = images_at([word for word in given if word not in cameras], aside=out, also=VIDEO_SUFFIXES)
@@ -229,6 +229,20 @@ def _sources(given: Sequence[str], out: Path | None) -> list[_Source]:
     return sources
 
 
+class _Pictures(NamedTuple):
+    """Reads images and draws what is found.
+
+    Attributes:
+        read: returns the pixels of an image file.
+        draw: returns a picture of an image with what was found in it, and the names of the classes.
+        save: writes a picture to a file.
+    """
+
+    read: Callable[[Path], np.ndarray]
+    draw: Callable[[np.ndarray, ImageDetections, Sequence[str]], Any]
+    save: Callable[[Any, Path], None]
+
+
 @dataclass(frozen=True)
 class _Finder:
     """Finds what is worth reporting.
@@ -238,16 +252,22 @@ class _Finder:
         images: finds objects in images with it.
         thresh: scores above it are reported; one number or (K,).
         nms_threshold: IoU of the suppression.
+        pictures: reads images and draws.
     """
 
-    detector: Detector
-    images: ImageDetector
+    detector: Detector | ExportedDetector
+    images: ImageDetector | ExportedDetector
     thresh: float | np.ndarray
     nms_threshold: float
+    pictures: _Pictures
 
     @property
     def kind(self) -> str:
         return "score" if self.detector.calibration is None else "probability"
+
+    def draw(self, image: np.ndarray, found: ImageDetections) -> Any:
+        """Return a picture of what was found in an image."""
+        return self.pictures.draw(image, found, self.detector.classes)
 
     def find(self, image: np.ndarray) -> tuple[ImageDetections, ImageDetections]:
         """Return what is found in an image, and what nearly is, best first."""
@@ -262,34 +282,58 @@ class _Finder:
         return found, candidates
 
 
-def _finder(args: argparse.Namespace, detector: Detector) -> tuple[_Finder, str]:
+def _finder(args: argparse.Namespace) -> tuple[_Finder, str]:
     """Return what finds objects, and a sentence that says which are reported.
 
     Raises:
-        InputError: the parts that were given do not fit the model, or the threshold does not.
+        InputError: the model cannot be used, the parts that were given do not fit it, or the threshold does not.
     """
+    from rcnn_svm.proposals.methods import make_proposer
+
+    options = {
+        "proposer": make_proposer({"method": args.method, "max_boxes": args.max_boxes}) if args.method else None,
+        "vote": args.vote,
+        "again": args.again,
+        "soft_nms": args.soft_nms if args.nms is None else False,
+    }
+    detector, images, pictures = (_exported if args.model.is_dir() else _from_file)(args, options)
+    thresh, told = _threshold(args, detector)
+    return _Finder(detector, images, thresh, paper.NMS_THRESHOLD if args.nms is None else args.nms, pictures), told
+
+
+def _from_file(args: argparse.Namespace, options: dict[str, Any]) -> tuple[Detector, ImageDetector, _Pictures]:
+    """Return a model, and what finds objects in images with it, reads these and draws."""
+    from rcnn_svm.data.images import load_image
     from rcnn_svm.detection.bbox_correction import check_regressor
     from rcnn_svm.detection.bbox_regression import BoxRegressor
     from rcnn_svm.detection.detect import ImageDetector
-    from rcnn_svm.proposals.methods import make_proposer
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.reports.pictures import draw_detections, save_picture
 
+    detector = Detector.load(args.model)
+    say_letters(detector.classes)
     bbox_regressor = BoxRegressor.load(args.bbox) if args.bbox else None
     if bbox_regressor:
         check_regressor(bbox_regressor, detector, f"box regressor {args.bbox}", f"model {args.model}")
-    images = ImageDetector(
-        detector,
-        proposer=make_proposer({"method": args.method, "max_boxes": args.max_boxes}) if args.method else None,
-        weights=args.weights,
-        bbox_regressor=bbox_regressor,
-        vote=args.vote,
-        again=args.again,
-        soft_nms=args.soft_nms if args.nms is None else False,
-    )
-    thresh, told = _threshold(args, detector)
-    return _Finder(detector, images, thresh, paper.NMS_THRESHOLD if args.nms is None else args.nms), told
+    images = ImageDetector(detector, weights=args.weights, bbox_regressor=bbox_regressor, **options)
+    return detector, images, _Pictures(load_image, draw_detections, save_picture)
 
 
-def _writers(args: argparse.Namespace, stdout: IO[str] | None, detector: Detector, kind: str) -> list[FoundWriter]:
+def _exported(
+    args: argparse.Namespace, options: dict[str, Any]
+) -> tuple[ExportedDetector, ExportedDetector, _Pictures]:
+    """Return the same of a folder of the export command; nothing is loaded that it does not need."""
+    from rcnn_svm.export.exported import ExportedDetector
+    from rcnn_svm.export.pictures import draw_detections, read_image, save_picture
+
+    for name in ("bbox", "weights"):
+        if getattr(args, name):
+            raise InputError(f"--{name} is for a model of the train stage; what was exported holds its own")
+    detector = ExportedDetector(args.model, **options)
+    return detector, detector, _Pictures(read_image, draw_detections, save_picture)
+
+
+def _writers(args: argparse.Namespace, stdout: IO[str] | None, classes: Sequence[str], kind: str) -> list[FoundWriter]:
     """Return what writes results for other tools, as the options ask."""
     from rcnn_svm.reports.found_files import CocoWriter, CsvWriter, JsonWriter, YoloWriter
 
@@ -299,9 +343,9 @@ def _writers(args: argparse.Namespace, stdout: IO[str] | None, detector: Detecto
     if args.csv:
         writers.append(CsvWriter(args.csv, kind))
     if args.coco:
-        writers.append(CocoWriter(args.coco, detector.classes))
+        writers.append(CocoWriter(args.coco, classes))
     if args.yolo:
-        writers.append(YoloWriter(args.yolo, detector.classes))
+        writers.append(YoloWriter(args.yolo, classes))
     return writers
 
 
@@ -326,20 +370,21 @@ def _look(
         draw: draw what is found.
         tell: print it.
     """
+    import numpy as np
+
     from rcnn_svm.reports.found_files import FoundIn
-    from rcnn_svm.reports.pictures import save_picture
 
     pictures, counts, frames, hits = [], Counter(), 0, 0
     with contextlib.ExitStack() as stack:
         annotated, bar = _video_parts(stack, source, every, draw=draw)
-        for image, frame in _readable(source, every, refused):
+        for image, frame in _readable(source, finder, every, refused):
             found, candidates = finder.find(image)
             picture, name = None, source.name if frame is None else f"{source.name}_frame_{frame[0]:06d}"
             if annotated is not None:
-                annotated.add(found.draw())
+                annotated.add(np.asarray(finder.draw(image, found)))
             elif draw and not source.is_video and (len(found) or not source.is_camera):
                 picture = source.picture / f"{name}.jpg" if source.is_camera else source.picture
-                save_picture(found.draw(), picture)
+                finder.pictures.save(finder.draw(image, found), picture)
                 # A camera has no end, and its last picture stands for all.
                 pictures = [picture]
             entry = FoundIn(str(source), name, found, image.shape[:2], frame, picture)
@@ -378,9 +423,10 @@ def _video_parts(
     return stack.enter_context(annotated) if annotated else None, bar
 
 
-def _readable(source: _Source, every: int, refused: list[str]) -> Iterator[tuple[np.ndarray, tuple[int, float] | None]]:
+def _readable(
+    source: _Source, finder: _Finder, every: int, refused: list[str]
+) -> Iterator[tuple[np.ndarray, tuple[int, float] | None]]:
     """Yield the image, or the frames with their numbers and seconds; what cannot be read is told."""
-    from rcnn_svm.data.images import load_image
     from rcnn_svm.data.video import read_frames
 
     try:
@@ -388,7 +434,7 @@ def _readable(source: _Source, every: int, refused: list[str]) -> Iterator[tuple
             for index, time, image in read_frames(source.source, every=every):
                 yield image, (index, time)
         else:
-            yield load_image(source.source), None
+            yield finder.pictures.read(source.source), None
     except InputError as error:
         refused.append(str(source))
         say(f"rcnn-svm detect: error: {error}")
@@ -409,9 +455,9 @@ def _in_words(entry: FoundIn, candidates: ImageDetections, kind: str) -> str:
     return "\n".join(lines)
 
 
-def _threshold(args: argparse.Namespace, detector: Detector) -> tuple[float | np.ndarray, str]:
+def _threshold(args: argparse.Namespace, detector: Detector | ExportedDetector) -> tuple[float | np.ndarray, str]:
     """Return the score above which detections are reported, one or (K,), and a sentence that says which."""
-    from rcnn_svm.reports.operating_points import thresholds_in_words
+    from rcnn_svm.reports.thresholds import thresholds_in_words
 
     calibrated = detector.calibration is not None
     if args.thresh is None and detector.thresholds is not None:

@@ -195,10 +195,11 @@ def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
     from rcnn_svm.proposals.recall import recall_report
     from rcnn_svm.proposals.store import ProposalSet
     from rcnn_svm.reports.next_steps import obstacle_lines, obstacles
-    from rcnn_svm.reports.operating_points import expected_line, thresholds_in_words
+    from rcnn_svm.reports.operating_points import expected_line
     from rcnn_svm.reports.pictures import CONTACT_SHEET
     from rcnn_svm.reports.run_folder import read_results
     from rcnn_svm.reports.table import wrapped
+    from rcnn_svm.reports.thresholds import thresholds_in_words
 
     report, path = args.out / "report", args.out / DETECTOR
     detector, results = Detector.load(path), read_results(report / "results.json")

@@ -69,8 +69,14 @@ class ImageDetections:
             raise InputError(
                 "these detections came without their image; rcnn_svm.reports.draw_detections takes one beside them"
             )
-        # By name, as reports import detection.
-        return importlib.import_module("rcnn_svm.reports.pictures").draw_detections(self.image, self, self.classes)
+        try:
+            # By name, as reports import detection.
+            pictures = importlib.import_module("rcnn_svm.reports.pictures")
+        except ImportError as error:
+            raise InputError(
+                "draw needs packages that an exported detector lacks; rcnn_svm.export.draw_detections draws by OpenCV"
+            ) from error
+        return pictures.draw_detections(self.image, self, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the objects as a JSON object: class, score and box of each; and the image's size where it is known."""

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ class ExportedDetector(Calibrated):
     Attributes:
         classes: K class names.
         recipe: what is done with the boxes that are found.
-        calibration: (K, 2) float64, as in `Detector`, or None.
+        calibration, thresholds, thresholds_from: as in `Detector`.
 
     Raises:
         InputError: the folder holds no exported detector, or a part of it is missing, damaged or of another export.
@@ -74,8 +75,11 @@ class ExportedDetector(Calibrated):
             self.classes = tuple(described["classes"])
             self.recipe = Recipe.from_json(described["recipe"])
             self._recipe = self.recipe.changed(vote=vote, again=again, soft_nms=soft_nms)
-            calibration = described["calibration"]
-            self.calibration = None if calibration is None else np.array(calibration, np.float64)
+            self.calibration, self.thresholds = (
+                None if described[name] is None else np.array(described[name], np.float64)
+                for name in ("calibration", "thresholds")
+            )
+            self.thresholds_from = described["source"].get("thresholds_from", {})
             self._geometry = described["crop"]["geometry"]
             self._colours = described["crop"]["mean"], described["crop"]["std"]
             self._batch_size = described["crop"]["batch_size"]
@@ -98,26 +102,29 @@ class ExportedDetector(Calibrated):
         self,
         image: np.ndarray | str | os.PathLike,
         *,
-        thresh: float | np.ndarray = paper.DETECT_THRESH,
+        thresh: float | np.ndarray | None = None,
         nms_threshold: float = paper.NMS_THRESHOLD,
     ) -> ImageDetections:
         """Return the objects found in an image.
 
         Args:
             image: (H, W, 3) uint8 RGB, or a path, read by OpenCV.
-            thresh, nms_threshold: as in `ImageDetector.detect`.
+            thresh, nms_threshold: as in `Detector.detect`.
 
         Returns:
-            The detections, best first.
+            The detections, best first, with the names of the classes and the image.
 
         Raises:
             InputError: the image is no such array or cannot be read; proposals cannot be made with this OpenCV.
         """
+        if thresh is None:
+            thresh = paper.DETECT_THRESH if self.thresholds is None else self.thresholds
         image = read_image(image) if isinstance(image, (str, os.PathLike)) else check_image(image)
         boxes = self._proposer.result()(image)
-        return find_objects(
+        found = find_objects(
             boxes, lambda some: self._score(image, some), image.shape[:2], self._recipe, thresh, nms_threshold
         )
+        return replace(found, classes=self.classes, image=image)
 
     def _score(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, Correct | None]:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each."""

@@ -51,7 +51,7 @@ def export_detector(
         "classes": list(detector.classes),
         "recipe": detector.recipe.to_json(),
         "calibration": None if detector.calibration is None else detector.calibration.tolist(),
-        "thresholds": None if getattr(detector, "thresholds", None) is None else detector.thresholds.tolist(),
+        "thresholds": None if detector.thresholds is None else detector.thresholds.tolist(),
         "crop": {
             "geometry": {
                 "crop_size": backbone.crop_size,

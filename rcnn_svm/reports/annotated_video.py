@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from rcnn_svm.errors import InputError
 
@@ -29,8 +28,8 @@ class AnnotatedVideo:
     def __enter__(self) -> AnnotatedVideo:
         return self
 
-    def add(self, picture: Image.Image) -> None:
-        """Write the next picture; all have one size.
+    def add(self, picture: np.ndarray) -> None:
+        """Write the next picture, (H, W, 3) uint8 RGB; all have one size.
 
         Raises:
             InputError: nothing can be written there.
@@ -38,10 +37,10 @@ class AnnotatedVideo:
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, picture.size)
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, picture.shape[1::-1])
             if not self._writer.isOpened():
                 raise InputError(f"cannot write {self._path}: OpenCV opens no MP4 file there; give another --out")
-        self._writer.write(np.asarray(picture)[..., ::-1])
+        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:

@@ -11,7 +11,6 @@ from rcnn_svm.evaluation.at_threshold import AtThreshold
 from rcnn_svm.evaluation.bootstrap import COVERS
 from rcnn_svm.evaluation.operating_points import MIN_OBJECTS, PRECISION, OperatingPoints
 from rcnn_svm.reports.table import Table, cell, percent, records_csv
-from rcnn_svm.words import counted, names_in_words, shortened
 
 POINT_HEADER = ("score", "precision", "recall", "FP an image")
 PRECISE = f"precision_{100 * PRECISION:.0f}"
@@ -68,34 +67,6 @@ def points_records(points: OperatingPoints) -> list[dict[str, Any]]:
         }
         for k, name in enumerate(points.best_f1.classes)
     ]
-
-
-def thresholds_in_words(
-    classes: Sequence[str], thresh: Sequence[float] | np.ndarray, chosen: Mapping[str, Any], limit: int = 5
-) -> str:
-    """Return thresholds that a model carries in a sentence or two.
-
-    Args:
-        classes: K names.
-        thresh: K scores.
-        chosen: how they were chosen, `Detector.thresholds_from`.
-        limit: names of classes at most.
-    """
-    least, most = int(np.argmin(thresh)), int(np.argmax(thresh))
-    scores = f"{thresh[least]:.2f}"
-    if len(classes) > 1:
-        scores += f" ({shortened(classes[least], 24)}) to {thresh[most]:.2f} ({shortened(classes[most], 24)})"
-    if "images" not in chosen:  # someone's own
-        return scores
-    words = f"{scores}, the best F1 of each class on {counted(chosen['images'], 'image')}"
-    if not chosen["of_this_model"]:
-        words += " that this model learnt from too, of one that did not"
-    if chosen["borrowed"]:
-        words += (
-            f"; of {names_in_words(chosen['borrowed'], limit)} the median of the others, as fewer than "
-            f"{chosen['min_objects']} objects say too little"
-        )
-    return words
 
 
 def expected_line(records: Sequence[Mapping[str, Any]]) -> str:

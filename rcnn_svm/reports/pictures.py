@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from rcnn_svm.artefacts.files import atomic_stream, file_name
+from rcnn_svm.artefacts.files import atomic_stream
 from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.data.pixels import check_image
 from rcnn_svm.detection.detections import Detections
@@ -19,6 +18,7 @@ from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import align
 from rcnn_svm.reports.colours import Colour, class_colour, ink_on
+from rcnn_svm.reports.picture_names import picture_names
 
 # Smaller images are enlarged to this longer side, so that labels stay readable beside the objects.
 MIN_SIDE = 480
@@ -288,25 +288,6 @@ def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
     kind = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
     with atomic_stream(path) as stream:
         picture.save(stream, format=kind, quality=92)
-
-
-def picture_names(images: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Return a file name for the picture of each image, by `file_name`; numbered where another has the name already.
-
-    Names that differ in upper and lower case only are the same: on some file systems they are.
-
-    Args:
-        images: names of the images, without suffix.
-        taken: file names without suffix that none of them may have.
-    """
-    used = {name.casefold() for name in taken}
-    names: list[str] = []
-    for image in images:
-        stem = file_name(image)
-        candidates = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-        names.append(next(name for name in candidates if name.casefold() not in used))
-        used.add(names[-1].casefold())
-    return [f"{name}.jpg" for name in names]
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:

@@ -13,7 +13,8 @@ from rcnn_svm.evaluation.bootstrap import bootstrap_ap, interval
 from rcnn_svm.evaluation.errors import detection_errors
 from rcnn_svm.evaluation.operating_points import MIN_OBJECTS, find_operating_points, precise_thresh
 from rcnn_svm.evaluation.voc import PrecisionRecall, evaluate_detections
-from rcnn_svm.reports.operating_points import points_csv, points_records, points_table, thresholds_in_words
+from rcnn_svm.reports.operating_points import points_csv, points_records, points_table
+from rcnn_svm.reports.thresholds import thresholds_in_words
 from tests.evaluation.test_bootstrap import CLASSES, _made, _set
 
 

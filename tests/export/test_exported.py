@@ -9,11 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from rcnn_svm.data.images import load_image
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detect import ImageDetector
 from rcnn_svm.detection.detector import Detector
@@ -118,6 +120,36 @@ print(json.dumps([found.cls.tolist(), found.boxes.tolist(), found.scores.tolist(
 """
     cls, boxes, scores = json.loads(run_alone(code, tmp_path / "exported", tmp_path / "street.png"))
     assert_equal_boxes(type(expected)(np.array(cls), np.array(boxes), np.array(scores)), expected, 10)
+
+
+def test_detect_runs_where_nothing_else_is_installed(make_detector, image, tmp_path, capsys):
+    folder, photo, film = tmp_path / "exported", tmp_path / "street.png", tmp_path / "film.avi"
+    thresholds = np.float64([-3.0, -2.0, 0.5])
+    chosen = {"images": 7, "of_this_model": True, "borrowed": [], "min_objects": 10}
+    detector = make_detector(recipe=Recipe(vote=True), thresholds=thresholds, thresholds_from=chosen)
+    Image.fromarray(image).save(photo)
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 5, image.shape[1::-1])
+    for frame in (image, image[::-1]):
+        writer.write(frame[..., ::-1])
+    writer.release()
+    with small_pooled_network():
+        export_detector(detector, folder)
+        expected = ImageDetector(detector).detect(photo, thresh=thresholds)
+    run_command = "from rcnn_svm.__main__ import main; sys.exit(main())"
+    words = ["detect", photo, film, "--model", folder, "--out", tmp_path / "out"]
+    files = [word for name in ("json", "csv", "coco", "yolo") for word in (f"--{name}", tmp_path / f"found.{name}")]
+    printed = run_alone(run_command, *words, *files)
+    assert "reported: scores above -3.00 (cat) to 0.50" in printed
+    assert f"{photo}: {len(expected)} found" in printed and f"{film}: 2 of 2 frames show objects" in printed
+    entries = json.loads((tmp_path / "found.json").read_text())
+    assert [found["class"] for found in entries[0]["objects"]] == [found.name for found in expected]
+    np.testing.assert_allclose([found["box"] for found in entries[0]["objects"]], expected.boxes, atol=1e-2)
+    assert [entry.get("frame") for entry in entries] == [None, 0, 1]
+    pictures = {path.name: path for path in (tmp_path / "out").iterdir()}
+    assert pictures.keys() == {"street.jpg", "film.mp4"}
+    assert len(expected) > 3 and load_image(pictures["street.jpg"]).shape == image.shape
+    with pytest.raises(AssertionError, match="--bbox is for a model of the train stage"):
+        run_alone(run_command, *words, "--bbox", photo)
 
 
 def test_what_is_exported_says_what_it_is_and_what_it_is_from(make_detector, tmp_path):

@@ -14,13 +14,13 @@ from rcnn_svm.data.database import Annotation, ImageDatabase
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.errors import InputError
+from rcnn_svm.reports.picture_names import picture_names
 from rcnn_svm.reports.pictures import (
     class_colour,
     contact_sheet,
     crop_with_context,
     draw_detections,
     evenly_spaced,
-    picture_names,
     save_detection_pictures,
 )
 

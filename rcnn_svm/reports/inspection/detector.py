@@ -15,9 +15,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 from rcnn_svm.reports.inspection.result import Inspection, Section, header_facts, header_record
 from rcnn_svm.reports.mining import budget_sentences, examples_table, mining_records
-from rcnn_svm.reports.operating_points import thresholds_in_words
 from rcnn_svm.reports.settings_in_words import data_in_words, features_in_words, training_in_words
 from rcnn_svm.reports.table import Table
+from rcnn_svm.reports.thresholds import thresholds_in_words
 from rcnn_svm.tuning.svm_C import best_C
 from rcnn_svm.words import names_in_words
 
