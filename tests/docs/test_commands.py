@@ -68,7 +68,9 @@ STANDS_FOR = {
     ("--test-ids", "FILE"): "benchmarks/voc2007_subset/test.txt",
     ("report", "MODEL"): "cache/models/voc_2007_trainval.lite0.penultimate.h5",
     ("--class", "dog"): "ball",
+    ("export", "FILE"): "cache/models/voc_2007_trainval.lite0.penultimate.h5",
     ("--out", "DIR"): "out",
+    ("--model", "DIR"): "out",
     (None, "PATH"): TRAIN,
 }
 
@@ -180,7 +182,7 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "inspect", "show", "report"]
+    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "export", "inspect", "show", "report"]
     assert names == ["propose", "rank", "extract", *after]
     assert set(stages.values()) == {0}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -207,6 +208,7 @@ def exported(make_detector, tmp_path_factory) -> Path:
 
 
 def copy_of(folder: Path, to: Path) -> Path:
+    to.mkdir(exist_ok=True)
     for path in folder.iterdir():
         (to / path.name).write_bytes(path.read_bytes())
     return to
@@ -284,3 +286,15 @@ except InputError as error:
     print(error)
 """
     assert "install opencv-contrib-python-headless" in run_alone(code, copy, tmp_path / "a.png")
+
+
+def test_the_example_of_the_docs(exported, image, tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    copy_of(exported, tmp_path / "street")
+    Image.fromarray(image).save(tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code, "docs", "exec"), names)
+    assert names["found"].boxes.shape == (len(names["found"]), 4)
+    assert names["exported"].classes == ("cat", "dog", "Köter")
