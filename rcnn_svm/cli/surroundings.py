@@ -17,7 +17,7 @@ SIGNAL_BASE = 128
 # Set to anything, it lets Python print where an error came from.
 DEBUG = "RCNN_SVM_DEBUG"
 # What the machine, the disk or a library raises where no stage has a sentence of its own.
-SYSTEM_ERRORS = (OSError, RuntimeError, UnicodeError, MemoryError)
+SYSTEM_ERRORS = (OSError, RuntimeError, UnicodeError, MemoryError, ModuleNotFoundError)
 
 
 @contextmanager
@@ -80,6 +80,9 @@ def in_words(error: BaseException) -> str:
     elif isinstance(error, MemoryError):
         what = "the memory of this machine is not enough" + (f" ({text})" if text else "")
         advice = "end other programs, or take fewer or smaller images"
+    elif isinstance(error, ModuleNotFoundError):  # as where rcnn-svm was installed with --no-deps, for detect alone
+        what = f"the package {error.name} is not installed here"
+        advice = "install it, or all that rcnn-svm needs by `pip install rcnn-svm`"
     elif isinstance(error, OSError) and error.strerror:
         names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         what = f"{names}: {error.strerror}" if names else error.strerror

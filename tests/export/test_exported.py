@@ -153,6 +153,19 @@ def test_detect_runs_where_nothing_else_is_installed(make_detector, image, tmp_p
         run_alone(run_command, *words, "--bbox", photo)
 
 
+def test_other_commands_say_what_is_not_installed(exported):
+    code = """
+from rcnn_svm.cli.main import main
+code = main(sys.argv[1:])
+print(code)
+"""
+    command = [sys.executable, "-c", ALONE + code, "export", "model.h5"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert done.stdout == "2\n"
+    assert re.match(r"rcnn-svm export: error: the package \w+ is not installed here; install it, or all", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_exported_says_what_it_is_and_what_it_is_from(make_detector, tmp_path):
     detector = make_detector(training={"image_set": "photos"})
     with small_pooled_network():
