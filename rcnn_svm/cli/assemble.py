@@ -5,8 +5,8 @@ above which they are worth reporting: of the best F1 of each class, from the rep
 Whatever takes a model takes the result; detect uses all of it, the other stages the detector alone. Parts that the
 model has already stay unless others are given.
 
-  rcnn-svm assemble --model MODEL.h5 --bbox BBOX.h5 --ranker RANKER.h5 --vote \
-    --operating-points REPORT/results.json
+  rcnn-svm assemble --model MODEL.h5 --bbox BBOX.h5 --ranker RANKER.h5 --vote
+  rcnn-svm assemble --model MODEL.h5 --vote --operating-points results.json
   rcnn-svm detect --model MODEL.detector.h5 street.jpg
 """
 

@@ -19,9 +19,9 @@ written there, and pictures only where --out says.
 A model of the assemble stage holds all that detect needs: box regression, voting, scoring again and soft-NMS are done
 as it says.
 
-  rcnn-svm detect --model cache/run/detector.h5 street.jpg harbour.png holidays/
-  rcnn-svm detect --model cache/run/detector.h5 film.mp4 --every 5 --csv found.csv
-  rcnn-svm detect --model cache/run/detector.h5 'photos/**/*.jpg' --json - | jq .
+  rcnn-svm detect --model detector.h5 street.jpg harbour.png holidays/
+  rcnn-svm detect --model detector.h5 film.mp4 --every 5 --csv found.csv
+  rcnn-svm detect --model detector.h5 'photos/**/*.jpg' --json - | jq .
 """
 
 from __future__ import annotations
