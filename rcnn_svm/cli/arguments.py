@@ -513,7 +513,7 @@ def _note_what_is_missing(database: ImageDatabase, args: argparse.Namespace) -> 
         )
     read, names = database.count_names()
     for name in database.classes:
-        if not names[name]:
+        if not names[name] and names.total():  # background has none of any
             _note(f"class {name!r} has no objects in {database.name}: none of {read} names it")
 
 

@@ -242,14 +242,14 @@ def _scan(
 def _images(sources: Sequence[Path], seconds: float, place: int, first: int, refused: list[Path]) -> Iterator[Taken]:
     """Yield images and frames from frame `first` of file `place` on; what cannot be read is said, and left out."""
     from rcnn_svm.data.images import load_image
-    from rcnn_svm.data.video import is_video, read_frames
+    from rcnn_svm.data.video import frames_in, is_video, read_frames
 
     for number, path in enumerate(sources[place:], place):
         try:
             if not is_video(path):
                 yield Taken(number, path, None, None, load_image(path))
                 continue
-            every, begin = _frames_between(path, seconds), first if number == place else 0
+            every, begin = frames_in(path, seconds), first if number == place else 0
             # The frames of an earlier call, so that none comes twice or is left out.
             for frame in read_frames(path, every=every, first=-(-begin // every) * every):
                 yield Taken(number, path, *frame)
@@ -258,22 +258,15 @@ def _images(sources: Sequence[Path], seconds: float, place: int, first: int, ref
             say(f"rcnn-svm mine: error: {error}")
 
 
-def _frames_between(path: Path, seconds: float) -> int:
-    """Return how many frames of a video there are in some seconds, at least one; by 25 a second where it says none."""
-    from rcnn_svm.data.video import read_video_header
-
-    return max(round(seconds * (read_video_header(path).fps or 25)), 1)
-
-
 def _count(sources: Sequence[Path], seconds: float) -> int:
     """Return how many images there are, about."""
-    from rcnn_svm.data.video import is_video, read_video_header
+    from rcnn_svm.data.video import frames_in, is_video, read_video_header
 
     count = 0
     for path in sources:
         try:
             frames = read_video_header(path).frames if is_video(path) else 1
-            count += -(-frames // _frames_between(path, seconds)) if is_video(path) else 1
+            count += -(-frames // frames_in(path, seconds)) if is_video(path) else 1
         except InputError:
             continue
     return count

@@ -47,7 +47,15 @@ from rcnn_svm.cli.arguments import (
     positive_int,
 )
 from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD, take_preset
-from rcnn_svm.cli.sides import Side, add_side_arguments, load_sides, record_sides, tested_before, whole_side
+from rcnn_svm.cli.sides import (
+    Side,
+    add_side_arguments,
+    load_sides,
+    negatives_side,
+    record_sides,
+    tested_before,
+    whole_side,
+)
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import METHODS, RANKED
 from rcnn_svm.svm.class_weights import AUTO
@@ -154,13 +162,14 @@ def run(args: argparse.Namespace) -> int:
         if not args.overwrite:
             _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)
+        negatives = negatives_side(args, (train, test)) if args.negatives else None
         if not args.voc:
             _look_at_labels(args.out, {"train": train.database, "test": test.database})
         print(chosen)
         stages = _Stages(args)
-        for side in (train, test):
+        for side in (train, test, *([negatives] if negatives else [])):
             stages.find_regions(side)
-        stages.train(train, args.out)
+        stages.train(train, args.out, negatives)
         stages.test(test, args.out)
         stages.assemble(args.out)
     made = ("train_ids.txt", "model.h5", "detections.h5", "report/results.json", DETECTOR)
@@ -261,9 +270,11 @@ def _train_on_everything(args: argparse.Namespace) -> int:
         check_sets([side.database], "headers", args)
         write_text(out / "train_ids.txt", "\n".join([*side.database.image_ids, ""]))
         print(f"train: {side.database.name}, all {len(side.database)} images\n{chosen}")
+        negatives = negatives_side(args, (side,)) if args.negatives else None
         stages = _Stages(args)
-        stages.find_regions(side)
-        stages.train(side, out)
+        for images in (side, *([negatives] if negatives else [])):
+            stages.find_regions(images)
+        stages.train(side, out, negatives)
         stages.assemble(out)
     print(f"\nuse it: rcnn-svm detect --model {out / DETECTOR} IMAGE")
     report = args.out / "report"
@@ -333,8 +344,8 @@ class _Stages:
         )
         self._extract(side.words(), proposals, features, cheap=False)
 
-    def train(self, side: Side, out: Path) -> None:
-        """Train the SVMs, and box regression where asked for, into a folder."""
+    def train(self, side: Side, out: Path, negatives: Side | None) -> None:
+        """Train the SVMs, with negatives beside those of the side, and box regression where asked for."""
         args = self._args
         svm_C, pos_loss_weight = _constants(args, side.database)
         self._stage(
@@ -342,6 +353,7 @@ class _Stages:
             *("--features", _features(args, side), "--out", out / "model.h5", "--jobs", args.jobs),
             *("--epochs", args.epochs, "--solver", args.solver),
             *("--svm-C", svm_C, "--pos-loss-weight", pos_loss_weight),
+            *(["--negatives", _features(args, negatives)] if negatives else []),
             *(["--calibrate"] if args.calibrate else []),
         )
         if args.bbox:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import re
 import shlex
 from collections.abc import Sequence
@@ -87,6 +89,12 @@ def add_side_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--test-ids", metavar="FILE", type=Path, help="only these test images, one id a line")
     add_test_source_arguments(parser)
+    parser.add_argument(
+        "--negatives",
+        metavar="PATH",
+        type=Path,
+        help="folder of images, or video, that shows none of the objects: more negatives to train on",
+    )
 
 
 def add_test_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +213,56 @@ def whole_side(args: argparse.Namespace) -> Side:
     # A run keeps its names, whatever the file is called now.
     name = records[0].name.removesuffix("_train") if records and records[0].name else whole.name
     return Side(args, "all", None, whole, f"{name}_all")
+
+
+def negatives_side(args: argparse.Namespace, sides: Sequence[Side]) -> Side:
+    """Return the images of --negatives, which show no object, as images to train on beside the others.
+
+    A CSV file in the folder of the run lists them, so that every stage takes them like others. Of a video, frames are
+    written beside it, one a second.
+
+    Args:
+        args: the arguments of the run.
+        sides: the other images; the first has the classes.
+
+    Raises:
+        InputError: there is no image, or one of them is an image with labels.
+    """
+    from rcnn_svm.artefacts.files import write_text
+    from rcnn_svm.data.class_names import write_class_list
+    from rcnn_svm.data.image_folder import images_at
+    from rcnn_svm.data.video import is_video, save_frames
+    from rcnn_svm.words import counted
+
+    folder, listed = args.negatives, args.out / "negatives.csv"
+    if is_video(folder):
+        folder = save_frames(folder, args.out / "frames", seconds=1)
+    elif not folder.is_dir():
+        raise InputError(f"--negatives {folder} must be a folder of images or a video; correct the path")
+    names = [path.relative_to(folder).as_posix() for path in images_at([folder], aside=args.out)]
+    lines = io.StringIO()
+    csv.writer(lines).writerows([("image", "x1", "y1", "x2", "y2", "class"), *((name, *[""] * 5) for name in names)])
+    write_text(listed, lines.getvalue())
+    none = dict.fromkeys(SOURCES)
+    own = {**none, "csv": listed, "images": folder, "classes": write_class_list(sides[0].database.classes)}
+    source = argparse.Namespace(**{**vars(args), **own})
+    database = open_split(source, "all", None, "headers")
+    check_sets([database], "headers", args)
+    labelled = {
+        side.database.image_digest(number): side.database.image_ids[number]
+        for side in sides
+        for number in range(len(side.database))
+        if len(side.database.annotation(number).boxes)
+    }
+    both = [number for number in range(len(database)) if database.image_digest(number) in labelled]
+    if both:
+        raise InputError(
+            f"{counted(len(both), 'image')} of {args.negatives} {'is' if len(both) == 1 else 'are'} labelled and "
+            f"{'shows' if len(both) == 1 else 'show'} objects, first {database.image_path(both[0])}; take them out of "
+            "the negatives"
+        )
+    print(f"negatives: {args.negatives}, {counted(len(database), 'image')} without objects, to train on")
+    return Side(source, "all", None, database, database.name)
 
 
 def tested_before(out: Path) -> list[str]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from rcnn_svm.artefacts.files import require_regular
+from rcnn_svm.artefacts.files import atomic_stream, file_digest, file_name, require_regular
 from rcnn_svm.errors import InputError
 
 # FFmpeg writes what it thinks of a damaged file past Python, and reads this when the first video is opened.
@@ -91,6 +92,36 @@ def read_frames(source: str | os.PathLike | int, *, every: int = 1, first: int =
             raise InputError(
                 f"video {source} ends after {index} of {header.frames} frames; it is truncated or damaged: restore it"
             )
+
+
+def save_frames(path: str | os.PathLike, folder: str | os.PathLike, *, seconds: float) -> Path:
+    """Write frames of a video as JPEG files, those that are not there yet, and return the folder they are in.
+
+    Args:
+        path: the video.
+        folder: where the video gets a folder of its own, by its name and content.
+        seconds: between two frames.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    read_video_header(path)
+    frames = Path(folder) / f"{file_name(Path(path).stem)}-{file_digest(path)[:8]}"
+    for frame in read_frames(path, every=frames_in(path, seconds)):
+        picture = frames / f"{frame.index:07d}.jpg"
+        if not picture.exists():
+            with atomic_stream(picture) as stream:
+                Image.fromarray(frame.image).save(stream, format="JPEG", quality=95)
+    return frames
+
+
+def frames_in(path: str | os.PathLike, seconds: float) -> int:
+    """Return how many frames of a video there are in some seconds, at least one; by 25 a second where it says none.
+
+    Raises:
+        InputError: as `read_video_header`.
+    """
+    return max(round(seconds * (read_video_header(path).fps or 25)), 1)
 
 
 def _header(capture: cv2.VideoCapture) -> VideoHeader:

@@ -11,10 +11,9 @@ import pytest
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli import mine as command_module
 from rcnn_svm.mining import mined_regions
+from tests.cli.colours import CAT, DOG, save_image
 from tests.cli.command import command
-from tests.cli.test_test_and_detect import CAT, DOG, save_image, seeing
 
-__all__ = ["seeing"]  # a fixture
 FPS = 5
 
 
