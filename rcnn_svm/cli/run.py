@@ -50,6 +50,7 @@ from rcnn_svm.cli.presets import PAPER, PRESETS, PURPOSES, RUN_METHODS, STANDARD
 from rcnn_svm.cli.sides import (
     Side,
     add_side_arguments,
+    has_test_source,
     load_sides,
     negatives_side,
     record_sides,
@@ -205,7 +206,6 @@ def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
     from rcnn_svm.proposals.store import ProposalSet
     from rcnn_svm.reports.next_steps import obstacle_lines, obstacles
     from rcnn_svm.reports.operating_points import expected_line
-    from rcnn_svm.reports.pictures import CONTACT_SHEET
     from rcnn_svm.reports.run_folder import read_results
     from rcnn_svm.reports.table import wrapped
     from rcnn_svm.reports.thresholds import thresholds_in_words
@@ -214,7 +214,7 @@ def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
     detector, results = Detector.load(path), read_results(report / "results.json")
     thresholds = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from, 3)
     lines = [
-        f"use it: {shlex.join(['rcnn-svm', 'detect', '--model', str(path)])} IMAGE",
+        _how_to_use(path),
         wrapped(f"reported: scores above {thresholds}"),
     ]
     if results is not None:
@@ -225,9 +225,16 @@ def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
         lines += [wrapped(expected_line(results["operating_points"]))]
         if found:
             lines += ["what holds it back most, in points of mAP:", *obstacle_lines(found)]
-    pictures = f", pictures/{CONTACT_SHEET}.jpg" if args.pictures > 0 else ""
-    lines.append(f"report: {report}, with ap.md, errors.md, operating_points.md{pictures}")
+    pictures = ", pictures/" if args.pictures > 0 else ""
+    lines.append(f"report: {report} (ap.md, errors.md, operating_points.md{pictures})")
+    if not (args.voc or has_test_source(args) or args.test_ids or args.train_ids):
+        lines.append("last of all: the same command with --test-fraction 0 trains on all images")
     return lines
+
+
+def _how_to_use(detector: Path) -> str:
+    """Return the command that uses a detector, to be copied."""
+    return f"use it: {shlex.join(['rcnn-svm', 'detect', '--model', str(detector)])} IMAGE"
 
 
 def _compare_on(before: Sequence[str], results: dict[str, Any] | None, test: Side, out: Path) -> None:
@@ -276,7 +283,7 @@ def _train_on_everything(args: argparse.Namespace) -> int:
             stages.find_regions(images)
         stages.train(side, out, negatives)
         stages.assemble(out)
-    print(f"\nuse it: rcnn-svm detect --model {out / DETECTOR} IMAGE")
+    print(f"\n{_how_to_use(out / DETECTOR)}")
     report = args.out / "report"
     if report.exists():
         print(f"no image is left to test it on: {report} is of the detector that was trained without the test images")

@@ -85,7 +85,7 @@ def obstacles(
         )
         remedy = "check their labels; add images of each, side by side too"
         found.append(Obstacle(costs.get("Cls", 0), f"classes confused: {pairs}", remedy))
-    background = "add images that show none of the objects"
+    background = "run --negatives DIR: images that show none of the objects"
     found.append(Obstacle(costs.get("Bkg", 0), "objects found where there is only background", background))
     missed = "add images of such objects; more --max-boxes"
     found.append(Obstacle(costs.get("Missed", 0), "objects missed altogether", missed))

@@ -268,7 +268,8 @@ def test_other_settings_after_the_features_are_made_again_without_computing_any(
         lines = block.splitlines()
         assert lines[0].startswith(f"use it: rcnn-svm detect --model {out / 'detector.h5'} IMAGE")
         assert len(lines) <= 15 and all(len(line) <= 80 for line in lines if str(out) not in line)
-        assert "reported: scores above " in block and f"report: {out / 'report'}, with ap.md" in block
+        assert "reported: scores above " in block and f"report: {out / 'report'} (ap.md, " in block
+        assert lines[-1] == "last of all: the same command with --test-fraction 0 trains on all images"
 
 
 def refused(labels, out, capsys, more, told):
