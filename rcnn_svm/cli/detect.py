@@ -159,13 +159,12 @@ def _detect(args: argparse.Namespace, stdout: IO[str] | None) -> None:
     refused: list[str] = []
     written: list[Path] = []
     writers = _writers(args, stdout, finder.detector.classes, finder.kind)
-    try:
+    with contextlib.ExitStack() as stack:
+        # What was found before a full disk or a Ctrl-C is worth keeping, in every file that can be completed.
+        for writer in writers:
+            stack.callback(writer.close)
         for source in sources:
             written += _look(source, finder, writers, refused, args.every, draw=out is not None, tell=stdout is None)
-    finally:
-        # What was found before a full disk or a Ctrl-C is worth keeping.
-        for writer in writers:
-            writer.close()
     for path in (*files, *([args.yolo] if args.yolo else [])):
         say_written(path)
     if written:
@@ -465,7 +464,7 @@ def _threshold(args: argparse.Namespace, detector: Detector | ExportedDetector) 
         others = [name for name, value in given.items() if value not in (None, getattr(detector.recipe, name))]
         others += [name for name in ("nms", "bbox", "method") if getattr(args, name) is not None]
         if not others:
-            words = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from)
+            words = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from, 0)
             return detector.thresholds, f"reported: scores above {words}; --thresh SCORE for another"
         why = f", as the thresholds of the model are for its own --{others[0].replace('_', '-')}"
     else:

@@ -19,20 +19,21 @@ def thresholds_in_words(
         classes: K names.
         thresh: K scores.
         chosen: how they were chosen, `Detector.thresholds_from`.
-        limit: names of classes at most.
+        limit: names of classes at most; with 0 nothing is said of those with the threshold of others.
     """
     least, most = int(np.argmin(thresh)), int(np.argmax(thresh))
-    scores = f"{thresh[least]:.2f}"
-    if len(classes) > 1:
-        scores += f" ({shortened(classes[least], 24)}) to {thresh[most]:.2f} ({shortened(classes[most], 24)})"
+    words = f"{thresh[least]:.2f}"
+    if thresh[least] < thresh[most]:
+        words += f" ({shortened(classes[least], 24)}) to {thresh[most]:.2f} ({shortened(classes[most], 24)})"
     if "images" not in chosen:  # someone's own
-        return scores
-    words = f"{scores}, the best F1 of each class on {counted(chosen['images'], 'image')}"
+        return words
+    words += f", the best F1 of each class on {counted(chosen['images'], 'image')}"
     if not chosen["of_this_model"]:
         words += " that this model learnt from too, of one that did not"
-    if chosen["borrowed"]:
-        words += (
-            f"; of {names_in_words(chosen['borrowed'], limit)} the median of the others, as fewer than "
-            f"{chosen['min_objects']} objects say too little"
-        )
+    if chosen["borrowed"] and limit:
+        few = f"fewer than {chosen['min_objects']} objects say too little"
+        if len(chosen["borrowed"]) == len(classes):
+            words += f"; the median of all, as {few}"
+        else:
+            words += f"; of {names_in_words(chosen['borrowed'], limit)} the median of the others, as {few}"
     return words

@@ -101,6 +101,10 @@ def test_a_class_of_few_objects_takes_the_others_threshold():
     assert words.endswith(
         f"on 40 images; of dog the median of the others, as fewer than {MIN_OBJECTS} objects say too little"
     )
+    assert thresholds_in_words(CLASSES, points.thresh, chosen, 0) == words.partition(";")[0]
+    few = thresholds_in_words(CLASSES, [0.5, 0.5], {**chosen, "borrowed": list(CLASSES)})
+    assert few.startswith("0.50, the best F1") and "; the median of all, as fewer than" in few
+    assert thresholds_in_words(CLASSES, [0.5, -1], {}) == "-1.00 (dog) to 0.50 (cat)"
 
 
 @pytest.mark.parametrize("objects", [True, False])
