@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from rcnn_svm.cli.main import command_parser, main
@@ -27,6 +29,7 @@ PROGRAMS = ("rcnn-svm", "python", "make", "torchrun", "source")
 
 # What is not run, by how it begins or an option of it, and why.
 NOT_RUN = {
+    r"rcnn-svm train .* --background-test ": "it needs the features of other images without objects",
     r"make ": "it sets up an environment of its own, or runs the tests",
     r"source ": "it changes the shell that it is typed into",
     r"python -m pytest ": "it runs the tests",
@@ -48,6 +51,7 @@ QUICK = {
     "finetune": ["--iterations", "2", "--step", "1", "--batch-size", "8", "--foreground", "2", *SMALL, *CLASSES],
     "train": ["--jobs", "1"],
     "detect": FEW_BOXES,
+    "mine": FEW_BOXES,
     "train-head": ["--iterations", "3"],
     "evaluate": ["--pictures", "1", *CLASSES],
     "show": [*CLASSES, "--count", "1"],
@@ -153,6 +157,7 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
     shutil.copytree(own_data.images, root / "photos")
     shutil.copy(next(own_data.images.iterdir()), root / "street.jpg")
     shutil.copy(own_data.csv, root / "boxes.csv")
+    _write_background(root)
     shutil.copy(own_data.coco, root / "boxes.json")
     shutil.copytree(own_data.xml, root / "labels")
     shutil.copytree(own_data.yolo, root / "pets" / "labels")
@@ -162,6 +167,17 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
         (root / f"benchmarks/voc2007_subset/{split}.txt").write_text("\n".join(ids))
     with contextlib.chdir(root), one_thread():
         yield root
+
+
+def _write_background(root: Path) -> None:
+    """Write images without objects, and a video of such."""
+    (root / "empty").mkdir()
+    writer = cv2.VideoWriter(str(root / "yard.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 2, (80, 60))
+    for seed in range(4):
+        noise = np.random.default_rng(seed).integers(0, 255, (60, 80, 3), np.uint8)
+        cv2.imwrite(str(root / "empty" / f"{seed}.png"), noise)
+        writer.write(noise)
+    writer.release()
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +198,19 @@ def stages(folder) -> dict[str, int]:
 
 def test_the_stages_of_the_readme(stages):
     names = [command.split()[1] for command in stages]
-    after = ["train", "train-bbox", "assemble", "test", "evaluate", "detect", "export", "inspect", "show", "report"]
+    after = [
+        "train",
+        "train-bbox",
+        "assemble",
+        "test",
+        "evaluate",
+        "mine",
+        "detect",
+        "export",
+        "inspect",
+        "show",
+        "report",
+    ]
     assert names == ["propose", "rank", "extract", *after]
     assert set(stages.values()) == {0}
 
