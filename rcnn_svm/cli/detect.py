@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_soft_nms_argument(parser, otherwise="as the model says")
     parser.add_argument(
-        "--every", metavar="N", type=positive_int, default=1, help="of a video, look at every N-th frame (default: all)"
+        "--every", metavar="N", type=positive_int, default=1, help="look at every N-th frame of a video (default: all)"
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help=f"where to write pictures and annotated videos (default: {OUT})"

@@ -194,7 +194,10 @@ def _stored(header: Header, name: str) -> Artefact:
     elif kind == "training checkpoint":
         holds = "progress of a training"
     else:
-        more = [*header.parts.values(), *(["recipe"] if "recipe" in settings else [])]
+        more = [
+            *header.parts.values(),
+            *(name for name in ("recipe", "thresholds") if name in settings or name in header.arrays),
+        ]
         stage = "assembled detector" if more and kind == "detector" else kind
         holds = ", ".join([counted(len(settings.get("classes", ())), "class", "classes"), *more])
     return Artefact(header.path, name, kind, stage, str(image_set), holds, header.num_bytes, header.provenance["time"])

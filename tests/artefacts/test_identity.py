@@ -68,7 +68,8 @@ def test_something_else_is_there(path, capsys):
         "give another --out, or --overwrite to replace it"
     )
     assert not already_done(path, lambda: OTHER, SETTINGS, overwrite=True)
-    assert capsys.readouterr().out == "" and path.exists()
+    told = f"made again: {path}, as settings changed (parameters.epochs: 2 there, 1 wanted)\n"
+    assert capsys.readouterr().out == told and path.exists()
 
 
 def test_what_cannot_be_read_is_replaced_on_request_only(path):

@@ -18,7 +18,13 @@ FOLDER = Path(arguments.__file__).parent
 
 # Options of one name that are different things.
 APART = {
+    ("check.py", "--proposals"): "of some of the images",
+    ("detect.py", "--coco"): "a file to write",
+    ("detect.py", "--csv"): "a file to write",
     ("detect.py", "--max-boxes"): "with --method only",
+    ("detect.py", "--yolo"): "a folder to write",
+    ("mine.py", "--max-boxes"): "with --method only",
+    ("reproduce.py", "--voc"): "the one source",
     ("reproduce.py", "--backbone"): "several networks",
     ("reproduce.py", "--weights"): "of several networks",
     ("run.py", "--method"): "a learnt order too",

@@ -30,7 +30,7 @@ def test_a_run(pipeline, capsys):
     assert "9 in train_ids.txt, 4 in test_ids.txt" in out and out.index("\nmodel.h5") < out.index("\ndetections.h5")
     content = strict(printed(capsys, pipeline.out, "--json"))
     kinds = [artefact["kind"] for artefact in content["artefacts"]]
-    assert kinds == [*["proposals"] * 2, *["feature cache"] * 2, "detector", "detections", "report"]
+    assert kinds == [*["proposals"] * 2, *["feature cache"] * 2, "detector", "detections", "detector", "report"]
     names = [artefact["name"] for artefact in content["artefacts"]]
     assert ["trainval" in name for name in names[:4]] == [True, False, True, False]
 

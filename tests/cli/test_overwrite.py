@@ -118,16 +118,20 @@ def test_what_is_there_stays_until_its_replacement_is_complete(
     assert content(written) == made
 
 
-def test_a_run_replaces_what_is_of_other_settings(pipeline, tmp_path, capsys):
+def test_a_run_makes_again_what_follows_the_features_and_no_features_of_other_settings(pipeline, tmp_path, capsys):
     out = shutil.copytree(pipeline.out, tmp_path / "run")
     argv = [*pipeline.argv, "--out", str(out), "--svm-C", "0.5"]
-    assert main(argv) == 2
-    assert f"{out / 'model.h5'} was made with other settings (parameters.svm_C: 0.01 there" in capsys.readouterr().err
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.h5")}
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert f"made again: {out / 'model.h5'}, as settings changed (parameters.svm_C: 0.01 there" in told
+    changed = {path.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"model.h5", "detections.h5", "detector.h5"}
+    assert main([*argv, "--crop-size", "40"]) == 2
+    assert "was made with other settings (" in capsys.readouterr().err
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.h5")}
     assert main([*argv, "--overwrite"]) == 0
-    assert "rcnn-svm train" in capsys.readouterr().out
-    changed = {path.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
-    assert changed == {"model.h5", "detections.h5"}
+    assert {path for path, time in kept.items() if path.stat().st_mtime_ns != time} == set()
 
 
 @pytest.mark.parametrize(

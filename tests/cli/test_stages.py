@@ -49,7 +49,7 @@ def test_run_prints_commands_that_work(pipeline, capsys):
     main(pipeline.argv)
     commands = re.findall(r"^\$ rcnn-svm (.*)$", capsys.readouterr().out, re.MULTILINE)
     assert [command.split()[0] for command in commands] == [
-        *("propose", "extract", "propose", "extract", "train", "test", "evaluate")
+        *("propose", "extract", "propose", "extract", "train", "test", "evaluate", "assemble")
     ]
     assert main(commands[4].split()) == 0
 
