@@ -125,7 +125,6 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.mining.mined_regions import MANIFEST, write_regions
     from rcnn_svm.mining.unlabelled import Guards
     from rcnn_svm.proposals.methods import make_proposer
-    from rcnn_svm.reports.table import wrapped
 
     if args.max_boxes and not args.method:
         raise InputError("--max-boxes needs --method: without it, proposals are made as for the training images")
@@ -169,9 +168,9 @@ def run(args: argparse.Namespace) -> None:
         shutil.rmtree(args.out / "parts", ignore_errors=True)
     _report(lines, detector)
     if lines:
-        told = f"look at {args.out / 'sheet-*.jpg'}, and strike out real objects in {manifest}"
-        how = f'delete the line, or set "keep": false; then rcnn-svm train --features DIR --mined {manifest}'
-        print(wrapped(f"{told}: {how}"))
+        print(f"\nlook at {args.out / 'sheet-*.jpg'}")
+        print(f'strike out real objects in {manifest}: delete the line, or set "keep": false')
+        print(f"then: rcnn-svm train --features DIR --mined {manifest}")
     say_written(args.out, manifest, *sheets)
     if refused:
         raise InputError(f"{len(refused)} of {len(sources)} files could not be read to their end, first {refused[0]}")
