@@ -138,39 +138,36 @@ def test_every_image_comes_once_in_an_epoch(data):
     assert 70 < sum(mirrored) < 130
 
 
-def in_two_processes(*words) -> subprocess.CompletedProcess:
+SAMPLERS = ("random", "ohem")
+
+
+@pytest.fixture(scope="module")
+def left_by_two(devkit, tmp_path_factory) -> Path:
+    """The folder with what two processes left: a step of every sampler, then a training that a Ctrl-C ended."""
+    out = tmp_path_factory.mktemp("two")
     script = Path(__file__).with_name("train_in_processes.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     package = str(Path(rcnn_svm.__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
-    return subprocess.run([*launch, *map(str, words)], env=environment, timeout=200)
+    done = subprocess.run([*launch, str(devkit), str(out), *SAMPLERS], env=environment, timeout=200)
+    assert done.returncode != 0
+    return out
 
 
-def test_a_ctrl_c_in_two_processes_loses_no_step(devkit, tmp_path):
+def test_a_ctrl_c_in_two_processes_loses_no_step(left_by_two):
     """Both processes and those that read their images get the signal."""
-    assert in_two_processes(devkit, tmp_path, "until-interrupted").returncode != 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.stopped", "1.stopped", "checkpoint"]
-    with h5py.File(tmp_path / "checkpoint") as handle:
+    steps = {f"{sampler}.{number}.pt" for sampler in SAMPLERS for number in range(2)}
+    assert {path.name for path in left_by_two.iterdir()} == {"0.stopped", "1.stopped", "checkpoint", *steps}
+    with h5py.File(left_by_two / "checkpoint") as handle:
         done, history = handle.attrs["done"], handle["history"][...]
     assert 3 <= done < 2000
     assert (history[:done, 2] > 0).all() and not history[done:].any()
 
 
-SAMPLERS = ("random", "ohem")
-
-
-@pytest.fixture(scope="module")
-def steps_of_two(devkit, tmp_path_factory) -> Path:
-    """The folder with what a step of two processes left, by sampler."""
-    out = tmp_path_factory.mktemp("two")
-    in_two_processes(devkit, out, *SAMPLERS).check_returncode()
-    return out
-
-
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_two_processes_train_one_network(devkit, steps_of_two, sampler):
+def test_two_processes_train_one_network(devkit, left_by_two, sampler):
     """One step of two processes with an image each is one step with both images: here all have as many RoIs."""
-    first, second = (torch.load(steps_of_two / f"{sampler}.{n}.pt", weights_only=True) for n in range(2))
+    first, second = (torch.load(left_by_two / f"{sampler}.{n}.pt", weights_only=True) for n in range(2))
     images = sorted(first.pop("images") + second.pop("images"))
     assert len(set(images)) == 2
     for name, tensor in first.items():

@@ -1,4 +1,4 @@
-"""One of several processes, started by torchrun: takes a step with every sampler named, or many until a Ctrl-C."""
+"""One of several processes, started by torchrun: takes a step with every sampler named, then many until a Ctrl-C."""
 
 import importlib.util
 import os
@@ -23,32 +23,19 @@ test_images = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_images)
 
 
-def interrupted(root: Path, out: Path) -> None:
-    """Train on the devkit below `root` until torchrun is told to stop, at the third step of the first process."""
-    SOURCES["alexnet"] = small_roi_source
-    database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
-    with process_group("cpu"):
-        trainer = FastRCNNTrainer(schedule=Schedule(iterations=2000, lr=1e-4), device="cpu", workers=1)
-        proposals = ProposalSet.load(root / "trainval.h5")
-        with ctrl_c_at(2 if rank() == 0 else -1, RoIPredictor, os.getppid()):
-            try:
-                trainer.fit(test_images.network(), database, proposals, checkpoint=out / "checkpoint")
-            except KeyboardInterrupt:
-                (out / f"{rank()}.stopped").touch()
-                raise SystemExit(130) from None
-
-
 def main(root: Path, out: Path, samplers: list[str]) -> None:
-    """Train for a step without dropout on the devkit below `root`; write the weights and what was drawn."""
+    """Take a step with every sampler, then train until torchrun is told to stop, on the devkit below `root`."""
     SOURCES["alexnet"] = small_roi_source
     database = load_voc(root / "VOCdevkit", "2007", "trainval", classes=SYNTHETIC_CLASSES)
+    proposals = ProposalSet.load(root / "trainval.h5")
     with process_group("cpu"):
         for sampler in samplers:
-            take_step(root, out, sampler, database)
+            take_step(database, proposals, out, sampler)
+        train_until_interrupted(database, proposals, out)
 
 
-def take_step(root: Path, out: Path, sampler: str, database: ImageDatabase) -> None:
-    """Take the step of one sampler."""
+def take_step(database: ImageDatabase, proposals: ProposalSet, out: Path, sampler: str) -> None:
+    """Train for a step without dropout; write the weights and what was drawn."""
     network = test_images.network()
     for part in network.after.modules():
         if isinstance(part, torch.nn.Dropout):
@@ -62,13 +49,21 @@ def take_step(root: Path, out: Path, sampler: str, database: ImageDatabase) -> N
         workers=0,
     )
     (drawn,) = trainer._draws(len(database), range(1))
-    trainer.fit(network, database, ProposalSet.load(root / "trainval.h5"))
+    trainer.fit(network, database, proposals)
     images = [(index, mirrored, step_seed(3, 0, rank())) for index, mirrored in drawn]
     torch.save({"images": images, **network.state_dict()}, out / f"{sampler}.{rank()}.pt")
 
 
+def train_until_interrupted(database: ImageDatabase, proposals: ProposalSet, out: Path) -> None:
+    """Train until torchrun gets a Ctrl-C, at the third step of the first process."""
+    trainer = FastRCNNTrainer(schedule=Schedule(iterations=2000, lr=1e-4), device="cpu", workers=1)
+    with ctrl_c_at(2 if rank() == 0 else -1, RoIPredictor, os.getppid()):
+        try:
+            trainer.fit(test_images.network(), database, proposals, checkpoint=out / "checkpoint")
+        except KeyboardInterrupt:
+            (out / f"{rank()}.stopped").touch()
+            raise SystemExit(130) from None
+
+
 if __name__ == "__main__":
-    if sys.argv[3] == "until-interrupted":
-        interrupted(Path(sys.argv[1]), Path(sys.argv[2]))
-    else:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
