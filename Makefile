@@ -12,8 +12,8 @@ $(VENV)/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile -e '.[dev]'
-	@# As pip would, but on all cores; packages may hold files of other Pythons.
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@# As pip would, but on all cores and without packages' own tests; they may hold files of other Pythons.
+	$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 	touch $@
 
 demo: $(VENV)/.ready
