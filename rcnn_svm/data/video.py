@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from rcnn_svm.artefacts.files import atomic_stream, file_digest, file_name, require_regular
 from rcnn_svm.errors import InputError
@@ -105,6 +104,8 @@ def save_frames(path: str | os.PathLike, folder: str | os.PathLike, *, seconds: 
     Raises:
         InputError: as `read_frames`.
     """
+    from PIL import Image  # frames are read where it is not installed, too
+
     read_video_header(path)
     frames = Path(folder) / f"{file_name(Path(path).stem)}-{file_digest(path)[:8]}"
     for frame in read_frames(path, every=frames_in(path, seconds)):

@@ -115,7 +115,8 @@ class ReferenceMiner:
     def solve(self, positives: list[Key], negatives: list[Key]) -> tuple[np.ndarray, float]:
         """Return weights (D,) and bias of the linear SVM between positives and negatives."""
         loss = {"loss": "hinge", "C": self.svm_C, "class_weight": {1: self.pos_loss_weight}}
-        svm = LinearSVC(**loss, intercept_scaling=self.bias_mult, tol=self.tolerance, max_iter=10**7)
+        stop = {"tol": self.tolerance, "max_iter": 10**7, "random_state": paper.SEED}
+        svm = LinearSVC(**loss, intercept_scaling=self.bias_mult, **stop)
         y = np.repeat([1, -1], [len(positives), len(negatives)])
         svm.fit(self.features(positives + negatives).astype(np.float64), y)
         return svm.coef_[0], svm.intercept_[0]
