@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from relabelled import relabelled
 
-from rcnn_svm.boxes import class_overlaps
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
@@ -51,27 +51,8 @@ def labelled_with(cache: FeatureCache, images: np.ndarray, classes: Sequence[str
     """Return some images in memory, in which only objects of some classes were ever labelled."""
     number = np.zeros(len(cache.classes) + 1, np.int32)
     number[[cache.classes.index(cls) + 1 for cls in classes]] = np.arange(len(classes)) + 1
-    parts = []
-    for image in images.tolist():
-        found = cache.regions(image)
-        label = number[found.label]
-        kept = ~found.gt | (label > 0)
-        boxes, label = found.boxes[kept], label[kept]
-        gt = label > 0
-        overlap = class_overlaps(boxes, boxes[gt], label[gt] - 1, len(classes))
-        parts.append((found.features[kept], boxes, gt, label, found.difficult[kept], overlap, found.image_size))
-    features, boxes, gt, label, difficult, overlap, sizes = zip(*parts, strict=True)
-    joined = {"features": features, "boxes": boxes, "gt": gt, "label": label, "difficult": difficult}
-    return FeatureCache.from_arrays(
-        **{key: np.concatenate(arrays) for key, arrays in joined.items()},
-        overlap=np.concatenate(overlap),
-        image_start=np.cumsum([0, *map(len, boxes)]),
-        image_size=np.array(sizes),
-        image_ids=[cache.image_ids[image] for image in images.tolist()],
-        classes=classes,
-        settings=cache.settings,
-        name=name,
-    )
+    labels = (number[cache.block(image).label] for image in images.tolist())
+    return relabelled(cache, images.tolist(), labels, classes, name)
 
 
 def mine(detector: Detector, cache: FeatureCache, guards: Guards, folder: Path) -> Path:

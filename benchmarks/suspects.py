@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from relabelled import relabelled
 
-from rcnn_svm.boxes import class_overlaps, iou_matrix, nms
+from rcnn_svm.boxes import iou_matrix, nms
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.voc import Objects, objects_in_cache
@@ -55,28 +57,17 @@ def without_labels(cache: FeatureCache, gone: np.ndarray) -> FeatureCache:
         cache: the regions.
         gone: (G,) bool, which of its objects, in the order of the cache.
     """
-    parts, first = [], 0
-    for image in range(cache.num_images):
-        found = cache.regions(image)
-        kept = np.ones(len(found), bool)
-        count = int(found.gt.sum())  # ground truth comes first
-        kept[:count] = ~gone[first : first + count]
-        first += count
-        gt, label, boxes = found.gt[kept], found.label[kept], found.boxes[kept]
-        overlap = class_overlaps(boxes, boxes[gt], label[gt] - 1, len(cache.classes))
-        parts.append((found.features[kept], boxes, gt, label, found.difficult[kept], overlap, found.image_size))
-    features, boxes, gt, label, difficult, overlap, image_size = zip(*parts, strict=True)
-    joined = {"features": features, "boxes": boxes, "gt": gt, "label": label, "difficult": difficult}
-    return FeatureCache.from_arrays(
-        **{name: np.concatenate(arrays) for name, arrays in joined.items()},
-        overlap=np.concatenate(overlap),
-        image_start=np.cumsum([0, *map(len, boxes)]),
-        image_size=np.array(image_size),
-        image_ids=cache.image_ids,
-        classes=cache.classes,
-        settings=cache.settings,
-        name=cache.name,
-    )
+
+    def labels() -> Iterator[np.ndarray]:
+        first = 0
+        for image in range(cache.num_images):
+            regions = cache.block(image)
+            label, count = regions.label.copy(), int(regions.gt.sum())  # ground truth comes first
+            label[:count][gone[first : first + count]] = 0
+            first += count
+            yield label
+
+    return relabelled(cache, range(cache.num_images), labels(), cache.classes, cache.name)
 
 
 def found_in_order(image: np.ndarray, box: np.ndarray, gone_image: np.ndarray, gone_box: np.ndarray) -> np.ndarray:
