@@ -251,6 +251,11 @@ class Detections:
         """Whether they are after non-maximum suppression, or after soft-NMS."""
         return "nms" in self.settings or "soft_nms" in self.settings
 
+    @property
+    def soft_nms_sigma(self) -> float | None:
+        """Sigma of the soft-NMS that they are after; None where there was none."""
+        return self.settings.get("soft_nms", {}).get("sigma")
+
     def after_soft_nms(self, sigma: float = SIGMA) -> Detections:
         """Return the detections with lower scores for those that overlap better ones, as `soft_nms` gives them.
 

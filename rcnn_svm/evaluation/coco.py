@@ -104,7 +104,7 @@ def evaluate_coco(
         num_difficult=np.array(difficult),
         num_detections=np.bincount(detections.cls, minlength=len(database.classes)),
         values=np.where(values < 0, np.nan, values),  # pycocotools says -1 where there is nothing to find
-        soft_nms_sigma=detections.settings.get("soft_nms", {}).get("sigma"),
+        soft_nms_sigma=detections.soft_nms_sigma,
     )
 
 

@@ -424,7 +424,7 @@ def evaluate_found(detections: Detections, objects: Objects, name: str, iou: flo
         iou,
         detections.settings.get("nms"),
         tuple(results),
-        detections.settings.get("soft_nms", {}).get("sigma"),
+        detections.soft_nms_sigma,
     )
 
 
