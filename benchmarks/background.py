@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What do images without objects give? False positives on other such images, before and after, at equal recall.
 
-  python benchmarks/background.py --features DIR --test-features TEST_DIR
+  python -m benchmarks.background --features DIR --test-features TEST_DIR
 
 Trains on few images that show one of some classes, with the labels of these classes alone. The images that show none of
 them are background: one half is given to the training, the other counts false positives. Given whole (--negatives); or
@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from relabelled import relabelled
 
+from benchmarks.relabelled import relabelled
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sung and Poggio's bootstrapping beside training on a random subset of the same size and on everything.
 
-  python benchmarks/bootstrap_faces.py
+  python -m benchmarks.bootstrap_faces
 
 Faces: the 200 patches of 25 x 25 pixels that scikit-image ships, half of them faces, and windows of its pictures
 without people; training and test windows are from different pictures. Digits: scikit-learn's, one against the others.

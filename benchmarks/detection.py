@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time per image of `Detector.detect`, from image file to boxes, against the sum of its bare parts.
 
-  python benchmarks/detection.py                          synthetic images, random weights
-  python benchmarks/detection.py --voc VOCdevkit          real images (benchmarks/voc2007_subset)
-  python benchmarks/detection.py --voc VOCdevkit --model cache/voc2007/model.h5
+  python -m benchmarks.detection                          synthetic images, random weights
+  python -m benchmarks.detection --voc VOCdevkit          real images (benchmarks/voc2007_subset)
+  python -m benchmarks.detection --voc VOCdevkit --model cache/voc2007/model.h5
 
 Without --model: lite0 on 128-pixel crops of the first 800 proposals, and 20 classes of random weights, of which each
 scores a twentieth of the boxes of the first image above the threshold. The weights decide the time of the

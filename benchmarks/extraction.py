@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Feature extraction side by side: the bare network in every runtime, and the whole stage against the fastest.
 
-  python benchmarks/extraction.py                           lite0, generated images
-  python benchmarks/extraction.py --backbone alexnet        random weights: as fast as trained ones
-  python benchmarks/extraction.py --voc VOCdevkit           real images (year 2007, split test)
+  python -m benchmarks.extraction                           lite0, generated images
+  python -m benchmarks.extraction --backbone alexnet        random weights: as fast as trained ones
+  python -m benchmarks.extraction --voc VOCdevkit           real images (year 2007, split test)
 
 All that is compared takes turns, round after round, and ratios are medians over the rounds: so they hold on a machine
 whose speed wavers. Runtimes that are not installed are listed as such; a GPU is measured where there is one.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The ladder of detectors: what each preset of `rcnn-svm run`, and each part of one, costs and finds.
 
-  python benchmarks/ladder.py --voc VOCdevkit --out cache/ladder
+  python -m benchmarks.ladder --voc VOCdevkit --out cache/ladder
 
 Runs every rung in a folder of its own, on the subset of VOC 2007 in benchmarks/voc2007_subset, and prints one table:
 seconds of each stage and of all, mAP of both protocols with a bootstrap interval over the test images. A rung takes

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What few images are worth: mAP over the number of training images, of the paper's features and of a preset.
 
-  python benchmarks/learning_curve.py --features DIR --test-features DIR --voc VOCdevkit --out cache/learning_curve
+  python -m benchmarks.learning_curve --features DIR --test-features DIR --voc VOCdevkit --out cache/learning_curve
 
 Trains on 20, 50, 100, 200, 400 and all images of a feature cache, each set within the next, drawn by a seed, with
 published and with automatic constants, and tests on another cache. Beside it the standard preset of `rcnn-svm run` on
@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ladder import folder_of, run_rung
 
+from benchmarks.ladder import folder_of, run_rung
 from rcnn_svm.artefacts.files import fingerprint, write_text
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.data import ImageDatabase

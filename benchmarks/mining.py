@@ -3,10 +3,10 @@
 
 All run on the same feature cache, one after the other, each in a process of its own, whose peak memory is shown:
 
-  python benchmarks/mining.py perf_4096            a generated cache the original was timed on: perf (default),
+  python -m benchmarks.mining perf_4096            a generated cache the original was timed on: perf (default),
                                                    perf_hard or perf_4096
-  python benchmarks/mining.py --features DIR       a cache of the extract or import stage
-  python benchmarks/mining.py --memory             memory for 1, 2 and 4 times the images instead
+  python -m benchmarks.mining --features DIR       a cache of the extract or import stage
+  python -m benchmarks.mining --memory             memory for 1, 2 and 4 times the images instead
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from perf_cases import CASES, make_perf_cache
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
+from benchmarks.perf_cases import CASES, make_perf_cache
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cache.feature_norm import mean_feature_norm
 from rcnn_svm.cache.importers import write_cache

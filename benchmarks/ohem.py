@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What online hard example mining costs in a training step of torchvision's Faster R-CNN.
 
-  python benchmarks/ohem.py                                 MobileNetV3, on the CPU or GPU
-  python benchmarks/ohem.py --model fasterrcnn_resnet50_fpn --image-size 600 1000
+  python -m benchmarks.ohem                                 MobileNetV3, on the CPU or GPU
+  python -m benchmarks.ohem --model fasterrcnn_resnet50_fpn --image-size 600 1000
 
 Random weights and images: as fast as trained ones. Steps of all cases take turns, and ratios are medians over the
 rounds: so they hold on a machine whose speed wavers. Peak memory is of a process of its own: on a GPU what torch has

@@ -3,8 +3,8 @@
 
 Beside it a bare loop that only decodes and calls OpenCV, and the same work in joblib's processes:
 
-  python benchmarks/proposals.py                      synthetic images
-  python benchmarks/proposals.py --voc VOCdevkit      real ones, those listed in benchmarks/voc2007_subset
+  python -m benchmarks.proposals                      synthetic images
+  python -m benchmarks.proposals --voc VOCdevkit      real ones, those listed in benchmarks/voc2007_subset
 """
 
 from __future__ import annotations

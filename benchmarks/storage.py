@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Storage of feature caches side by side: size, rate of reading, and what half precision does to a training.
 
-  python benchmarks/storage.py --features DIR --test-features DIR --voc VOCdevkit --out DIR
+  python -m benchmarks.storage --features DIR --test-features DIR --voc VOCdevkit --out DIR
 
 The first two are float32 caches of the extract stage. DIR of --out takes float16 copies of them, and every figure as
 soon as it is measured: the same command goes on after an interruption, and measures anew what is deleted there.

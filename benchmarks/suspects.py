@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Are the suspects worth a look? Labels are removed, and looked for among the first of every ranking.
 
-  python benchmarks/suspects.py --features DIR
+  python -m benchmarks.suspects --features DIR
 
 Removes a tenth of the labels of every class, drawn by a seed, from a feature cache in memory (difficult objects apart):
 their rows go, and what is left of the objects are proposals that nobody labelled. Then it mines, ranks the hard
@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from relabelled import relabelled
 
+from benchmarks.relabelled import relabelled
 from rcnn_svm.boxes import iou_matrix, nms
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.errors import InputError

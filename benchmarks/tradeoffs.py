@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a detector costs and what it is worth: time, disk, recall and mAP for smaller crops and fewer proposals.
 
-  python benchmarks/tradeoffs.py --voc VOCdevkit --out cache/tradeoffs
+  python -m benchmarks.tradeoffs --voc VOCdevkit --out cache/tradeoffs
 
 Trains and tests lite0 on real images (default: those listed in benchmarks/voc2007_subset) with every variant of
 the table. For each crop size the features of the largest set of boxes are extracted, by the stages of the package;

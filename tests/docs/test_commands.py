@@ -33,7 +33,7 @@ NOT_RUN = {
     r"make ": "it sets up an environment of its own, or runs the tests",
     r"source ": "it changes the shell that it is typed into",
     r"python -m pytest ": "it runs the tests",
-    r"python benchmarks/": "it takes minutes, and a machine that does nothing else",
+    r"python -m benchmarks\.": "it takes minutes, and a machine that does nothing else",
     r"torchrun ": "it takes as many processes as there are GPUs, and hours",
     r".* --backbone (alexnet|vgg16)": "it downloads the weights of the network",
 }
@@ -114,7 +114,7 @@ def why_not_run(command: str) -> str | None:
 
 
 def options_of_benchmark(path: Path) -> set[str]:
-    """Return the options that a script without a command describes."""
+    """Return the options that a benchmark describes."""
     words = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
     return {word for word in words if re.fullmatch(r"--[\w-]+", str(word))} | {"--train-ids", "--test-ids"}
 
@@ -131,8 +131,9 @@ def check(command: str) -> None:
     elif scripts and scripts[0].startswith("scripts/"):
         (name,) = re.findall(r'run_command\("([\w-]+)"\)', (ROOT / scripts[0]).read_text(encoding="utf-8"))
         command_parser(name).parse_args(words[words.index(scripts[0]) + 1 :])
-    elif scripts:
-        assert {word for word in words if word.startswith("--")} <= options_of_benchmark(ROOT / scripts[0])
+    elif words[0] == "-m" and words[1].startswith("benchmarks."):
+        path = ROOT / f"{words[1].replace('.', '/')}.py"
+        assert {word for word in words if word.startswith("--")} <= options_of_benchmark(path)
     else:
         assert program == "source" or (words[:2] == ["-m", "pytest"] and (ROOT / words[2]).exists())
 
@@ -247,7 +248,9 @@ def test_commands_and_options_in_sentences_and_tables_exist(page):
 
 def test_scripts_that_pages_name_exist():
     for page in PAGES:
-        for path in re.findall(r"\b(?:scripts|benchmarks)/\w+\.py\b", page.read_text(encoding="utf-8")):
+        text = page.read_text(encoding="utf-8")
+        modules = [f"benchmarks/{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)]
+        for path in [*re.findall(r"\b(?:scripts|benchmarks)/\w+\.py\b", text), *modules]:
             assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
