@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.svm import LinearSVC
 
 import rcnn_svm
@@ -77,6 +78,14 @@ def test_every_parameter_has_a_check_that_its_default_passes(cls):
     for name, check in cls.PARAMETER_CHECKS.items():
         default = parameters(cls)[name].default
         assert default is inspect.Parameter.empty or check.accepts(default), name
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CHECKED if hasattr(cls, "save")], ids=lambda cls: cls.__name__)
+def test_what_was_not_fitted_is_not_saved(cls, tmp_path):
+    required = [name for name, parameter in parameters(cls).items() if parameter.default is parameter.empty]
+    with pytest.raises(NotFittedError, match=f"This {cls.__name__} instance is not fitted yet"):
+        cls(**dict.fromkeys(required)).save(tmp_path / "file.h5")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("cls", CHECKED, ids=lambda cls: cls.__name__)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve, solve_triangular
 from scipy.linalg.blas import dsyrk
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from rcnn_svm import paper
@@ -104,7 +105,13 @@ class BoxRegressorTrainer(BaseEstimator):
         return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
 
     def save(self, path: str | Path) -> None:
-        """Write the regressor with the record of its training; `BoxRegressor.load` reads it."""
+        """Write the regressor with the record of its training; `BoxRegressor.load` reads it.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            InputError: it cannot be written.
+        """
+        check_is_fitted(self)
         self.regressor_.save(path)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from rcnn_svm import paper
@@ -149,7 +150,13 @@ class RoIHeadTrainer(BaseEstimator):
         return {"parameters": parameters, "classes": list(cache.classes), "cache": cache.fingerprint}
 
     def save(self, path: str | Path) -> None:
-        """Write the head with the history of its training; `RoIHead.load` reads it."""
+        """Write the head with the history of its training; `RoIHead.load` reads it.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            InputError: it cannot be written.
+        """
+        check_is_fitted(self)
         self.head_.save(path, self.history_)
 
     def _schedule(self) -> Schedule:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from joblib import cpu_count
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.checkpoint import Checkpoint
@@ -334,7 +335,13 @@ class HardNegativeMiner(BaseEstimator):
         return MiningRules(self.hard_thresh, self.evict_thresh, self.neg_overlap, self.retrain_limit)
 
     def save(self, path: str | Path) -> None:
-        """Write the detector with the whole record of its training; `Detector.load` reads it."""
+        """Write the detector with the whole record of its training; `Detector.load` reads it.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            InputError: it cannot be written.
+        """
+        check_is_fitted(self)
         record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
         if self.fold_detectors_:
             record["fold_W"] = np.stack([detector.W for detector in self.fold_detectors_])
@@ -353,8 +360,10 @@ class HardNegativeMiner(BaseEstimator):
             options: arguments of `rcnn_svm.Report`, such as the `images`.
 
         Raises:
+            NotFittedError: `fit` was not called.
             InputError: as `Report.save`.
         """
+        check_is_fitted(self)
         record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
         # By name, as reports import mining.
         report = importlib.import_module("rcnn_svm.reports.html").Report

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from rcnn_svm import paper
@@ -159,7 +160,13 @@ class RandomNegativeTrainer(BaseEstimator):
         return {"training": "random negatives", "parameters": parameters, "cache": cache.fingerprint}
 
     def save(self, path: str | Path) -> None:
-        """Write the detector with the record of its training; `Detector.load` reads it."""
+        """Write the detector with the record of its training; `Detector.load` reads it.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            InputError: it cannot be written.
+        """
+        check_is_fitted(self)
         record = training_record(self.history_, self.negatives_, self.support_, self.image_ids_)
         self.detector_.save(path, record)
 

@@ -34,7 +34,11 @@ class Table:
     left: Sequence[int] = (0,)
 
     def text(self, width: int = WIDTH) -> str:
-        """Return the table for a terminal; where it is wider than `width`, titles take several lines."""
+        """Return the table for a terminal.
+
+        Where it is wider than `width`, titles take several lines; where that is not enough, the columns stand in
+        several blocks below each other, and the first column in each.
+        """
         body = [*self.rows, *([self.footer] if self.footer else [])]
         widths = [max(map(len, cells), default=0) for cells in zip(*body, strict=True)] or [0] * len(self.header)
         titles = [[title] for title in self.header]
@@ -42,14 +46,10 @@ class Table:
             titles = [_broken(title, cells) for title, cells in zip(self.header, widths, strict=True)]
         widths = [max(cells, *map(len, lines)) for cells, lines in zip(widths, titles, strict=True)]
         height = max(map(len, titles))
-        first = zip(*([""] * (height - len(lines)) + lines for lines in titles), strict=True)
-        rule = "-" * _line_width(widths)
-        lines = [self._line(cells, widths) for cells in body]
-        if self.footer:
-            lines.insert(-1, rule)
+        first = [*zip(*([""] * (height - len(lines)) + lines for lines in titles), strict=True)]
+        blocks = [self._block(columns, widths, first, body) for columns in _columns_of_blocks(widths, width)]
         notes = [wrapped(note, width) for note in self.notes]
-        header = [self._line(cells, widths) for cells in first]
-        return "\n".join([*header, rule, *lines, *([""] if notes else []), *notes])
+        return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])])
 
     def top(self, rows: int, noun: str) -> Table:
         """Return the table with the first so many rows; a note says how many more there are, counting `noun`."""
@@ -65,10 +65,25 @@ class Table:
         lines = [f"| {' | '.join(map(_markdown_cell, cells))} |" for cells in table]
         return "\n".join([*lines, *([""] if self.notes else []), *(f"- {_no_tags(note)}" for note in self.notes)])
 
-    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
-        columns = enumerate(zip(cells, widths, strict=True))
+    def _block(
+        self,
+        columns: Sequence[int],
+        widths: Sequence[int],
+        titles: Sequence[Sequence[str]],
+        body: Sequence[Sequence[str]],
+    ) -> str:
+        """Return some of the columns below their titles."""
+        header = filter(None, (self._line(cells, columns, widths) for cells in titles))
+        rule = "-" * _line_width([widths[column] for column in columns])
+        lines = [self._line(cells, columns, widths) for cells in body]
+        if self.footer:
+            lines.insert(-1, rule)
+        return "\n".join([*header, rule, *lines])
+
+    def _line(self, cells: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> str:
         return "  ".join(
-            text.ljust(width) if column in self.left else text.rjust(width) for column, (text, width) in columns
+            cells[column].ljust(widths[column]) if column in self.left else cells[column].rjust(widths[column])
+            for column in columns
         ).rstrip()
 
     def _everything(self) -> list[Sequence[str]]:
@@ -91,6 +106,18 @@ def _markdown_cell(text: str) -> str:
 
 def _line_width(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _columns_of_blocks(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Return the columns of every block of a table: as many as its width has room for, and the first in each."""
+    blocks = [[0]]
+    for column in range(1, len(widths)):
+        block = [*blocks[-1], column]
+        if len(block) > 2 and _line_width([widths[each] for each in block]) > width:
+            blocks.append([0, column])
+        else:
+            blocks[-1] = block
+    return blocks
 
 
 def _broken(title: str, width: int) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from rcnn_svm import paper
@@ -122,7 +123,13 @@ class SvmCSearch(BaseEstimator):
         return identity
 
     def save(self, path: str | Path) -> None:
-        """Write the detector with the whole record of its training and the table of C, as the miner does."""
+        """Write the detector with the whole record of its training and the table of C, as the miner does.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            InputError: it cannot be written.
+        """
+        check_is_fitted(self)
         self.miner_.save(path)
 
 

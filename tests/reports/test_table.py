@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rcnn_svm.reports.table import Table, cell, csv_text, json_text, percent, records_csv
 
@@ -40,6 +42,26 @@ def test_a_table_that_is_too_wide_has_titles_in_several_lines():
         "one two three",
     ]
     assert table.text(width=7).splitlines()[-2:] == ["one two", "three"]
+
+
+def test_a_table_that_is_still_too_wide_stands_in_blocks():
+    table = Table(("class", "hard negatives", "AP", "n"), [["cat", "12", "31.5", "3"]], ["all", "12", "31.5", "3"])
+    assert table.text(width=20).split("\n\n") == [
+        "            hard\nclass  negatives\n----------------\ncat           12\n----------------\nall           12",
+        "class    AP  n\n--------------\ncat    31.5  3\n--------------\nall    31.5  3",
+    ]
+
+
+@given(
+    st.lists(st.lists(st.text("ab ", max_size=12), min_size=4, max_size=4), min_size=1, max_size=5),
+    st.integers(1, 60),
+)
+def test_no_width_loses_a_cell_and_no_line_is_wider_than_two_columns_are(rows, width):
+    table = Table(("first", "second one", "3", "the fourth"), [[f"x{cell}x" for cell in row] for row in rows])
+    text = table.text(width)
+    assert all(cell in text for row in table.rows for cell in row)
+    widest = [max(len(row[column]) for row in table.rows) for column in range(4)]
+    assert max(map(len, text.splitlines())) <= max(width, max(widest[0], 5) + 2 + max(*widest[1:], 6))
 
 
 def test_the_first_rows_and_how_many_more():

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rcnn_svm.reports.heads import interval_means
 from rcnn_svm.reports.style import LINE_WIDTH, log_ticks, new_figure, save_figure, tidy
 from rcnn_svm.reports.table import Table, csv_text
+from rcnn_svm.words import counted
 
 # Mini-batches differ more from each other than the curve changes.
 POINTS = 40
@@ -40,7 +41,7 @@ def comparison_table(
         rows.append([name, *cells, seconds, "-" if None in negatives else f"{np.mean(negatives):.0f}"])
     notes = (
         f"mAP in percent, mean and range of {num_seeds} seeds; time of the training alone, in one thread.",
-        f"Softmax heads take {iterations} steps of two images each; SVMs pass over the images once.",
+        f"Softmax heads take {counted(iterations, 'step')} of two images each; SVMs pass over the images once.",
         "With + boxes, the head's own box regression has corrected the boxes; without, all rows have the same boxes.",
         "Random negatives are as many for every class as mining ended with; negatives: of a class, on average.",
     )
