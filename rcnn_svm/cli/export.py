@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export the model, or find it done."""
     from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.exported_folder import DESCRIPTION, read_description, read_part
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.export.folder import DESCRIPTION, read_description, read_part
     from rcnn_svm.export.writing import export_detector, source_of
 
     out = args.out or args.model.with_name(f"{args.model.stem}.exported")

@@ -1,5 +1,6 @@
 """Says what an artefact holds and what made it: a feature cache, a model or detector of any kind, proposals,
-detections, a checkpoint, fine-tuned weights, or a folder of several, such as that of a run.
+detections, a checkpoint, fine-tuned weights, an exported detector, mined regions, or a folder of several, such as that
+of a run.
 
 With a model, --class shows the hardest negatives of that class; with a feature cache, --image shows the
 regions of an image, and --verify reads every byte and checks it. --json prints all that was found.

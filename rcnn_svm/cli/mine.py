@@ -19,7 +19,7 @@ import argparse
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rcnn_svm.cli.arguments import (
     add_made_with_argument,
@@ -116,13 +116,13 @@ def run(args: argparse.Namespace) -> None:
     import shutil
 
     from rcnn_svm.artefacts.claims import claimed
-    from rcnn_svm.artefacts.files import check_writable, file_digest, fingerprint, provenance, reading, write_text
+    from rcnn_svm.artefacts.files import check_writable, file_digest, fingerprint, provenance, write_text
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.data.image_folder import images_at
     from rcnn_svm.data.video import VIDEO_SUFFIXES
     from rcnn_svm.detection.detect import ImageDetector
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.mining.mined_regions import MANIFEST, write_regions
+    from rcnn_svm.mining.mined_regions import MANIFEST, RECORD, read_record, write_regions
     from rcnn_svm.mining.unlabelled import Guards
     from rcnn_svm.proposals.methods import make_proposer
 
@@ -145,16 +145,12 @@ def run(args: argparse.Namespace) -> None:
         "every": args.every,
         "images": [list(pair) for pair in zip(map(str, sources), digests, strict=True)],
     }
-    record, manifest = args.out / "mined.json", args.out / MANIFEST
+    record, manifest = args.out / RECORD, args.out / MANIFEST
     check_writable(record)
-
-    def recorded() -> Any:
-        with reading(record):
-            return json.loads(record.read_text(encoding="utf-8"))["identity"]
 
     refused: list[Path] = []
     with claimed(record):
-        if already_done(record, recorded, identity, overwrite=args.overwrite):
+        if already_done(record, lambda: read_record(args.out)["identity"], identity, overwrite=args.overwrite):
             return
         for path in (record, manifest, *args.out.glob("sheet-*.jpg")):
             path.unlink(missing_ok=True)

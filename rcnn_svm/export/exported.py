@@ -12,15 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rcnn_svm import paper
-from rcnn_svm.artefacts.files import reading
-from rcnn_svm.boxes import apply_box_deltas, clip_boxes
-from rcnn_svm.data.pixels import check_image
-from rcnn_svm.detection.calibrated import Calibrated
-from rcnn_svm.detection.image_detections import ImageDetections
-from rcnn_svm.detection.one_image import Correct, find_objects
-from rcnn_svm.detection.recipe import Recipe
-from rcnn_svm.errors import InputError
-from rcnn_svm.export.folder import (
+from rcnn_svm.artefacts.exported_folder import (
     CONTEXT,
     DELTAS,
     DESCRIPTION,
@@ -32,6 +24,14 @@ from rcnn_svm.export.folder import (
     read_description,
     read_part,
 )
+from rcnn_svm.artefacts.files import reading
+from rcnn_svm.boxes import apply_box_deltas, clip_boxes
+from rcnn_svm.data.pixels import check_image
+from rcnn_svm.detection.calibrated import Calibrated
+from rcnn_svm.detection.image_detections import ImageDetections
+from rcnn_svm.detection.one_image import Correct, find_objects
+from rcnn_svm.detection.recipe import Recipe
+from rcnn_svm.errors import InputError
 from rcnn_svm.export.pictures import read_image
 from rcnn_svm.features.image_maps import ImageMaps
 from rcnn_svm.features.onnx_session import onnx_session

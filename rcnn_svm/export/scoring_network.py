@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from rcnn_svm.artefacts.exported_folder import CONTEXT, DELTAS, SCENE, SCORES
 from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.bbox_correction import check_regressor
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.export.folder import CONTEXT, DELTAS, SCENE, SCORES
 from rcnn_svm.features.backbones import POOL5_LENGTH, load_recorded
 from rcnn_svm.features.runtime import export_onnx
 from rcnn_svm.features.settings import FeatureSettings

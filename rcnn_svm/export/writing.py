@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.artefacts.exported_folder import DESCRIPTION, KIND, MAPS, NETWORK, RANKER, SCHEMA, digest_of
 from rcnn_svm.artefacts.files import array_digest, atomic_stream, check_writable, provenance, write_text
 from rcnn_svm.artefacts.model_file import Model
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.errors import InputError
-from rcnn_svm.export.folder import DESCRIPTION, KIND, MAPS, NETWORK, RANKER, SCHEMA, digest_of
 from rcnn_svm.export.scoring_network import ScoringNetwork
 from rcnn_svm.features.map_network import load_recorded_network
 from rcnn_svm.features.runtime import cpu_batch_size

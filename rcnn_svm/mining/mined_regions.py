@@ -27,6 +27,7 @@ from rcnn_svm.artefacts.files import (
     fingerprint,
     open_h5,
     read_settings,
+    reading,
     require_regular,
 )
 from rcnn_svm.cache.feature_cache import FeatureCache
@@ -38,6 +39,7 @@ from rcnn_svm.mining.unlabelled import RepeatMerger, Thing
 MANIFEST = "manifest.jsonl"
 FEATURES = "features"
 CROPS = "crops"
+RECORD = "mined.json"
 
 PART_IMAGES = 20  # what an interruption can lose
 
@@ -257,6 +259,17 @@ def _region_set(frame: MinedFrame, rows: Sequence[int], num_classes: int) -> Reg
         overlap=overlap,
         features=frame.features[rows],
     )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what made the regions of a folder: `identity`, `model`, `provenance`.
+
+    Raises:
+        InputError: the record is missing or damaged.
+    """
+    with reading(folder / RECORD):
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return {name: content[name] for name in ("identity", "model", "provenance")}
 
 
 def read_manifest(path: Path) -> list[MinedRegion]:

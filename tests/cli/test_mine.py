@@ -91,6 +91,27 @@ def test_what_a_person_struck_out_stays(seeing, tmp_path, capsys):
     assert lines_of(out)
 
 
+def test_inspect_says_what_a_person_left(seeing, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command("mine", "--model", seeing, save_image(tmp_path / "a.png"), "--out", out) == 0
+    lines = lines_of(out)
+    lines[0]["keep"] = False
+    (out / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    capsys.readouterr()
+    assert command("inspect", out) == 0
+    told = capsys.readouterr().out
+    assert command("inspect", out / "manifest.jsonl") == 0
+    assert capsys.readouterr().out == told
+    assert f"{len(lines) - 1} as background, 1 struck out" in told
+    assert command("inspect", out, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    left = {cls: [line["score"] for line in lines[1:] if line["class"] == cls] for cls in ("cat", "dog")}
+    assert {each["class"]: (each["kept"], each["highest"]) for each in found["classes"]} == {
+        cls: (len(scores), max(scores)) for cls, scores in left.items() if scores
+    }
+    assert found["settings"]["thresh"] == -1 and found["regions"] == len(lines)
+
+
 def test_an_interrupted_command_goes_on_behind_its_last_part(seeing, tmp_path, monkeypatch):
     for number in range(3):
         save_image(tmp_path / "photos" / f"{number}.png")

@@ -26,6 +26,7 @@ from rcnn_svm.export import ExportedDetector, export_detector
 from rcnn_svm.features import backbones
 from rcnn_svm.features.backbones import load_backbone
 from rcnn_svm.proposals.sliding_window import SlidingWindow
+from rcnn_svm.reports.inspection import inspect_artefact
 from tests.small_networks import CROP, SmallAlexNet, small_pooled_network
 
 # Begins a process in which nothing is installed but what an exported detector needs.
@@ -59,6 +60,23 @@ def assert_equal_boxes(found, expected, count: int) -> None:
     np.testing.assert_array_equal(found.cls, expected.cls)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-2)
+
+
+def test_inspect_says_what_an_export_is_of(make_detector, tmp_path):
+    detector = make_detector(9, True, Recipe(vote=True))
+    with small_pooled_network():
+        export_detector(detector, tmp_path)
+    found = inspect_artefact(tmp_path)
+    assert inspect_artefact(tmp_path / "network.onnx") == found
+    others = [path for path in tmp_path.iterdir() if path.suffix != ".json"]
+    assert found.record["bytes"] == {path.name: path.stat().st_size for path in others}
+    assert found.record["settings"]["features"] == detector.feature_settings
+    text = " ".join(found.text().split())
+    assert "classes 3: " + ", ".join(detector.classes) in text and str(detector.recipe) in text
+    assert max(map(len, found.text().splitlines()[1:])) <= 80
+    (tmp_path / "network.onnx").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"network\.onnx is damaged or of another export"):
+        inspect_artefact(tmp_path)
 
 
 @pytest.mark.parametrize("context, scene", [(None, False), (9, False), (None, True), (9, True)])
