@@ -168,8 +168,7 @@ def run(args: argparse.Namespace) -> int:
             _look_at_labels(args.out, {"train": train.database, "test": test.database})
         print(chosen)
         stages = _Stages(args)
-        for side in (train, test, *([negatives] if negatives else [])):
-            stages.find_regions(side)
+        stages.find_regions(train, test, *([negatives] if negatives else []))
         stages.train(train, args.out, negatives)
         stages.test(test, args.out)
         stages.assemble(args.out)
@@ -279,8 +278,7 @@ def _train_on_everything(args: argparse.Namespace) -> int:
         print(f"train: {side.database.name}, all {len(side.database)} images\n{chosen}")
         negatives = negatives_side(args, (side,)) if args.negatives else None
         stages = _Stages(args)
-        for images in (side, *([negatives] if negatives else [])):
-            stages.find_regions(images)
+        stages.find_regions(side, *([negatives] if negatives else []))
         stages.train(side, out, negatives)
         stages.assemble(out)
     print(f"\n{_how_to_use(out / DETECTOR)}")
@@ -334,22 +332,26 @@ class _Stages:
         self._args = args
         self._ranker = args.out / "ranker.h5"
 
-    def find_regions(self, side: Side) -> None:
-        """Make the proposals of a side and their features, the order of proposals first where there is none."""
+    def find_regions(self, *sides: Side) -> None:
+        """Make the proposals of sides and their features, the order of proposals first where there is none."""
+        from rcnn_svm.features.loaded_once import loaded_once
+
         args, ranked = self._args, self._args.method == RANKED
         # Labels that came since teach the order little, and another order would make all features anew.
         if ranked and (args.overwrite or not self._ranker.exists()):
-            self._stage("rank", *side.words(), "--jobs", args.jobs, "--out", self._ranker, cheap=False)
-        proposals, features = _proposals(args, side), _features(args, side)
-        self._stage(
-            "propose",
-            *side.words(),
-            *(("--ranker", self._ranker) if ranked else ("--method", args.method)),
-            *("--jobs", args.jobs, "--out", proposals, *_optional(args, "max_boxes", "merge_iou")),
-            *self._others(proposals, f"*.{args.method}.h5"),
-            cheap=False,
-        )
-        self._extract(side.words(), proposals, features, cheap=False)
+            self._stage("rank", *sides[0].words(), "--jobs", args.jobs, "--out", self._ranker, cheap=False)
+        with loaded_once():
+            for side in sides:
+                proposals, features = _proposals(args, side), _features(args, side)
+                self._stage(
+                    "propose",
+                    *side.words(),
+                    *(("--ranker", self._ranker) if ranked else ("--method", args.method)),
+                    *("--jobs", args.jobs, "--out", proposals, *_optional(args, "max_boxes", "merge_iou")),
+                    *self._others(proposals, f"*.{args.method}.h5"),
+                    cheap=False,
+                )
+                self._extract(side.words(), proposals, features, cheap=False)
 
     def train(self, side: Side, out: Path, negatives: Side | None) -> None:
         """Train the SVMs, with negatives beside those of the side, and box regression where asked for."""

@@ -21,6 +21,7 @@ from torch import nn
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
+from rcnn_svm.features.loaded_once import shared
 from rcnn_svm.features.multi_layer import MULTI, FixedPool, multi_layer
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
@@ -111,6 +112,7 @@ class Source:
     std: tuple[float, float, float]
 
 
+@shared
 @one_thread()
 def load_backbone(
     name: str,

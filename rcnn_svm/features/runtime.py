@@ -23,6 +23,7 @@ from torch import nn
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.backbones import Backbone
+from rcnn_svm.features.loaded_once import shared
 from rcnn_svm.features.onnx_session import onnx_session
 from rcnn_svm.parameters import plain
 from rcnn_svm.threads import one_thread
@@ -178,6 +179,7 @@ def choose_runtime(kind: str = "auto", device: str = "auto") -> tuple[str, torch
     return ("torch" if kind == "auto" else kind), (torch.device("cpu") if kind in CPU_RUNTIMES else found)
 
 
+@shared
 def make_runtime(backbone: Backbone, kind: str = "auto", device: str = "auto", threads: int | None = None) -> Runtime:
     """Return what runs a backbone here.
 
