@@ -262,6 +262,26 @@ def add_stored_layer_arguments(parser: argparse._ActionsContainer, default: str)
     add_made_with_argument(parser, "with --layer: state dict that the cache was made with, if any")
 
 
+def add_negatives_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add --negatives and --mined, with which a model is trained beside its images with labels."""
+    parser.add_argument(
+        "--negatives",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="feature caches of background: images that hold none of the objects",
+    )
+    parser.add_argument(
+        "--mined",
+        metavar="MANIFEST",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="manifests of the mine stage, without what is a real object",
+    )
+
+
 def add_made_with_argument(parser: argparse._ActionsContainer, explanation: str) -> None:
     """Add --weights, with which existing features were made."""
     parser.add_argument("--weights", metavar="FILE", type=Path, help=explanation)

@@ -33,7 +33,7 @@ from rcnn_svm.cli.arguments import (
     open_split,
 )
 from rcnn_svm.cli.sides import add_test_source_arguments, has_test_source, with_test_source
-from rcnn_svm.cli.trained_on import trained_on
+from rcnn_svm.cli.trained_on import add_trained_on_arguments, open_trained_on, with_negatives_images
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,12 +47,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument("model", metavar="MODEL", type=Path, help="model of the train stage")
-    parser.add_argument(
-        "--features",
-        metavar="DIR",
-        type=Path,
-        help="feature cache that it was trained on (default: the one of its image set in a folder features beside it)",
-    )
+    add_trained_on_arguments(parser)
     add_stored_layer_arguments(parser, "the model's")
     parser.add_argument(
         "--validate", metavar="DIR", type=Path, help="feature cache that it was validated on, where train had one"
@@ -92,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     if args.suspects:
         check_writable(args.suspects)
     detector = Detector.load(args.model)
-    cache = _open(args.features or trained_on(args.model, detector), args, detector)
+    cache = open_trained_on(args, args.model, detector)
     of_test = {}
     if args.detections:
         found = Detections.load(args.detections)
@@ -150,7 +145,7 @@ def _training_images(args: argparse.Namespace, cache: FeatureCache) -> ImageData
             f"none of the {cache.num_images} training images of {cache.name} is in {found.name}; give the images that "
             "the model was trained on"
         )
-    return found.subset(ids, cache.name)
+    return with_negatives_images(args, found.subset(ids, cache.name), cache)
 
 
 def _test_images(args: argparse.Namespace, detections: Detections) -> ImageDatabase:

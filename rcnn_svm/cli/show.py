@@ -27,7 +27,7 @@ from rcnn_svm.cli.arguments import (
     positive_int,
     say_letters,
 )
-from rcnn_svm.cli.trained_on import trained_on
+from rcnn_svm.cli.trained_on import add_trained_on_arguments, open_trained_on, with_negatives_images
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ PROPOSALS, NEGATIVES, FILM, DETECTIONS = KINDS = ("proposals", "negatives", "fil
 # Options that not every sheet has, and which have them.
 OF_KINDS = {
     "features": (NEGATIVES, FILM),
+    "negatives": (NEGATIVES, FILM),
+    "mined": (NEGATIVES, FILM),
+    "negatives_images": (NEGATIVES, FILM),
     "weights": (FILM,),
     "validate": (FILM,),
     "cls": (NEGATIVES, FILM),
@@ -56,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=KINDS, help="what to draw")
     parser.add_argument("path", metavar="FILE", type=Path, help="proposals, a model, or detections")
     add_data_arguments(parser, voc_split="trainval, for detections test")
-    parser.add_argument(
-        "--features",
-        metavar="DIR",
-        type=Path,
-        help="feature cache of the training, for negatives and film (default: in a folder features beside FILE)",
-    )
+    add_trained_on_arguments(parser, ", for negatives and film")
     add_made_with_argument(parser, "with features of pool5, for film: state dict that they were made with, if any")
     parser.add_argument(
         "--validate", metavar="DIR", type=Path, help="feature cache that train validated on, if any, for film"
@@ -95,8 +93,8 @@ def run(args: argparse.Namespace) -> None:
     from rcnn_svm.reports.style import save_figure
 
     for option, kinds in OF_KINDS.items():
-        if getattr(args, option) is not None and args.what not in kinds:
-            name = "class" if option == "cls" else option
+        if getattr(args, option) not in (None, []) and args.what not in kinds:
+            name = "class" if option == "cls" else option.replace("_", "-")
             raise InputError(f"--{name} is for {' and '.join(kinds)}, not for {args.what}")
     out = args.out or Path("cache/pictures") / f"{args.path.stem}.{args.what}.jpg"
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -124,21 +122,25 @@ def _figure(args: argparse.Namespace, database: ImageDatabase) -> Figure:
         detections = Detections.load(args.path)
         shown = {"images": args.image or (), "count": args.count or 12}
         return detections_sheet(database, detections, thresh=args.thresh, **shown)
-    from rcnn_svm.cache.feature_cache import FeatureCache
     from rcnn_svm.detection.detector import Detector
 
     detector, history = Detector.load(args.path), Detector.load_history(args.path)
-    folder = args.features or trained_on(args.path, detector)
+    cache = open_trained_on(args, args.path, detector)
+    database = with_negatives_images(args, database, cache)
     if args.what == FILM:
-        return _film(args, database, detector, history, folder)
+        return _film(args, database, detector, history, cache)
     from rcnn_svm.reports.sheets import negatives_sheet
 
     shown = {"chosen": args.cls or (), "count": args.count or 8}
-    return negatives_sheet(database, FeatureCache.open(folder), history, detector.classes, **shown)
+    return negatives_sheet(database, cache, history, detector.classes, **shown)
 
 
 def _film(
-    args: argparse.Namespace, database: ImageDatabase, detector: Detector, history: dict[str, np.ndarray], folder: Path
+    args: argparse.Namespace,
+    database: ImageDatabase,
+    detector: Detector,
+    history: dict[str, np.ndarray],
+    cache: FeatureCache,
 ) -> Figure:
     from rcnn_svm.mining.replay import replay_mining
     from rcnn_svm.reports.film_figure import film_sheet
@@ -148,10 +150,8 @@ def _film(
     if len(names) > 1:
         raise InputError(f"a film is of one class; give --class with one of {', '.join(detector.classes)}")
     class_index(names[0], detector.classes)  # before it is mined again, which takes longer
-
-    def opened(features: Path) -> FeatureCache:
-        return open_features(features, layer_to_compute(detector, features), args.weights)
-
-    cache, validate = opened(folder), None if args.validate is None else opened(args.validate)
+    validate = None
+    if args.validate is not None:
+        validate = open_features(args.validate, layer_to_compute(detector, args.validate), args.weights)
     replay = replay_mining(detector, history, cache, validate=validate, name=str(args.path))
     return film_sheet(database, cache, history, replay, detector.classes, names[0], count=args.count or 8)

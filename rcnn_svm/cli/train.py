@@ -18,6 +18,7 @@ from rcnn_svm import paper
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
     add_neg_overlap_argument,
+    add_negatives_arguments,
     add_overwrite_argument,
     add_seed_argument,
     add_solver_argument,
@@ -50,22 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
     more = parser.add_argument_group("more negatives")
-    more.add_argument(
-        "--negatives",
-        metavar="DIR",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="feature caches of background: images that hold none of the objects",
-    )
-    more.add_argument(
-        "--mined",
-        metavar="MANIFEST",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="manifests of the mine stage, without what is a real object",
-    )
+    add_negatives_arguments(more)
     more.add_argument(
         "--background-test",
         metavar="DIR",

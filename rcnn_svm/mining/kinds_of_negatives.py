@@ -75,8 +75,12 @@ def negative_kinds(cache: FeatureCache, classes: tuple[str, ...], keys: np.ndarr
     images = np.unique(keys[:, 1]).tolist()
     with progress_bar(len(images), "kinds of negatives", "image") as bar:
         for image in images:
+            bar.update()
+            regions = cache.block(image)
+            if not regions.label.any():
+                continue  # no object there; of mined regions the overlap only says whose negatives they are
             places = np.flatnonzero(keys[:, 1] == image)
-            overlap = cache.block(image).overlap[keys[places, 2]]
+            overlap = regions.overlap[keys[places, 2]]
             rows, own = np.arange(len(places)), column[places]
             of_own = overlap[rows, own]
             overlap[rows, own] = -1
@@ -88,5 +92,4 @@ def negative_kinds(cache: FeatureCache, classes: tuple[str, ...], keys: np.ndarr
             )
             shown[places] = np.select(near, [own, other], -1)
             iou[places] = np.select(near, [of_own, of_other], 0)
-            bar.update()
     return NegativeKinds(cache.classes, kind, shown, iou)

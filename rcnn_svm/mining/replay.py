@@ -112,10 +112,11 @@ def replay_mining(
     for given, key in ((cache, "cache"), (validate, "validate")):
         if (None if given is None else given.fingerprint) != identity.get(key):
             what, option = ("mined", "--features") if key == "cache" else ("validated", "--validate")
+            more = ", and what was trained on beside it with --negatives and --mined" if key == "cache" else ""
             on = f"{given.name} ({given.fingerprint})" if given is not None else "none"
             raise InputError(
                 f"{name} was {what} on the feature cache of fingerprint {identity.get(key)}, not on {on}; give that "
-                f"one with {option}"
+                f"one with {option}{more}"
             )
     miner = _miner(detector, n_jobs, name)
     notes = _Notes(histogram_edges(miner.rules))

@@ -28,6 +28,7 @@ APART = {
     ("reproduce.py", "--backbone"): "several networks",
     ("reproduce.py", "--weights"): "of several networks",
     ("run.py", "--method"): "a learnt order too",
+    ("sides.py", "--negatives"): "images, not their features",
     ("train_head.py", "--backbone"): "networks that can pool RoIs",
 }
 

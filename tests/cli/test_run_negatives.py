@@ -53,11 +53,18 @@ def test_images_without_objects_are_trained_on_and_not_tested_on(own_data, empty
     assert (more["added"][:, 2] >= number).any()
     cache = FeatureCache.open(out / "features" / "negatives.lite0")
     assert cache.num_rows == 60 and not any(block.gt.any() for block in cache.blocks())
+    shown = [out / "model.h5", "--csv", own_data.csv, "--images", own_data.images, "--negatives-images", empty]
+    assert command("report", *shown, "--out", tmp_path / "page") == 0
+    told = capsys.readouterr().out
+    assert f"{number + 3} images" in told and "no crop" not in told
+    assert command("show", "negatives", *shown, "--out", tmp_path / "sheet.png") == 0
     # What is tested on stays as it was.
     assert Detections.load(out / "detections.h5").image_ids == tested
     assert (out / "test_ids.txt").read_text() == ids
     # And without them the detector is the first again.
     assert run(own_data, out) == 0
+    assert command("report", *shown, "--out", tmp_path / "page") == 2
+    assert f"--negatives-images {empty}: boxes_train has no images of --negatives" in capsys.readouterr().err
     again = Detector.load_history(out / "model.h5")
     np.testing.assert_array_equal(again["negatives"], plain["negatives"])
 

@@ -57,6 +57,11 @@ def test_negatives_are_further_images_of_the_training(folder, capsys):
     assert {*mined[:, 0].tolist()} == {0}
     assert train(folder, *words) == 0
     assert "done already" in capsys.readouterr().out
+    page = ["report", more, "--features", folder / "train", "--out", folder / "page"]
+    assert command(*page, *words[:4]) == 0
+    assert "20 images" in capsys.readouterr().out
+    assert command(*page, *words[:2], "--overwrite") == 2
+    assert "what was trained on beside it with --negatives and --mined" in capsys.readouterr().err
     assert train(folder, "--out", more) == 2
     assert "was made with other settings" in capsys.readouterr().err
 

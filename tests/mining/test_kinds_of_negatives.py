@@ -14,8 +14,9 @@ CAT, COW, DOG = range(3)
 
 
 def test_the_own_class_is_looked_at_first_then_the_others():
-    overlap = np.array([[0.1, 0.9, 0], [0.29, 0, 0], [0.09, 0.3, 0.4], [0, 0.1, 0], [0.09, 0.09, 0], [0, 0, 0]])
-    cache = toy_cache([2, 4], overlap=overlap, label=np.zeros(6, int))
+    cat = [1, 0, 0]  # the object, the last row of each image
+    overlap = [[0.1, 0.9, 0], [0.29, 0, 0], cat, [0.09, 0.3, 0.4], [0, 0.1, 0], [0.09, 0.09, 0], [0, 0, 0], cat]
+    cache = toy_cache([3, 5], overlap=overlap, label=np.array([0, 0, 1, 0, 0, 0, 0, 1]))
     keys = np.array([[0, 1, 3], [0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 1, 2]])
     found = negative_kinds(cache, ("cat",), keys)
     assert found.kind.tolist() == [
@@ -33,7 +34,7 @@ def test_the_own_class_is_looked_at_first_then_the_others():
 
 
 def test_classes_are_counted_as_the_model_counts_them():
-    cache = toy_cache([2], overlap=[[0.2, 0, 0.5], [0.5, 0.2, 0]], label=[0, 0])
+    cache = toy_cache([3], overlap=[[0.2, 0, 0.5], [0.5, 0.2, 0], [1, 0, 0]], label=[0, 0, 1])
     found = negative_kinds(cache, ("dog", "cow"), np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1]]))
     assert found.kind.tolist() == [NegativeKind.LOCALISATION, NegativeKind.LOOK_ALIKE, NegativeKind.LOOK_ALIKE]
     assert found.cls.tolist() == [COW, DOG, CAT]
@@ -53,3 +54,11 @@ def test_kinds_of_a_training_s_support_agree_with_the_overlaps():
         assert (kind == NegativeKind.LOCALISATION) == (overlap[cls] >= np.float32(0.1)) and overlap[cls] < 0.3
         assert iou == (0 if shown < 0 else overlap[shown]) and (shown == cls) == (kind == NegativeKind.LOCALISATION)
         assert kind != NegativeKind.BACKGROUND or overlap.max() < 0.1
+
+
+def test_where_no_object_is_a_region_is_background():
+    # A region that was mined is a negative of the first class alone, which its overlap says.
+    overlap = np.float32([[0, 1], [0, 1]])
+    cache = toy_cache([2], label=np.zeros(2, int), overlap=overlap, classes=("cat", "dog"))
+    kinds = negative_kinds(cache, ("cat", "dog"), np.array([[0, 0, 0], [0, 0, 1]]))
+    assert kinds.words == ["background", "background"]
