@@ -14,10 +14,10 @@ CAT, COW, DOG = range(3)
 
 
 def test_the_own_class_is_looked_at_first_then_the_others():
-    cat = [1, 0, 0]  # the object, the last row of each image
-    overlap = [[0.1, 0.9, 0], [0.29, 0, 0], cat, [0.09, 0.3, 0.4], [0, 0.1, 0], [0.09, 0.09, 0], [0, 0, 0], cat]
-    cache = toy_cache([3, 5], overlap=overlap, label=np.array([0, 0, 1, 0, 0, 0, 0, 1]))
-    keys = np.array([[0, 1, 3], [0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1], [0, 1, 2]])
+    cat = [1, 0, 0]  # the object, the first row of each image
+    overlap = [cat, [0.1, 0.9, 0], [0.29, 0, 0], cat, [0.09, 0.3, 0.4], [0, 0.1, 0], [0.09, 0.09, 0], [0, 0, 0]]
+    cache = toy_cache([3, 5], overlap=overlap, label=np.array([1, 0, 0, 1, 0, 0, 0, 0]))
+    keys = np.array([[0, 1, 4], [0, 0, 1], [0, 0, 2], [0, 1, 1], [0, 1, 2], [0, 1, 3]])
     found = negative_kinds(cache, ("cat",), keys)
     assert found.kind.tolist() == [
         NegativeKind.BACKGROUND,
@@ -34,8 +34,8 @@ def test_the_own_class_is_looked_at_first_then_the_others():
 
 
 def test_classes_are_counted_as_the_model_counts_them():
-    cache = toy_cache([3], overlap=[[0.2, 0, 0.5], [0.5, 0.2, 0], [1, 0, 0]], label=[0, 0, 1])
-    found = negative_kinds(cache, ("dog", "cow"), np.array([[1, 0, 1], [1, 0, 0], [0, 0, 1]]))
+    cache = toy_cache([3], overlap=[[1, 0, 0], [0.2, 0, 0.5], [0.5, 0.2, 0]], label=[1, 0, 0])
+    found = negative_kinds(cache, ("dog", "cow"), np.array([[1, 0, 2], [1, 0, 1], [0, 0, 2]]))
     assert found.kind.tolist() == [NegativeKind.LOCALISATION, NegativeKind.LOOK_ALIKE, NegativeKind.LOOK_ALIKE]
     assert found.cls.tolist() == [COW, DOG, CAT]
     with pytest.raises(InputError, match="'bird' is not in toy"):
