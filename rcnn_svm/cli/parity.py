@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             np.savez_compressed(stream, **found)
     rows = compare(found, expected) if expected else []
     for row in rows:
-        print(f"  {row.what:<26} {'equal' if row.equal else 'DIFFERENT':<10} {row.detail}")
+        print(f"  {row.what:<25} {'equal' if row.equal else 'DIFFERENT':<9} {row.detail}")
     if not rows:
         print("  no expected.npz beside the inputs: nothing to compare with")
     if args.out:

@@ -469,13 +469,16 @@ def _constants(args: argparse.Namespace, train: ImageDatabase) -> tuple[float | 
     import numpy as np
 
     from rcnn_svm.data.checks import count_classes
+    from rcnn_svm.reports.table import wrapped
 
     typical = int(np.median(count_classes(train)[0]))
     kept = "" if args.svm_C is not None else f"; C is the paper's, as --svm-C {AUTO} takes several trainings"
     print(
-        f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
-        f"paper's weight of {paper.POS_LOSS_WEIGHT:g} for every class is for thousands of them, which {AUTO} "
-        f"then comes down to{kept}"
+        wrapped(
+            f"chosen: --svm-C {svm_C} --pos-loss-weight {AUTO}, because a class has {typical} objects (median); the "
+            f"paper's weight of {paper.POS_LOSS_WEIGHT:g} for every class is for thousands of them, which {AUTO} "
+            f"then comes down to{kept}"
+        )
     )
     return svm_C, AUTO
 

@@ -25,7 +25,7 @@ from rcnn_svm.reports.style import (
     save_figure,
     tidy,
 )
-from rcnn_svm.reports.table import Table, json_text, percent, records_csv
+from rcnn_svm.reports.table import Table, json_text, percent, records_csv, wrapped
 
 ALL = "all classes"
 COLOURS = {"hinge": BLUE, "cross-entropy": RED, "focal": GREEN}
@@ -93,16 +93,20 @@ def imbalance_text(records: Sequence[dict[str, Any]], settings: dict[str, Any]) 
     return "\n".join(
         [
             Table(header, svm[:-1], svm[-1]).text(),
-            f"An example is a region and a class; negatives have IoU < {settings['neg_overlap']:g}, hard ones score > "
-            f"{settings['hard_thresh']:g}. Hinge loss without a weight of the positives.",
+            wrapped(
+                f"An example is a region and a class; negatives have IoU < {settings['neg_overlap']:g}, hard ones "
+                f"score > {settings['hard_thresh']:g}. Hinge loss without a weight of the positives."
+            ),
             "",
             Table(
                 ("class", "easy", "hard", "easy / hard", "their cross-entropy", f"focal, gamma {settings['gamma']:g}"),
                 logistic[:-1],
                 logistic[-1],
             ).text(),
-            f"With scores read as logits; easy: cross-entropy < {settings['easy_loss']:.3g}. The last three columns "
-            "divide number and losses of the easy examples by those of the hard.",
+            wrapped(
+                f"With scores read as logits; easy: cross-entropy < {settings['easy_loss']:.3g}. The last three "
+                "columns divide number and losses of the easy examples by those of the hard."
+            ),
             "",
             Table(("share of the loss, %", *(f"hardest {100 * f:g} %" for f in HARDEST)), hardest).text(),
         ]
