@@ -10,6 +10,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.artefacts.files import create_h5, file_digest, provenance
+from rcnn_svm.artefacts.header import read_arrays
 from rcnn_svm.detection.bbox_training import BoxRegressorTrainer
 from rcnn_svm.detection.image_set import detect_in_cache
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
@@ -54,6 +55,18 @@ def write_artefacts(folder: Path) -> dict[str, Path]:
         "proposals": folder / "proposals/toy.sliding.h5",
         "training checkpoint": folder / "other.h5.checkpoint",
         "fine-tuned network": folder / "finetuned",
+    }
+
+
+def content_of(path: Path) -> dict[str, bytes]:
+    """Return the bytes of every array of an HDF5 artefact, or of all files of a folder."""
+    files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
+    return {
+        f"{file.name if path.is_dir() else ''}/{name}": repr(array.tolist()).encode()
+        if array.dtype == object
+        else array.tobytes()
+        for file in files
+        for name, array in read_arrays(file).items()
     }
 
 

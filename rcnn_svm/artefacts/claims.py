@@ -29,6 +29,20 @@ SIGN_OF_LIFE = 10.0
 SILENCE = 120.0
 
 
+class ClaimedError(InputError):
+    """Another process makes what this one would make."""
+
+
+# Of what several processes share, the part of one that does all of it: (i, n) is the i-th of n parts, from 0.
+WHOLE = 0, 1
+
+
+def share_of(path: Path, part: tuple[int, int]) -> Path:
+    """Return what a process claims that makes a part of `path`: `path` itself for the whole."""
+    index, parts = part
+    return path if part == WHOLE else path.with_name(f"{path.name} part {index + 1} of {parts}")
+
+
 @contextlib.contextmanager
 def claimed(path: str | os.PathLike) -> Iterator[None]:
     """Let no other process that claims `path` make it while the block runs; its folder is made, and goes if left empty.
@@ -37,7 +51,8 @@ def claimed(path: str | os.PathLike) -> Iterator[None]:
         path: what is made: a file, or one of the files of a folder.
 
     Raises:
-        InputError: another process makes it; or one began to meanwhile, as nothing was heard of this one.
+        ClaimedError: another process makes it.
+        InputError: one began to meanwhile, as nothing was heard of this one.
     """
     path = Path(path)
     claim = claim_file(path)
@@ -80,7 +95,7 @@ def _take(path: Path, claim: Path, mine: dict[str, Any]) -> None:
         while not _create(claim, mine):
             other = _read(claim)
             if other is not None and _is_at_work(claim, other):
-                raise InputError(
+                raise ClaimedError(
                     f"{_by(other, path)}{_duration(other)}; wait for it to end and run the same command again, or, if "
                     f"that process is gone, delete {claim} (it counts as gone after {SILENCE:.0f} seconds of silence)"
                 )

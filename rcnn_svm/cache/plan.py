@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.artefacts.files import READ_ERRORS, fingerprint, provenance, sync_folder, write_text
 from rcnn_svm.artefacts.identity import REMEDY, UPDATE, check_same, say_again
 from rcnn_svm.cache.checks import check_layout, check_regions
@@ -42,7 +43,8 @@ class CachePlan:
         shard_images: images per shard.
         settings: everything that decides the features' values (backbone, weights, crop, proposals).
         sources: per image, a digest of what its rows are made from (pixels, ground truth); a shard made from
-            anything else is made again. Empty when a cache is only read.
+            anything else is made again. Empty when a cache is only read; "" for images of shards that another process
+            makes.
         image_digests: per image, a digest of its file, where there is one. Empty when a cache is only read.
     """
 
@@ -95,13 +97,16 @@ class CachePlan:
         """Return the path of a shard, written or not."""
         return self.folder / f"shard-{shard:05d}.h5"
 
-    def pending(self) -> list[int]:
+    def pending(self, part: tuple[int, int] = WHOLE) -> list[int]:
         """Return the shards still to be written; those damaged or made from other images are to be written again.
+
+        Args:
+            part: (i, n): look only at every n-th shard, beginning with the i-th.
 
         Raises:
             InputError: a shard belongs to another cache.
         """
-        return [shard for shard in range(self.num_shards) if not self._is_complete(shard)]
+        return [shard for shard in range(self.num_shards)[part[0] :: part[1]] if not self._is_complete(shard)]
 
     def write_shard(self, shard: int, regions: Sequence[RegionSet]) -> None:
         """Write the regions of all images of a shard, in image order, with features.

@@ -1,7 +1,7 @@
 """Warps every ground-truth box and proposal of an image set and caches what the network makes of it.
 
 Stopped at any moment, the same command goes on after the last complete shard. Several processes or machines
-share the work with --part 1/N ... --part N/N and the same --out.
+share the work with --part 1/N ... --part N/N and the same --out, or with --scheduler.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from rcnn_svm.cli.arguments import (
     load_database,
     positive_int,
 )
+from rcnn_svm.cli.sharing import add_sharing_arguments
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how features are stored (default: %(default)s, half the size and nearly the same negatives)",
     )
     add_shard_images_argument(output)
-    output.add_argument("--part", metavar="I/N", type=_part, default=(0, 1), help="do the I-th of N parts only")
+    add_sharing_arguments(output, "the shards")
     add_reuse_argument(output, "DIR", "feature caches")
     add_overwrite_argument(output, "a feature cache")
     add_update_argument(output, "a feature cache")
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the stage."""
-    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.claims import claimed, share_of
     from rcnn_svm.artefacts.identity import say_done, say_written
     from rcnn_svm.cache.plan import MANIFEST
     from rcnn_svm.features.backbones import load_backbone
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         scene=bool(args.scene),
     )
     index, parts = args.part
-    with claimed(out / (MANIFEST if parts == 1 else f"part {index + 1} of {parts}")):
+    with claimed(share_of(out / MANIFEST, args.part)):
         summary = extract_database(
             database,
             proposals,
@@ -145,11 +146,3 @@ def _find_proposals(name: str) -> Path:
         listed = f"found {', '.join(map(str, found))}; say which with" if found else "run the propose stage or give"
         raise InputError(f"expected one proposals file cache/proposals/{name}.*.h5, {listed} --proposals FILE")
     return found[0]
-
-
-def _part(text: str) -> tuple[int, int]:
-    """argparse type: `I/N`, counted from 1, as (index, parts) with an index from 0."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"must be I/N with 1 <= I <= N, such as 2/4, not {text}")
-    return int(match[1]) - 1, int(match[2])

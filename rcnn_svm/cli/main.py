@@ -114,7 +114,7 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     with surroundings() as signals:
         try:
             # Libraries are loaded from here on, which Ctrl-C may interrupt too.
-            code = _module(command).run(command_parser(command, prog).parse_args(argv)) or 0
+            code = _run(command, list(sys.argv[1:] if argv is None else argv), prog)
             flush_output()
             return code
         except InputError as error:
@@ -138,7 +138,16 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
 
 def run_arguments(command: str, argv: Sequence[str]) -> int:
     """Run one command inside another and return its exit code; what it raises goes to the caller."""
-    return _module(command).run(command_parser(command).parse_args(argv)) or 0
+    return _run(command, argv)
+
+
+def _run(command: str, argv: Sequence[str], prog: str | None = None) -> int:
+    args = command_parser(command, prog).parse_args(argv)
+    if getattr(args, "scheduler", ""):
+        from rcnn_svm.cli.workers import share_out
+
+        share_out(command, argv, args.scheduler, run_arguments)
+    return _module(command).run(args) or 0
 
 
 def command_parser(command: str, prog: str | None = None) -> argparse.ArgumentParser:

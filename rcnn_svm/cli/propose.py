@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_jobs_argument,
@@ -39,6 +40,7 @@ from rcnn_svm.cli.arguments import (
     load_database,
     positive_int,
 )
+from rcnn_svm.cli.sharing import add_sharing_arguments, say_part
 from rcnn_svm.detection.recipe import PER_CLASS, PER_IMAGE
 from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import RANKED
@@ -86,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: cache/proposals/IMAGESET.METHOD.h5)"
     )
+    add_sharing_arguments(parser, "the images")
     add_reuse_argument(parser, "FILE", "proposals")
     add_overwrite_argument(parser, "proposals")
     add_update_argument(parser, "proposals")
@@ -122,10 +125,14 @@ def run(args: argparse.Namespace) -> None:
             _proposer(args),
             out,
             jobs=args.jobs,
+            part=args.part,
             overwrite=args.overwrite,
             update=args.update,
             reuse=args.reuse,
         )
+        if proposals is None:
+            say_part(args.part, out)
+            return
     print(format_recall(recall_report(database, proposals)))
     say_written(out)
 
@@ -149,6 +156,10 @@ def _check_options(args: argparse.Namespace) -> None:
     Raises:
         InputError: an option is of another source of boxes.
     """
+    if args.part != WHOLE and (args.precomputed or args.detections):
+        raise InputError(
+            "--part is for proposals that are computed; those of --precomputed and --detections are only read"
+        )
     for option in ("per_image", "per_class", "vote"):
         if getattr(args, option) and not args.detections:
             raise InputError(f"--{option.replace('_', '-')} needs --detections; limit others with --max-boxes")

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
+from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.cli.arguments import (
     add_data_arguments,
     add_device_argument,
@@ -44,6 +45,7 @@ from rcnn_svm.cli.arguments import (
     open_features,
     positive_int,
 )
+from rcnn_svm.cli.sharing import add_sharing_arguments, say_part
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overwrite_argument(parser, "detections")
     add_update_argument(parser, "detections")
+    add_sharing_arguments(parser, "the images")
     add_data_arguments(parser, required=False, voc_split="test")
     add_proposals_argument(parser)
     add_device_argument(parser)
@@ -115,12 +118,13 @@ def run(args: argparse.Namespace) -> None:
             "--features is missing; or give --voc (--coco, --xml, --csv, --yolo) and --proposals for a network of "
             "train-head --end-to-end"
         )
-    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.claims import claimed, share_of
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.detection.bbox_correction import correct_detections, correction_settings
     from rcnn_svm.detection.detections import Detections, merging_settings
     from rcnn_svm.detection.image_set import check_features, detect_in_cache, differs_in_data, run_settings
+    from rcnn_svm.detection.parts import TestParts
     from rcnn_svm.detection.softmax import SoftmaxClassifier
     from rcnn_svm.fast_rcnn.roi_head import RoIHead
 
@@ -130,7 +134,8 @@ def run(args: argparse.Namespace) -> None:
     suffix = {SoftmaxClassifier: ".softmax", RoIHead: ".head"}.get(type(detector), "")
     out = args.out or Path("cache/detections") / f"{args.features.resolve().name}{suffix}.h5"
     check_writable(out)
-    settings = run_settings(cache, detector, max_per_image=args.max_per_image)
+    settings_of_scores = run_settings(cache, detector, max_per_image=args.max_per_image)
+    settings = dict(settings_of_scores)
     correction = _correction(args, cache, detector)
     if correction:
         settings["bbox"] = correction_settings(*correction)
@@ -139,8 +144,9 @@ def run(args: argparse.Namespace) -> None:
         earlier = Detections.load(args.also)
         name = f"the detections of {args.also}"
         settings["also"] = merging_settings(settings, cache.image_ids, detector.classes, earlier, name)
+    parts = TestParts(out.with_name(f"{out.name}.parts"), cache, detector, settings_of_scores)
     settings |= _last_steps_settings(args)
-    with claimed(out):
+    with claimed(share_of(out, args.part)):
         if not already_done(
             out,
             lambda: Detections.load(out).settings,
@@ -149,7 +155,15 @@ def run(args: argparse.Namespace) -> None:
             update=args.update,
             same_settings=lambda found: differs_in_data(found, settings),
         ):
-            detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
+            if args.part != WHOLE:
+                parts.compute(args.part)
+                say_part(args.part, out)
+                return
+            if parts.folder.exists():
+                parts.compute(WHOLE)
+                detections = parts.join()
+            else:
+                detections = detect_in_cache(cache, detector, max_per_image=args.max_per_image)
             if correction:
                 detections = correct_detections(detections, *correction)
             if earlier:
@@ -160,6 +174,7 @@ def run(args: argparse.Namespace) -> None:
                 f"{cache.num_images} images, {cache.num_rows} regions, {len(detector.classes)} classes: "
                 f"{len(detections)} boxes kept, {_suppression(args)}"
             )
+        parts.remove()
     say_written(out)
 
 
@@ -176,6 +191,8 @@ def _test_images(args: argparse.Namespace) -> None:
         raise InputError(
             "a network is tested on images, which needs --voc (or --coco, --xml, --csv, --yolo) and --proposals"
         )
+    if args.part != WHOLE:
+        raise InputError("--part shares out the images of --features; test a network on images as a whole")
     for option in ("features", "bbox", "bbox_features", "also", "layer", "weights"):
         if getattr(args, option):
             raise InputError(f"--{option.replace('_', '-')} does not go with images and --proposals; leave it away")

@@ -3,7 +3,8 @@
 The defaults are the paper's, made for hundreds or thousands of objects a class. With some tens of them, try
 --pos-loss-weight auto --svm-C auto; add --calibrate for probabilities that compare across classes.
 With --negatives and --mined, images without objects and what the mine stage took are at the end of the training set.
-An interrupted training goes on from its last checkpoint. With --random-negatives there is no mining: every class is
+An interrupted training goes on from its last checkpoint. Several processes or machines share the classes with --part or
+--scheduler. With --random-negatives there is no mining: every class is
 trained once, for comparison, on negatives drawn among all with IoU below --neg-overlap.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcnn_svm import paper
+from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.cli.arguments import (
     add_jobs_argument,
     add_neg_overlap_argument,
@@ -30,10 +32,13 @@ from rcnn_svm.cli.arguments import (
     positive_float_or_auto,
     positive_int,
 )
+from rcnn_svm.cli.sharing import add_sharing_arguments, say_part
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
     from rcnn_svm.cache import FeatureCache
+    from rcnn_svm.mining.engine.parts import TrainingParts
+    from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 
 # Passes without a better precision that a class is given.
 PATIENCE = 1
@@ -50,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="A,B,...", help="train only these classes (default: all of the cache)")
     add_stored_layer_arguments(parser, "the one that is stored")
     add_jobs_argument(parser, "classes")
+    add_sharing_arguments(parser, "the classes")
     more = parser.add_argument_group("more negatives")
     add_negatives_arguments(more)
     more.add_argument(
@@ -178,14 +184,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train and write the model, or find it done."""
-    from rcnn_svm.artefacts.checkpoint import checkpoint_beside
-    from rcnn_svm.artefacts.claims import claimed
+    from rcnn_svm.artefacts.checkpoint import Checkpoint, checkpoint_beside
+    from rcnn_svm.artefacts.claims import claimed, share_of
     from rcnn_svm.artefacts.files import check_writable
     from rcnn_svm.artefacts.identity import already_done, only_data_differs, say_written
     from rcnn_svm.cache.folds import split_folds
     from rcnn_svm.detection.detector import Detector
     from rcnn_svm.detection.image_set import is_of_same_set
     from rcnn_svm.mining.background import with_negatives
+    from rcnn_svm.mining.engine.parts import TrainingParts
     from rcnn_svm.mining.examples import class_columns
     from rcnn_svm.mining.hard_negatives import HardNegativeMiner
     from rcnn_svm.mining.random_negatives import RandomNegativeTrainer
@@ -238,10 +245,14 @@ def run(args: argparse.Namespace) -> None:
             num_negatives=_num_negatives(args, shared["classes"] or cache.classes), svm_C=args.svm_C, **shared
         )
     check_writable(out)
+    if args.part != WHOLE:
+        _check_shareable(args)
     given = {} if args.validate is None else {"validate": open_features(args.validate, args.layer, args.weights)}
     identity = trainer.identity(cache, **given)
     derived = [name for name in ("classes", "k_folds") if getattr(args, name) is None]
-    with claimed(out):
+    names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
+    parts = TrainingParts(out.with_name(f"{out.name}.parts"), identity, len(names), args.epochs * cache.num_images)
+    with claimed(share_of(out, args.part)):
         checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite, update=args.update, derived=derived)
         if not already_done(
             out,
@@ -256,15 +267,22 @@ def run(args: argparse.Namespace) -> None:
                 and is_of_same_set(Detector.load(out), cache)
             ),
         ):
+            if args.part != WHOLE:
+                _mine_part(trainer, cache, parts, range(len(names))[args.part[0] :: args.part[1]])
+                say_part(args.part, out)
+                return
             if args.calibrate:
-                names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
                 check_folds(cache, names, split_folds(cache.num_images, k_folds, args.seed))
+            if parts.folder.exists():
+                _mine_part(trainer, cache, parts, range(len(names)))
+                parts.join(Checkpoint(checkpoint, identity))
             if args.random_negatives is None:
                 trainer.fit(cache, checkpoint=checkpoint, **given)
             else:
                 trainer.fit(cache)
             trainer.save(out)
         checkpoint.unlink(missing_ok=True)
+        parts.remove()
         if args.calibrate:
             calibrate_model(out, cache)
     print(mining_table(out))
@@ -272,6 +290,27 @@ def run(args: argparse.Namespace) -> None:
         print()
         _compare(args, out)
     say_written(out)
+
+
+def _check_shareable(args: argparse.Namespace) -> None:
+    """Check that classes can be mined apart: none of the options looks at all of them."""
+    for option, why in (
+        ("random_negatives", "a training of seconds"),
+        ("stop_ratio", "a test of all classes together"),
+        ("validate", "a test of all classes together"),
+    ):
+        if getattr(args, option) is not None:
+            raise InputError(f"--part shares out classes, and --{option.replace('_', '-')} is {why}; leave one out")
+    if args.svm_C == "auto":
+        raise InputError("--part shares out classes, and --svm-C auto looks at all of them; give a number")
+
+
+def _mine_part(miner: HardNegativeMiner, cache: FeatureCache, parts: TrainingParts, classes: Sequence[int]) -> None:
+    """Mine those of some classes, by their numbers, that no complete part has yet."""
+    missing = set(parts.missing())
+    numbers = [number for number in classes if number in missing]
+    if numbers:
+        miner.mine_classes(cache, numbers, parts.checkpoint(numbers))
 
 
 def _say_negatives(cache: FeatureCache, background: Sequence[FeatureCache], mined: Sequence[Path]) -> None:

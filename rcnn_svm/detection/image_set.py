@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,13 @@ class BestBoxes:
         """
         classes, rows = [], []
         for index in range(scores.shape[1]):
-            chosen = self._select_class(index, scores[:, index])
+            chosen = self.select_class(index, scores[:, index])
             classes.append(np.full(len(chosen), index, np.int32))
             rows.append(chosen)
         return np.concatenate(classes), np.concatenate(rows)
 
-    def _select_class(self, index: int, scores: np.ndarray) -> np.ndarray:
+    def select_class(self, index: int, scores: np.ndarray) -> np.ndarray:
+        """Choose the boxes of one class in the next image by scores (n,) float32; return their rows, the best first."""
         rows = np.flatnonzero(scores > self.thresh[index])
         rows = rows[np.argsort(-scores[rows], kind="stable")[: self._max_per_image]]
         self.box_counts[index] += len(rows)
@@ -209,14 +211,25 @@ def detect_in_cache(
     """
     check_features(detector, cache)
     settings = run_settings(cache, detector, max_per_image=max_per_image, max_per_set=max_per_set)
-    return keep_best(_scored(cache, detector), cache.image_ids, detector.classes, settings)
+    return keep_best(scored_images(cache, detector), cache.image_ids, detector.classes, settings)
 
 
-def _scored(cache: FeatureCache, detector: RegionScorer) -> Iterator[ScoredImage]:
+def scored_images(
+    cache: FeatureCache, detector: RegionScorer, images: Sequence[int] | None = None
+) -> Iterator[ScoredImage]:
+    """Yield the proposals of images with their scores; memory holds one image's features.
+
+    Args:
+        cache: regions and features of the image set.
+        detector: scores the proposals.
+        images: which of them, by their numbers; all where None.
+    """
+    images = range(cache.num_images) if images is None else images
     # Used again and again: new memory costs as much as reading.
     buffer = np.empty((0, cache.dim), np.float32)
-    with progress_bar(cache.num_images, f"test {cache.name}", "image") as bar:
-        for number, image_id in enumerate(cache.image_ids):
+    with progress_bar(len(images), f"test {cache.name}", "image") as bar:
+        for number in images:
+            image_id = cache.image_ids[number]
             block = cache.block(number)
             if len(buffer) < len(block):
                 buffer = np.empty((len(block), cache.dim), np.float32)
@@ -259,6 +272,16 @@ def keep_best(
     Raises:
         InputError: a score is not finite.
     """
+    return _above_final_threshold(candidates(scored, image_ids, classes, settings))
+
+
+def candidates(
+    scored: Iterable[ScoredImage], image_ids: Sequence[str], classes: Sequence[str], settings: dict[str, Any]
+) -> Detections:
+    """Return what `keep_best` selects as images stream by, with what is below the final threshold still there.
+
+    Arguments and errors as in `keep_best`.
+    """
     best = BestBoxes(len(classes), settings["max_per_set"], settings["max_per_image"])
     images, found, rows, boxes, scores = [], [], [], [], []
     for number, image in enumerate(scored):
@@ -274,17 +297,52 @@ def keep_best(
         rows.append(image.first_row + chosen)
         boxes.append(image.boxes_of(chosen, chosen_classes))
         scores.append(z[chosen, chosen_classes])
-    cls, score = np.concatenate(found), np.concatenate(scores)
-    keep = score >= best.thresh[cls]
     return Detections(
         image_ids=tuple(image_ids),
         classes=tuple(classes),
-        image=np.concatenate(images)[keep],
-        cls=cls[keep],
-        box=np.concatenate(boxes)[keep],
-        score=score[keep],
-        row=np.concatenate(rows)[keep],
+        image=np.concatenate(images),
+        cls=np.concatenate(found),
+        box=np.concatenate(boxes),
+        score=np.concatenate(scores),
+        row=np.concatenate(rows),
         thresh=best.thresh,
         box_counts=best.box_counts,
         settings=settings,
     )
+
+
+def join_candidates(parts: Sequence[Detections], image_ids: Sequence[str], settings: dict[str, Any]) -> Detections:
+    """Return what `keep_best` keeps of all images, from the `candidates` of consecutive ones.
+
+    A part has seen fewer boxes than all images up to the same one, so its threshold was not above theirs; what it
+    selected is all that the selection has to be repeated on.
+
+    Args:
+        parts: one or more, in the order of their images.
+        image_ids: I identifiers of all images.
+        settings: recorded with the result; `max_per_image` and `max_per_set` as for the parts.
+    """
+    classes = parts[0].classes
+    best = BestBoxes(len(classes), settings["max_per_set"], settings["max_per_image"])
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("image", "cls", "box", "score", "row")}
+    for index in range(len(classes)):
+        first = 0
+        for part in parts:
+            of_class = slice(*np.searchsorted(part.cls, [index, index + 1]).tolist())
+            ends = of_class.start + np.searchsorted(part.image[of_class], np.arange(len(part.image_ids) + 1))
+            chosen = [begin + best.select_class(index, part.score[begin:end]) for begin, end in pairwise(ends.tolist())]
+            rows = np.concatenate(chosen)
+            for name, of_all in columns.items():
+                of_all.append(getattr(part, name)[rows] + (first if name == "image" else 0))
+            first += len(part.image_ids)
+    arrays = {name: np.concatenate(of_all) for name, of_all in columns.items()}
+    found = Detections(
+        tuple(image_ids), classes, **arrays, thresh=best.thresh, box_counts=best.box_counts, settings=settings
+    )
+    return _above_final_threshold(found)
+
+
+def _above_final_threshold(found: Detections) -> Detections:
+    """Return candidates without those that score below the threshold of their class at the end."""
+    keep = found.score >= found.thresh[found.cls]
+    return replace(found, **{name: getattr(found, name)[keep] for name in ("image", "cls", "box", "score", "row")})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.artefacts.files import array_digest, fingerprint
 from rcnn_svm.cache.earlier import EarlierFeatures
 from rcnn_svm.cache.plan import CachePlan, plan_cache
@@ -291,7 +292,7 @@ def extract_database(
     *,
     shard_images: int = 20,
     dtype: str = "float16",
-    part: tuple[int, int] = (0, 1),
+    part: tuple[int, int] = WHOLE,
     overwrite: bool = False,
     update: bool = False,
     reuse: Sequence[str | Path] = (),
@@ -329,6 +330,10 @@ def extract_database(
     def proposals_of(i: int) -> np.ndarray:
         return np.empty((0, 4), np.float32) if proposals is None else proposals.boxes_of(database.image_ids[i])
 
+    def digest_of(i: int, digest: Callable[[int], str]) -> str:
+        """Return a digest of an image; nothing of those that another process has, so that each file is read by one."""
+        return digest(i) if i // shard_images % parts == index else ""
+
     settings = FeatureSettings.from_json(extractor.settings).with_proposals(proposals and proposals.settings).to_json()
     earlier = EarlierFeatures.open([out_dir, *reuse], settings, extractor.dim, dtype)
     plan = plan_cache(
@@ -339,12 +344,15 @@ def extract_database(
         rows=[len(database.annotation(i).boxes) + len(proposals_of(i)) for i in range(len(database))],
         settings=settings,
         dim=extractor.dim,
-        sources=[fingerprint([database.source_digest(i), array_digest(proposals_of(i))]) for i in range(len(database))],
+        sources=[
+            digest_of(i, lambda i: fingerprint([database.source_digest(i), array_digest(proposals_of(i))]))
+            for i in range(len(database))
+        ],
         dtype=dtype,
         shard_images=shard_images,
         overwrite=overwrite,
         update=update,
-        image_digests=[database.image_digest(i) for i in range(len(database))],
+        image_digests=[digest_of(i, database.image_digest) for i in range(len(database))],
     )
 
     def regions_of(i: int) -> RegionSet:
@@ -355,11 +363,10 @@ def extract_database(
         boxes = np.concatenate([truth.boxes, proposals_of(i)]).astype(np.float32, copy=False)
         return earlier.rows(database.image_ids[i], database.image_digest(i), truth.image_size, boxes)
 
-    own_shards = range(index, plan.num_shards, parts)
-    pending = [shard for shard in plan.pending() if shard in own_shards]
+    pending = plan.pending(part)
     taken = {i: earlier_rows(i) for shard in pending for i in plan.images_of(shard)}
     images = [i for i, rows in taken.items() if rows is None or (rows < 0).any()]
-    total = sum(len(plan.images_of(shard)) for shard in own_shards)
+    total = sum(len(plan.images_of(shard)) for shard in range(plan.num_shards)[index::parts])
     start, rows = time.perf_counter(), 0
     begun: deque[RegionSet] = deque()  # given to the extractor, features not yet there
 

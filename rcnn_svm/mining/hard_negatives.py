@@ -222,8 +222,7 @@ class HardNegativeMiner(BaseEstimator):
         identity = self.identity(cache, validate) if identity is None else identity
         seconds: dict[str, float] = defaultdict(float)
         with phase(seconds, "prepare"):
-            norm = self.feat_norm_mean
-            norm = mean_feature_norm(cache, self.seed, self._num_threads) if norm is None else float(norm)
+            norm = self._norm_of(cache)
 
             def detector(classes: Sequence[ClassMiner], parts: Sequence[tuple[np.ndarray, np.float32]]) -> Detector:
                 weights, biases = zip(*parts, strict=True)
@@ -279,10 +278,60 @@ class HardNegativeMiner(BaseEstimator):
         self.seconds_ = {**seconds, **loop.seconds}
         return self
 
+    def mine_classes(
+        self,
+        cache: FeatureCache,
+        classes: Sequence[int],
+        checkpoint: Checkpoint,
+        *,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        """Mine some of the classes, as a part of a training that several processes share (`engine/parts.py`).
+
+        Args:
+            cache: regions and features of the training images.
+            classes: numbers of the classes among those of the training.
+            checkpoint: where they are kept; progress is found there too.
+            checkpoint_seconds: shortest time between two checkpoints.
+
+        Raises:
+            InputError: as `fit`; or `stop_ratio` is given, which looks at all classes together.
+        """
+        check_parameters(self)
+        if self.stop_ratio is not None:
+            raise InputError(
+                "stop_ratio looks at all classes together, so that no part of them can be mined alone; give the number "
+                "of passes as max_epochs instead"
+            )
+        columns = class_columns(cache, self.classes)
+        norm = self._norm_of(cache)
+        loop = MiningLoop(
+            cache,
+            self._make_classes(cache, columns, norm, None, classes),
+            max_epochs=self.max_epochs,
+            stop_ratio=None,
+            validation=None,
+            detector_of=None,
+            block_bytes=self.block_bytes,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        loop.load()
+        loop.run([])
+
     def _make_classes(
-        self, cache: FeatureCache, columns: Sequence[int], norm: float, watch: Watch | None
+        self,
+        cache: FeatureCache,
+        columns: Sequence[int],
+        norm: float,
+        watch: Watch | None,
+        numbers: Sequence[int] | None = None,
     ) -> list[ClassMiner]:
-        """Return the classes before their first image; neighbours share no pool, and every thread has one."""
+        """Return the classes, or those of some numbers, before their first image.
+
+        Neighbours share no pool, and every thread has one.
+        """
+        numbers = range(len(columns)) if numbers is None else numbers
         positives = class_positives(cache, columns)
         counts = [len(regions) for regions in positives]
         setting = Setting(
@@ -295,21 +344,28 @@ class HardNegativeMiner(BaseEstimator):
             budget=MemoryBudget.of_bytes(self.memory_budget, counts, cache.dim),
             watch=watch,
         )
-        num_pools, scale = min(self._num_threads, len(columns)), feature_scale(norm)
-        max_rows = [setting.budget.max_rows(counts[pool::num_pools], cache.num_rows) for pool in range(num_pools)]
+        num_pools, scale = min(self._num_threads, len(numbers)), feature_scale(norm)
+        in_pools = [[counts[number] for number in numbers[pool::num_pools]] for pool in range(num_pools)]
+        max_rows = [setting.budget.max_rows(of_pool, cache.num_rows) for of_pool in in_pools]
         pools = [FeaturePool(cache.dim, scale, rows, cache.check_finite) for rows in max_rows]
         return [
             ClassMiner(
                 index,
-                column,
-                cache.classes[column],
+                columns[index],
+                cache.classes[columns[index]],
                 positives[index],
                 pos_loss_weight=self._weight_of_positives(counts[index], cache.num_rows),
                 setting=setting,
-                pool=pools[index % num_pools],
+                pool=pools[place % num_pools],
             )
-            for index, column in enumerate(columns)
+            for place, index in enumerate(numbers)
         ]
+
+    def _norm_of(self, cache: FeatureCache) -> float:
+        """Return the mean norm of the features: what was given, or what is measured."""
+        if self.feat_norm_mean is not None:
+            return float(self.feat_norm_mean)
+        return mean_feature_norm(cache, self.seed, self._num_threads)
 
     def _weight_of_positives(self, num_positives: int, num_regions: int) -> float:
         """Return the weight of a positive's loss for a class, the same in all its trainings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rcnn_svm.artefacts.claims import claimed
+from rcnn_svm.artefacts.claims import WHOLE, claimed, share_of
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.artefacts.identity import already_done, check_still_there
 from rcnn_svm.data import ImageDatabase
@@ -29,10 +30,11 @@ def propose_database(
     *,
     jobs: int = 1,
     part_images: int = 20,
+    part: tuple[int, int] = WHOLE,
     overwrite: bool = False,
     update: bool = False,
     reuse: Sequence[str | os.PathLike] = (),
-) -> ProposalSet:
+) -> ProposalSet | None:
     """Compute the proposals of every image and write them to one file.
 
     Finished images are kept in `<out_path>.parts`, in a folder named after settings and images, so that a run
@@ -44,11 +46,16 @@ def propose_database(
         out_path: file to write. If it holds these very proposals, it is read instead.
         jobs: images worked on at once, each in a thread; the boxes do not depend on it.
         part_images: images per part, which bounds what a stop can lose.
+        part: (i, n): only every n-th part, beginning with the i-th, so that n processes or machines share the work; a
+            call for the whole then joins what all of them made.
         overwrite: replace a file at `out_path` that was made with other settings.
         update: replace one that was made with the same settings for other images; boxes of those that are still there
             stay.
         reuse: further proposals files; boxes of the same image files are taken over from them, where they were made in
             the same way.
+
+    Returns:
+        The proposals; None where a part was asked for, and the whole is not there.
 
     Raises:
         InputError: `out_path` was made with other settings, or is being made by another process, or an image cannot
@@ -58,14 +65,16 @@ def propose_database(
     settings = {**proposer.settings, "database": database.name}
     folder = out_path.with_name(f"{out_path.name}.parts")
     part_folder = folder / fingerprint([settings, database.image_ids, part_images])
-    digests = [database.image_digest(i) for i in range(len(database))]
     parts = {
         part_folder / f"{start:07d}.h5": range(start, min(start + part_images, len(database)))
         for start in range(0, len(database), part_images)
     }
-    whole = {**settings, "images": fingerprint(digests)}
-    with claimed(out_path):
-        proposals = existing_proposals(out_path, database, whole, overwrite=overwrite, update=update)
+    with claimed(share_of(out_path, part)):
+        proposals = None
+        if part == WHOLE or out_path.exists():
+            digests = [database.image_digest(i) for i in range(len(database))]
+            whole = {**settings, "images": fingerprint(digests)}
+            proposals = existing_proposals(out_path, database, whole, overwrite=overwrite, update=update)
         if proposals is None:
             earlier = _of_settings([out_path, *folder.glob("*/*.h5")], settings)
             others = _of_settings(map(Path, reuse), settings, whatever=("images", "database"))
@@ -74,7 +83,10 @@ def propose_database(
                 for found in (*others.values(), *earlier.values())
                 for digest, boxes in zip(found.image_digests, found.boxes, strict=True)
             }
-            _compute_parts(database, proposer, settings, digests, parts, jobs, known)
+            own = dict(itertools.islice(parts.items(), part[0], None, part[1]))
+            _compute_parts(database, proposer, settings, own, jobs, known)
+            if part != WHOLE:
+                return None
             check_still_there(*parts)
             boxes = [boxes for path in parts for boxes in ProposalSet.load(path).boxes]
             proposals = ProposalSet(database.image_ids, boxes, whole, tuple(digests))
@@ -148,7 +160,6 @@ def _compute_parts(
     database: ImageDatabase,
     proposer: Callable[[np.ndarray], np.ndarray],
     settings: dict[str, Any],
-    digests: list[str],
     parts: dict[Path, range],
     jobs: int,
     known: Mapping[str, np.ndarray],
@@ -156,7 +167,7 @@ def _compute_parts(
     """Write the parts that are not there yet, or were made from other images; `known` has boxes by image digest."""
 
     def recorded(images: Sequence[int]) -> dict[str, Any]:
-        return {**settings, "images": fingerprint([digests[i] for i in images])}
+        return {**settings, "images": fingerprint([database.image_digest(i) for i in images])}
 
     pending = {path: images for path, images in parts.items() if not _is_complete(path, recorded(images))}
     todo = [i for images in pending.values() for i in images]
@@ -164,10 +175,11 @@ def _compute_parts(
         return
 
     def propose(i):
-        boxes = known.get(digests[i])
+        boxes = known.get(database.image_digest(i))
         return proposer(database.load_image(i)) if boxes is None else boxes
 
-    progress = progress_bar(len(database), "propose", "image", initial=len(database) - len(todo))
+    total = sum(map(len, parts.values()))
+    progress = progress_bar(total, "propose", "image", initial=total - len(todo))
     with progress, contextlib.closing(in_threads(propose, todo, jobs)) as results:
         for path, images in pending.items():
             boxes = []
@@ -179,7 +191,8 @@ def _compute_parts(
                 # An interrupted part is kept as far as it goes, for a later run to take its boxes over.
                 if boxes:
                     done = images[: len(boxes)]
-                    ids, made_from = [database.image_ids[i] for i in done], tuple(digests[i] for i in done)
+                    ids = [database.image_ids[i] for i in done]
+                    made_from = tuple(database.image_digest(i) for i in done)
                     ProposalSet(ids, boxes, recorded(done), made_from).save(path)
 
 

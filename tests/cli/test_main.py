@@ -17,7 +17,10 @@ from rcnn_svm.cli.main import COMMANDS, HEADINGS, main, run_command
 from rcnn_svm.errors import InputError
 
 FOLDER = Path(cli.__file__).parent
-NO_COMMANDS = {"__init__", "arguments", "main", "presets", "sides", "surroundings", "train_detector", "trained_on"}
+NO_COMMANDS = {
+    *("__init__", "arguments", "main", "presets", "sharing", "sides", "surroundings", "train_detector", "trained_on"),
+    "workers",
+}
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # Every script is named as its command, but for these.
 EXCEPTIONS = {

@@ -155,7 +155,8 @@ class MiningLoop:
 
     Args:
         cache: regions and features of the training images.
-        classes: the classes, each at the position of its index, before their first image.
+        classes: the classes, each at the position of its index, before their first image; where only some of a
+            training are mined, there are no folds, no `stop_ratio` and no `validation`.
         max_epochs: largest number of passes.
         stop_ratio: no further pass once every class's objective over all data is below this times that on its cache;
             no such test where None.
@@ -178,7 +179,7 @@ class MiningLoop:
         max_epochs: int,
         stop_ratio: float | None,
         validation: Validation | None,
-        detector_of: Callable[[Sequence[ClassMiner]], Detector],
+        detector_of: Callable[[Sequence[ClassMiner]], Detector] | None,
         block_bytes: int,
         checkpoint: Checkpoint | None,
         checkpoint_seconds: float,
