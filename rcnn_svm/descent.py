@@ -161,7 +161,7 @@ class Descent:
         self._optimizer = torch.optim.SGD(groups, momentum=schedule.momentum)
         self._device = next(iter(self._parameters.values())).device
         self._history = torch.zeros(schedule.iterations, len(columns.names), device=self._device)
-        points = np.unique(np.linspace(0, schedule.iterations, PROBES + 1).astype(int)) if probe else []
+        points = np.unique(np.linspace(0, schedule.iterations, PROBES + 1).astype(int) if probe else np.empty(0, int))
         self.probes = np.full((len(points), 1 + columns.num_losses), np.nan, np.float32)
         self.probes[:, 0] = points
         self._done = 0
@@ -192,7 +192,7 @@ class Descent:
             InputError: the checkpoint is of another training, or the loss grows beyond all bounds.
             KeyboardInterrupt: Ctrl-C was pressed.
         """
-        kept = None if checkpoint is None else Checkpoint(checkpoint, identity)
+        kept = None if checkpoint is None else Checkpoint(checkpoint, identity or {})
         if kept is not None and kept.exists():
             kept.resume(self._restore)
         if not self._leads:
@@ -247,7 +247,7 @@ class Descent:
     def _ask_probe(self) -> None:
         # A checkpoint may hold the answer already.
         now = (self.probes[:, 0] == self._done) & np.isnan(self.probes[:, 1])
-        if now.any():
+        if self._probe is not None and now.any():
             with torch.no_grad():
                 self.probes[now, 1:] = self._probe().cpu().numpy()
 

@@ -16,12 +16,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-try:
-    import resource
-except ImportError:  # Windows
+if sys.platform == "win32":
     resource = None
+else:
+    import resource
 
 from rcnn_svm.errors import InputError
 
@@ -67,9 +67,10 @@ class _Child:
             limit.daemon = True
             limit.start()
             try:
-                pickle.dump((os.getcwd(), seconds, memory, function, path, args), process.stdin)
-                process.stdin.flush()
-                is_value, answer = pickle.load(process.stdout)
+                requests, answers = _pipes(process)
+                pickle.dump((os.getcwd(), seconds, memory, function, path, args), requests)
+                requests.flush()
+                is_value, answer = pickle.load(answers)
             except (EOFError, OSError, pickle.UnpicklingError) as error:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(5)  # to know how it ended
@@ -105,7 +106,7 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the parent
             )
             try:
-                started = self._process.stdout.readline() == _READY
+                started = _pipes(self._process)[1].readline() == _READY
             except BaseException:
                 self.end()
                 raise
@@ -119,9 +120,16 @@ class _Child:
         if process is not None and self._parent == os.getpid():
             process.kill()
             process.wait()
-            for stream in (process.stdin, process.stdout):
+            for stream in _pipes(process):
                 with contextlib.suppress(OSError):
                     stream.close()
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Return where a child reads requests and where it writes answers."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a process that reads files which may be damaged has no pipes")
+    return process.stdin, process.stdout
 
 
 _child = _Child()
@@ -174,5 +182,5 @@ def _limited(seconds: float, memory: int):
     try:
         yield
     finally:
-        for which, limit in before.items():
-            resource.setrlimit(which, limit)
+        for which, both in before.items():
+            resource.setrlimit(which, both)

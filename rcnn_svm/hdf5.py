@@ -41,6 +41,8 @@ def open_hdf5(
         OSError: it is no HDF5 file, or damaged.
     """
     if mode == "r" and not known_whole:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError("a child process cannot read a stream: give the file, or say that its bytes are whole")
         status = os.stat(path)
         _try(os.path.abspath(path), (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
     handle = h5py.File(path, mode, locking=False, **options)

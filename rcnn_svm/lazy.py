@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package whose public names are imported under `if TYPE_CHECKING:`."""
-    module = sys.modules[package]
+    module: Any = sys.modules[package]
 
     def load_name(name: str) -> Any:
         if name not in module.__all__:
@@ -28,7 +28,7 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
 
         for statement in ast.walk(ast.parse(module.__spec__.loader.get_source(package))):
             if isinstance(statement, ast.ImportFrom) and name in [alias.name for alias in statement.names]:
-                value = getattr(importlib.import_module(statement.module), name)
+                value = getattr(importlib.import_module(str(statement.module)), name)
         # The next use finds the name in the package and does not come here.
         setattr(module, name, value)
         return value

@@ -41,13 +41,15 @@ def real(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
-    kind: type = Real,
+    kind: type[Any] = Real,
     noun: str = "a number",
     hint: str = "",
 ) -> Check:
     """Accept finite numbers within bounds; NaN, truth values and text are none. `hint` follows the bounds."""
     named = ((gt, "above", above), (ge, "at least", at_least), (lt, "below", below), (le, "at most", at_most))
-    bounds = [(holds, word, bound) for holds, word, bound in named if bound is not None]
+    bounds: list[tuple[Callable[[Any, Any], bool], str, float]] = [
+        (holds, word, bound) for holds, word, bound in named if bound is not None
+    ]
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, kind) or isinstance(value, bool) or not abs(value) < math.inf:

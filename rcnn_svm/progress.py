@@ -21,6 +21,12 @@ class _NoBar(contextlib.nullcontext):
     def update(self, done: int = 1) -> None:
         """Do nothing."""
 
+    def set_postfix(self, *args: Any, **values: Any) -> None:
+        """Do nothing."""
+
+    def set_postfix_str(self, text: str = "", refresh: bool = True) -> None:
+        """Do nothing."""
+
 
 def progress_bar(total: int, description: str, unit: str, initial: int = 0, **options: Any) -> tqdm | _NoBar:
     """Return a tqdm bar on stderr; away from a terminal it prints a line every half minute.

@@ -36,7 +36,8 @@ class PrintableStream:
 
     def write(self, text: str) -> int:
         """Write text and return its length."""
-        start = BAR.match(text).end() if self._bars else 0
+        bar = BAR.match(text) if self._bars else None
+        start = bar.end() if bar else 0
         shown = text[:start] + printable(text[start:])
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         self._stream.write(shown.encode(encoding, "replace").decode(encoding))

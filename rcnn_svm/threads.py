@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import cv2
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 T = TypeVar("T")
 
 
-def in_threads(function: Callable[[int], T], items: Sequence[int], jobs: int) -> Iterator[T]:
+def in_threads(function: Callable[[int], T], items: Sequence[int], jobs: int) -> Generator[T, None, None]:
     """Yield what the function makes of every item, in order; closing the iterator leaves no call running.
 
     Threads, since OpenCV works outside the interpreter's lock: no slower than joblib's processes here, which outlive

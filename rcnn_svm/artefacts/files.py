@@ -178,7 +178,8 @@ def atomic_stream(path: str | os.PathLike) -> Iterator[BinaryIO]:
     with atomic_path(path) as temporary, open(temporary, "x+b", buffering=0) as file:
         stream = _Stream(file)
         try:
-            yield stream
+            # It is one, but `BinaryIO` is no protocol, and only the streams of `io` are declared to be it.
+            yield stream  # type: ignore[misc]
         except Exception as error:
             if stream.failure is not None:
                 raise stream.failure from error

@@ -6,8 +6,7 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -52,6 +51,8 @@ class Model:
     PARTS: ClassVar[Mapping[str, str]] = {}
 
     classes: tuple[str, ...]
+    feat_norm_mean: float
+    feature_settings: dict[str, Any]
     training: dict[str, Any]
 
     @property
@@ -105,7 +106,8 @@ class Model:
     @classmethod
     def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> Self:
         """Return the model of `settings` and `arrays` as they were saved; `more` are further attributes."""
-        return cls(
+        made_of: Callable[..., Self] = cls  # a dataclass with these fields, says the class
+        return made_of(
             classes=tuple(settings["classes"]),
             feat_norm_mean=settings["feat_norm_mean"],
             feature_settings=settings["features"],
@@ -207,10 +209,10 @@ def _nonsense(model: Model) -> str | None:
         if not isinstance(settings.get(name, {}), dict):
             return f"its settings of {name} are {str(settings[name])[:60]!r}"
     mean = settings.get("feat_norm_mean", 1.0)
-    if not (isinstance(mean, Real) and 0 < mean < math.inf):
+    if not (isinstance(mean, int | float) and 0 < mean < math.inf):
         return f"feat_norm_mean is {mean}, expected the mean length of the features"
     stds = settings.get("box_stds", [1.0] * 4)
-    if len(stds) != 4 or not all(isinstance(value, Real) and 0 < value < math.inf for value in stds):
+    if len(stds) != 4 or not all(isinstance(value, int | float) and 0 < value < math.inf for value in stds):
         return f"box_stds are {stds}, expected 4 numbers above 0"
     arrays = model.arrays()
     for name, array in arrays.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcnn_svm.cache.rows import StoredRows, as_float32
+from rcnn_svm.cache.rows import StoredRows, as_float32, stored_rows
 from rcnn_svm.compiled import compiled
 
 
@@ -63,9 +63,11 @@ class Block:
         Raises:
             InputError: rows in a file are not what was written, or `out` does not fit.
         """
+        if self.transform is not None:
+            return self.transform(stored_rows(self.stored, rows))
         if isinstance(self.stored, StoredRows):
-            return self.stored.as_float32(rows, out) if self.transform is None else self.transform(self._rows(rows))
-        return as_float32(self._rows(rows), out) if self.transform is None else self.transform(self._rows(rows))
+            return self.stored.as_float32(rows, out)
+        return as_float32(stored_rows(self.stored, rows), out)
 
     def norms(self, rows: np.ndarray) -> np.ndarray:
         """Return the L2 norms, (n,) float64, of the features of regions `rows`, (n,) int, without a copy if it can."""
@@ -73,12 +75,6 @@ class Block:
             rows = np.arange(len(self))[rows]  # an index beyond them is an error here, and none in the compiled loop
             return _row_norms(self.stored, rows)
         return _row_norms(self.features(rows), np.arange(len(rows)))
-
-    def _rows(self, rows: np.ndarray | slice | None) -> np.ndarray:
-        """Return regions as they are stored."""
-        if isinstance(self.stored, StoredRows):
-            return self.stored.read(rows)
-        return self.stored if rows is None else self.stored[rows]
 
 
 @compiled(fastmath=True)

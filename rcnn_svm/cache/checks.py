@@ -48,7 +48,7 @@ def check_layout(
             )
 
 
-def check_regions(arrays: ShardArrays, image_ids: Sequence[str], num_classes: int, where: str) -> None:
+def check_regions(arrays: ShardArrays[np.ndarray], image_ids: Sequence[str], num_classes: int, where: str) -> None:
     """Check what every stage takes for granted of the regions of consecutive images; features are not looked at.
 
     In every image the objects come first, for a key is a row and the rows of objects are no detections; an object has
@@ -87,7 +87,7 @@ def check_regions(arrays: ShardArrays, image_ids: Sequence[str], num_classes: in
     # The smallest and the largest first, which need no memory: NaN is in neither range.
     if overlap.size and not (overlap.min() >= 0 and overlap.max() <= 1 + ROUNDING):
         refuse(
-            ~((overlap >= 0) & (overlap <= 1 + ROUNDING)).all(axis=1),
+            ~np.all((overlap >= 0) & (overlap <= 1 + ROUNDING), axis=1),
             lambda region: f"has overlaps from {overlap[region].min()} to {overlap[region].max()}, expected IoUs",
         )
     objects = np.flatnonzero(gt)

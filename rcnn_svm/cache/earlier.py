@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.cache.plan import CachePlan, read_plan
+from rcnn_svm.cache.rows import stored_rows
 from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
 
@@ -88,10 +89,12 @@ class _EarlierCache:
         return np.array([known.get(box.tobytes(), -1) for box in boxes], np.int64).reshape(len(boxes))
 
     def features(self, image_id: str, rows: np.ndarray) -> np.ndarray:
-        arrays, _ = self._image(image_id)
-        return arrays.features.read(rows)
+        found = self._image(image_id)
+        if found is None:
+            raise KeyError(image_id)
+        return stored_rows(found[0].features, rows)
 
-    def _image(self, image_id: str) -> tuple[ShardArrays, str] | None:
+    def _image(self, image_id: str) -> tuple[ShardArrays[np.ndarray], str] | None:
         """Return what an earlier shard holds of an image, and the digest of its file; None where it does not."""
         if image_id not in self._index:
             return None

@@ -162,8 +162,15 @@ class FeatureCache:
         image_ids = tuple(map(str, range(num_images)) if image_ids is None else map(plain, image_ids))
         if len(image_ids) != num_images:
             raise InputError(f"there are {len(image_ids)} image_ids for {num_images} images")
-        sizes = {"num_images": num_images, "num_rows": num_rows, "num_classes": len(classes), "dtype": "float32"}
-        check_layout(arrays, dim=features.shape[1] if features.ndim == 2 else 0, where=name, **sizes)
+        check_layout(
+            arrays,
+            num_images=num_images,
+            num_rows=num_rows,
+            dim=features.shape[1] if features.ndim == 2 else 0,
+            num_classes=len(classes),
+            dtype="float32",
+            where=name,
+        )
         check_regions(arrays, image_ids, len(classes), name)
         plan = CachePlan(
             folder=Path(),
@@ -271,13 +278,19 @@ class FeatureCache:
         number, first = self._plan.place_of(images.start)
         shard = self._shard(number)
         shard.check()
-        arrays = dict(shard.arrays.of_images(range(first, first + len(images))).items())
+        arrays = shard.arrays.of_images(range(first, first + len(images)))
         return Block(
             images=images,
             first_region=int(self.image_start[images.start]),
-            stored=arrays.pop("features"),
+            image_start=arrays.image_start,
+            boxes=arrays.boxes,
+            gt=arrays.gt,
+            label=arrays.label,
+            difficult=arrays.difficult,
+            overlap=arrays.overlap,
+            image_size=arrays.image_size,
+            stored=arrays.features,
             transform=shard.transform,
-            **arrays,
         )
 
     def regions(self, index: int) -> RegionSet:
@@ -299,7 +312,7 @@ class FeatureCache:
         """Return (n, 2) int64, image and row within the image of regions (n,) int, counted over all images."""
         return keys_of(regions, self.image_start)
 
-    def gather(self, regions: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    def gather(self, regions: np.ndarray, scale: float | np.float32 = 1.0) -> np.ndarray:
         """Return the features of some regions; every shard that holds one of them is read once.
 
         Args:
@@ -312,10 +325,10 @@ class FeatureCache:
         Raises:
             InputError: a region does not exist.
         """
-        regions, scale = np.asarray(regions, np.int64), np.float32(scale)
+        regions, factor = np.asarray(regions, np.int64), np.float32(scale)
         rising = (regions[:-1] <= regions[1:]).all()
         order = None if rising else np.argsort(regions, kind="stable")
-        ordered = regions if rising else regions[order]
+        ordered = regions if order is None else regions[order]
         if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.num_rows:
             raise InputError(
                 f"regions {ordered[0]} to {ordered[-1]} are asked for, {self.name} has 0 to {self.num_rows - 1}"
@@ -328,10 +341,10 @@ class FeatureCache:
                 if first < last:
                     block = self._block(images)
                     features = block.features(ordered[first:last] - block.first_region)
-                    if rising:
-                        np.multiply(features, scale, out=gathered[first:last])
+                    if order is None:
+                        np.multiply(features, factor, out=gathered[first:last])
                     else:
-                        gathered[order[first:last]] = features * scale
+                        gathered[order[first:last]] = features * factor
                 bar.update(len(images))
         return gathered
 

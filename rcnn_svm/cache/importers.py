@@ -83,7 +83,7 @@ def import_girshick_cache(
 
     counts, dims = [], set()
     for index in range(len(image_ids)):
-        features = read(index).features
+        features = read(index).computed_features
         counts.append(len(features))
         if len(features):
             dims.add(features.shape[1])

@@ -10,13 +10,14 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import CachePlan
-from rcnn_svm.cache.shards import Shard
+from rcnn_svm.cache.shards import Shard, ShardArrays
 from rcnn_svm.errors import InputError
 
 
@@ -128,9 +129,10 @@ def as_background(cache: FeatureCache, classes: Sequence[str]) -> FeatureCache:
 
     def load(number: int) -> Shard:
         shard = cache._shard(number)
-        size = len(shard.arrays.label)
+        stored: ShardArrays[Any] = shard.arrays  # from here some are in memory and some in the file
+        size = len(stored.label)
         arrays = replace(
-            shard.arrays,
+            stored,
             gt=np.zeros(size, bool),
             label=np.zeros(size, np.int32),
             difficult=np.zeros(size, bool),

@@ -8,6 +8,7 @@ import numpy as np
 
 from rcnn_svm.boxes import class_overlaps
 from rcnn_svm.data.database import Annotation
+from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 from rcnn_svm.words import counted
 
@@ -39,6 +40,17 @@ class RegionSet:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def computed_features(self) -> np.ndarray:
+        """The features, (N, D) float32.
+
+        Raises:
+            InputError: they are not computed yet.
+        """
+        if self.features is None:
+            raise InputError(f"the regions of image {self.image_id} have no features yet; extract them first")
+        return self.features
 
     def __repr__(self) -> str:
         height, width = self.image_size

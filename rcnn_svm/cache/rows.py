@@ -51,7 +51,7 @@ class OpenFile:
         Raises:
             InputError: the file ends before, or cannot be read.
         """
-        left = memoryview(buffer)
+        left = buffer.data
         while left:
             try:
                 count = os.preadv(self._descriptor, [left], offset)
@@ -199,6 +199,13 @@ class StoredRows:
         if wrong >= 0:
             row = self.first + int(rows[wrong])
             raise damaged(self.file.path, f"row {row} of its features does not match its checksum")
+
+
+def stored_rows(stored: np.ndarray | StoredRows, rows: np.ndarray | slice | None = None) -> np.ndarray:
+    """Return rows as they are stored, of an array or of a file; `rows` as in `StoredRows.read`."""
+    if isinstance(stored, StoredRows):
+        return stored.read(rows)
+    return stored if rows is None else stored[rows]
 
 
 def _runs(rows: range | np.ndarray) -> list[tuple[int, int]]:

@@ -15,14 +15,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import h5py
 import numpy as np
 
 from rcnn_svm.artefacts.files import atomic_stream, describe, open_h5, read_settings, reading, require_file
 from rcnn_svm.cache.regions import RegionSet
-from rcnn_svm.cache.rows import OpenFile, StoredRows, damaged, row_sums
+from rcnn_svm.cache.rows import OpenFile, StoredRows, damaged, row_sums, stored_rows
 from rcnn_svm.errors import InputError
 from rcnn_svm.hdf5 import open_hdf5
 
@@ -37,12 +37,16 @@ _SEAL = re.compile(SEAL.replace("%020d", r"(\d{20})").replace("%64s", "([0-9a-f]
 _SEAL_BYTES = len(SEAL % (0, 0, ""))
 _CHUNK = 1 << 20
 
+# What the rows of a shard are in: arrays in memory, or a file.
+Rows = TypeVar("Rows", bound=np.ndarray | StoredRows)
+
 
 @dataclass
-class ShardArrays:
+class ShardArrays(Generic[Rows]):
     """The flat arrays of consecutive images; rows `image_start[i]:image_start[i + 1]` are image i's.
 
-    Those of a file are `StoredRows`, but for `image_start` and `image_size`.
+    Those of a file are `StoredRows`, but for `image_start` and `image_size`. Where all others are in memory, the
+    features may still be in a file.
 
     Attributes:
         features: (N, D) float32 or float16.
@@ -56,16 +60,16 @@ class ShardArrays:
     """
 
     features: np.ndarray | StoredRows
-    boxes: np.ndarray | StoredRows
-    gt: np.ndarray | StoredRows
-    label: np.ndarray | StoredRows
-    difficult: np.ndarray | StoredRows
-    overlap: np.ndarray | StoredRows
+    boxes: Rows
+    gt: Rows
+    label: Rows
+    difficult: Rows
+    overlap: Rows
     image_start: np.ndarray
     image_size: np.ndarray
 
-    @classmethod
-    def from_regions(cls, regions: Sequence[RegionSet], dtype: str) -> ShardArrays:
+    @staticmethod
+    def from_regions(regions: Sequence[RegionSet], dtype: str) -> ShardArrays[np.ndarray]:
         """Return the flat arrays of `regions`, with features stored as `dtype`.
 
         Raises:
@@ -76,14 +80,14 @@ class ShardArrays:
             name: np.concatenate([getattr(region, name) for region in regions])
             for name in ("boxes", "gt", "label", "difficult", "overlap")
         }
-        return cls(
+        return ShardArrays(
             features=np.concatenate([_stored_as(dtype, region) for region in regions]),
             image_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             image_size=np.array([region.image_size for region in regions], np.int32).reshape(-1, 2),
             **joined,
         )
 
-    def of_images(self, images: range) -> ShardArrays:
+    def of_images(self, images: range) -> ShardArrays[np.ndarray]:
         """Return the arrays of consecutive images, all in memory but the features, which are as they are here.
 
         Args:
@@ -91,12 +95,16 @@ class ShardArrays:
         """
         start = self.image_start[images.start : images.stop + 1]
         rows = slice(int(start[0]), int(start[-1]))
-        found = {"image_start": start - start[0], "image_size": self.image_size[images.start : images.stop]}
-        for name, array in self.items():
-            if name not in found:
-                part = array[rows]
-                found[name] = part.read() if isinstance(part, StoredRows) and name != "features" else part
-        return ShardArrays(**found)
+        return ShardArrays(
+            features=self.features[rows],
+            boxes=stored_rows(self.boxes[rows]),
+            gt=stored_rows(self.gt[rows]),
+            label=stored_rows(self.label[rows]),
+            difficult=stored_rows(self.difficult[rows]),
+            overlap=stored_rows(self.overlap[rows]),
+            image_start=start - start[0],
+            image_size=self.image_size[images.start : images.stop],
+        )
 
     def checksum(self) -> str:
         """Return a digest of every array, 32 hex digits; features in a file are read for it."""
@@ -115,11 +123,12 @@ class ShardArrays:
 
 def _stored_as(dtype: str, region: RegionSet) -> np.ndarray:
     with np.errstate(over="ignore"):
-        stored = region.features.astype(dtype, copy=False)
+        stored = region.computed_features.astype(dtype, copy=False)
     # Features that were not finite before are for those who compute and read them to judge.
-    if np.isinf(stored).any() and not np.isinf(region.features).any():
+    if np.isinf(stored).any() and not np.isinf(region.computed_features).any():
+        largest = np.nanmax(np.abs(region.computed_features))
         raise InputError(
-            f"image {region.image_id} has features of up to {np.nanmax(np.abs(region.features)):g}, {dtype} ends at "
+            f"image {region.image_id} has features of up to {largest:g}, {dtype} ends at "
             f"{np.finfo(dtype).max:g}; store them as float32"
         )
     return stored
@@ -131,7 +140,7 @@ class MixedCacheError(InputError):
 
 def write_shard(
     path: Path,
-    arrays: ShardArrays,
+    arrays: ShardArrays[np.ndarray],
     identity: dict[str, Any],
     sources: Sequence[str],
     image_digests: Sequence[str] = (),
@@ -153,13 +162,13 @@ def write_shard(
             describe(handle, KIND, SCHEMA, identity)
             for name, array in arrays.items():
                 handle.create_dataset(name, data=array)
-            handle.create_dataset(ROW_SUMS, data=row_sums(arrays.features))
+            handle.create_dataset(ROW_SUMS, data=row_sums(stored_rows(arrays.features)))
             handle.create_dataset("sources", data=list(sources), dtype=h5py.string_dtype())
             if image_digests:
                 handle.create_dataset("image_digests", data=list(image_digests), dtype=h5py.string_dtype())
             handle.attrs["checksum"] = arrays.checksum()
             features = _Place.of(handle["features"])
-        start, stop = features.offset, features.offset + arrays.features.nbytes
+        start, stop = features.offset, features.stop
         end = stream.seek(0, io.SEEK_END)
         stream.write((SEAL % (start, stop, _digest_around(stream, start, stop, end))).encode())
 
@@ -213,7 +222,7 @@ class Shard:
         check: to be called before the arrays are used; does what no reading of rows does.
     """
 
-    arrays: ShardArrays
+    arrays: ShardArrays[np.ndarray] | ShardArrays[StoredRows]
     checksum: str | None = None
     sources: tuple[str, ...] = ()
     image_digests: tuple[str, ...] = ()
@@ -238,9 +247,7 @@ class Shard:
             return self.checksum
         if self.transform is None:
             return self.arrays.checksum()
-        features = self.arrays.features
-        stored = features.read() if isinstance(features, StoredRows) else features
-        return replace(self.arrays, features=self.transform(stored)).checksum()
+        return replace(self.arrays, features=self.transform(stored_rows(self.arrays.features))).checksum()
 
 
 def read_shard(path: Path, identity: dict[str, Any]) -> Shard:
@@ -290,6 +297,11 @@ class _Place:
     dtype: np.dtype
     shape: tuple[int, ...]
 
+    @property
+    def stop(self) -> int:
+        """Where the array ends."""
+        return self.offset + self.dtype.itemsize * int(np.prod(self.shape))
+
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> _Place:
         """Return the place of a dataset that is stored in one piece."""
@@ -316,15 +328,23 @@ class _Layout:
     places: dict[str, _Place]
     row_sums: np.ndarray | None
 
-    def arrays(self, file: OpenFile) -> ShardArrays:
+    def arrays(self, file: OpenFile) -> ShardArrays[StoredRows]:
         """Return the arrays in an open file."""
-        rows = {
-            name: StoredRows(
-                file, place.offset, place.dtype, place.shape, self.row_sums if name == "features" else None
-            )
-            for name, place in self.places.items()
-        }
-        return ShardArrays(**{name: rows[name].read() if name.startswith("image_") else rows[name] for name in rows})
+
+        def rows(name: str, sums: np.ndarray | None = None) -> StoredRows:
+            place = self.places[name]
+            return StoredRows(file, place.offset, place.dtype, place.shape, sums)
+
+        return ShardArrays(
+            features=rows("features", self.row_sums),
+            boxes=rows("boxes"),
+            gt=rows("gt"),
+            label=rows("label"),
+            difficult=rows("difficult"),
+            overlap=rows("overlap"),
+            image_start=rows("image_start").read(),
+            image_size=rows("image_size").read(),
+        )
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -336,9 +356,8 @@ def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
         sums = None
         if ROW_SUMS in handle:
             features = places["features"]
-            size = features.dtype.itemsize * int(np.prod(features.shape))
             sums = handle[ROW_SUMS][...]
-            if sealed != (features.offset, features.offset + size) or sums.shape != features.shape[:1]:
+            if sealed != (features.offset, features.stop) or sums.shape != features.shape[:1]:
                 raise damaged(path, "its last bytes are not its checksum; it is truncated or damaged on disk")
         elif sealed is not None:
             raise damaged(path, "it has no checksums of its rows")

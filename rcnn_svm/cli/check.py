@@ -115,4 +115,4 @@ def _recall(sides: Mapping[str, ImageDatabase], paths: Sequence[Path]) -> list[t
                 numbers += [(c.objects, round(c.objects * (1 - c.recall[0])) if c.objects else 0) for c in by_class]
     if not covered:
         raise InputError(f"{paths[0]} has proposals for none of the images; give what the propose stage wrote for them")
-    return list(map(tuple, numbers.tolist()))
+    return [(objects, missed) for objects, missed in numbers.tolist()]

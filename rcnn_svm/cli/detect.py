@@ -167,7 +167,7 @@ def _detect(args: argparse.Namespace, stdout: IO[str] | None) -> None:
             written += _look(source, finder, writers, refused, args.every, draw=out is not None, tell=stdout is None)
     for path in (*files, *([args.yolo] if args.yolo else [])):
         say_written(path)
-    if written:
+    if out is not None and written:
         say_written(out, *written)
     if refused:
         raise InputError(f"{len(refused)} of {len(sources)} images could not be read, the first is {refused[0]}")
@@ -195,7 +195,7 @@ class _Source:
     def is_video(self) -> bool:
         from rcnn_svm.data.video import is_video
 
-        return not self.is_camera and is_video(self.source)
+        return isinstance(self.source, Path) and is_video(self.source)
 
     def __str__(self) -> str:
         return f"camera {self.source}" if self.is_camera else str(self.source)
@@ -216,15 +216,14 @@ def _sources(given: Sequence[str], out: Path | None) -> list[_Source]:
     stems = [*(path.stem for path in files), *(f"camera-{number}" for number in cameras)]
     names = [Path(name).stem for name in picture_names(stems)]
     folder, sources = out or Path(), []
-    for source, name in zip((*files, *map(int, cameras)), names, strict=True):
+    every: list[Path | int] = [*files, *map(int, cameras)]
+    for source, name in zip(every, names, strict=True):
         suffix = ".jpg" if isinstance(source, Path) and not is_video(source) else ".mp4"
         sources.append(_Source(source, name, folder if isinstance(source, int) else folder / f"{name}{suffix}"))
     there = {os.path.realpath(path) for path in files}
-    for source in sources:
-        if out is not None and os.path.realpath(source.picture) in there:
-            raise InputError(
-                f"{source.picture} is one of the images, and a picture would replace it; give another --out"
-            )
+    for made in sources:
+        if out is not None and os.path.realpath(made.picture) in there:
+            raise InputError(f"{made.picture} is one of the images, and a picture would replace it; give another --out")
     return sources
 
 
@@ -373,7 +372,9 @@ def _look(
 
     from rcnn_svm.reports.found_files import FoundIn
 
-    pictures, counts, frames, hits = [], Counter(), 0, 0
+    pictures: list[Path] = []
+    counts: Counter[str] = Counter()
+    frames = hits = 0
     with contextlib.ExitStack() as stack:
         annotated, bar = _video_parts(stack, source, every, draw=draw)
         for image, frame in _readable(source, finder, every, refused):
@@ -411,7 +412,7 @@ def _video_parts(
     from rcnn_svm.progress import progress_bar
     from rcnn_svm.reports.annotated_video import AnnotatedVideo
 
-    if not source.is_video:
+    if isinstance(source.source, int) or not source.is_video:
         return None, None
     try:
         header = read_video_header(source.source)
@@ -429,9 +430,9 @@ def _readable(
     from rcnn_svm.data.video import read_frames
 
     try:
-        if source.is_camera or source.is_video:
-            for index, time, image in read_frames(source.source, every=every):
-                yield image, (index, time)
+        if isinstance(source.source, int) or source.is_video:
+            for frame in read_frames(source.source, every=every):
+                yield frame.image, (frame.index, frame.time)
         else:
             yield finder.pictures.read(source.source), None
     except InputError as error:

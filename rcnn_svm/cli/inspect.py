@@ -65,7 +65,10 @@ def _inspect_cache(args: argparse.Namespace) -> int:
 
     if args.cls:
         raise InputError(f"--class needs a model file, {args.path} is a folder; give the .h5 file of the train stage")
-    cache = open_features(args.path, args.layer, args.weights) if args.image or args.verify or args.layer else None
+    if not (args.image or args.verify or args.layer):
+        _print(args, inspect_artefact(args.path))
+        return 0
+    cache = open_features(args.path, args.layer, args.weights)
     found = inspect_artefact(args.path, cache if args.layer else None)
     if args.image:
         found = with_image(found, cache, args.image, args.top)

@@ -207,7 +207,7 @@ def _scan(
             save_part(parts[-1], made, {"next": following})
             made.clear()
 
-        taken = None
+        taken: Taken | None = None
         for regions in finder.regions(images()):
             taken = begun.popleft()
             rows, cls = guards.select(regions.boxes, regions.scores)
@@ -227,7 +227,7 @@ def _scan(
             bar.update()
             if len(made) == PART_IMAGES:
                 save(taken)
-        if made:
+        if made and taken is not None:
             save(taken)
     if not parts:
         raise InputError(f"none of the {len(sources)} files can be read, the first is {sources[0]}")
@@ -247,7 +247,7 @@ def _images(sources: Sequence[Path], seconds: float, place: int, first: int, ref
             every, begin = frames_in(path, seconds), first if number == place else 0
             # The frames of an earlier call, so that none comes twice or is left out.
             for frame in read_frames(path, every=every, first=-(-begin // every) * every):
-                yield Taken(number, path, *frame)
+                yield Taken(number, path, frame.index, frame.time, frame.image)
         except InputError as error:
             refused.append(path)
             say(f"rcnn-svm mine: error: {error}")
@@ -283,7 +283,7 @@ def _draw(out: Path, lines: Sequence[MinedRegion]) -> list[Path]:
     from rcnn_svm.reports.sheets import REGIONS_A_SHEET, mined_sheet
     from rcnn_svm.reports.style import save_figure
 
-    sheets = []
+    sheets: list[Path] = []
     for first in range(0, len(lines), REGIONS_A_SHEET):
         sheets.append(out / f"sheet-{len(sheets) + 1:03d}.jpg")
         save_figure(mined_sheet(lines[first : first + REGIONS_A_SHEET], out), sheets[-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rcnn_svm.cli.arguments import add_solver_argument
 from rcnn_svm.errors import InputError
@@ -69,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.out:
         with atomic_stream(args.out) as stream:
-            np.savez_compressed(stream, **found)
+            arrays: dict[str, Any] = found
+            np.savez_compressed(stream, **arrays)
     rows = compare(found, expected) if expected else []
     for row in rows:
         print(f"  {row.what:<25} {'equal' if row.equal else 'DIFFERENT':<9} {row.detail}")

@@ -22,7 +22,6 @@ again:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,10 +45,9 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.proposals.methods import RANKED
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rcnn_svm.data import ImageDatabase
     from rcnn_svm.proposals import ProposalSet
+    from rcnn_svm.proposals.methods import RecordedProposer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
     say_written(out)
 
 
-def _proposer(args: argparse.Namespace) -> Callable[[np.ndarray], np.ndarray]:
+def _proposer(args: argparse.Namespace) -> RecordedProposer:
     """Return what makes the proposals: a ranker, or --method."""
     limits = {"max_boxes": args.max_boxes, "merge_iou": args.merge_iou}
     if args.ranker:

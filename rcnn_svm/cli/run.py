@@ -211,10 +211,13 @@ def _next_steps(args: argparse.Namespace, train: Side, test: Side) -> list[str]:
 
     report, path = args.out / "report", args.out / DETECTOR
     detector, results = Detector.load(path), read_results(report / "results.json")
-    thresholds = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from, 3)
+    told = []
+    if detector.thresholds is not None:
+        thresholds = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from, 3)
+        told.append(wrapped(f"reported: scores above {thresholds}"))
     lines = [
         _how_to_use(path),
-        wrapped(f"reported: scores above {thresholds}"),
+        *told,
     ]
     if results is not None:
         learnt = dict(zip(train.database.classes, count_classes(train.database)[0].tolist(), strict=True))

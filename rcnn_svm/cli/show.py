@@ -120,8 +120,9 @@ def _figure(args: argparse.Namespace, database: ImageDatabase) -> Figure:
         from rcnn_svm.reports.sheets import detections_sheet
 
         detections = Detections.load(args.path)
-        shown = {"images": args.image or (), "count": args.count or 12}
-        return detections_sheet(database, detections, thresh=args.thresh, **shown)
+        return detections_sheet(
+            database, detections, thresh=args.thresh, images=args.image or (), count=args.count or 12
+        )
     from rcnn_svm.detection.detector import Detector
 
     detector, history = Detector.load(args.path), Detector.load_history(args.path)
@@ -131,8 +132,7 @@ def _figure(args: argparse.Namespace, database: ImageDatabase) -> Figure:
         return _film(args, database, detector, history, cache)
     from rcnn_svm.reports.sheets import negatives_sheet
 
-    shown = {"chosen": args.cls or (), "count": args.count or 8}
-    return negatives_sheet(database, cache, history, detector.classes, **shown)
+    return negatives_sheet(database, cache, history, detector.classes, chosen=args.cls or (), count=args.count or 8)
 
 
 def _film(

@@ -326,7 +326,8 @@ def _go_on(
                 check_same(record.path, record.drawn, {name: str(getattr(args, name)) for name in record.drawn})
         whole = open_split(args, "all", None, "annotations")
         check_sets([whole], "annotations", args)
-        databases = split_database(whole, args.test_fraction, args.split_seed, known=(records[0].ids, records[1].ids))
+        known_ids = records[0].ids, records[1].ids
+        databases = [*split_database(whole, args.test_fraction, args.split_seed, known=known_ids)]
     later = []
     for side, database, record in zip(sides, databases, records, strict=True):
         name = record.name or database.name

@@ -244,6 +244,8 @@ def _suppression(args: argparse.Namespace) -> str:
 def _load_model(args: argparse.Namespace) -> RegionScorer:
     """Return the model, of the kind that --scores or its file says it is."""
     from rcnn_svm.artefacts.model_file import load_model
+    from rcnn_svm.detection.detector import Detector
+    from rcnn_svm.fast_rcnn.roi_head import RoIHead
     from rcnn_svm.finetune.record import WEIGHTS
     from rcnn_svm.finetune.weights import load_softmax
 
@@ -251,7 +253,10 @@ def _load_model(args: argparse.Namespace) -> RegionScorer:
         return load_softmax(args.model)
     if args.model.name == WEIGHTS and args.model.is_file():
         raise InputError(f"{args.model} holds the weights of a network, no SVMs; test it with --scores softmax")
-    return load_model(args.model, ["detector", "RoI head"])
+    model = load_model(args.model, [Detector.KIND, RoIHead.KIND])
+    if not isinstance(model, Detector | RoIHead):
+        raise TypeError(f"a file of a {model.KIND} was accepted as one of a detector")
+    return model
 
 
 def _correction(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.claims import WHOLE
@@ -247,7 +247,9 @@ def run(args: argparse.Namespace) -> None:
     check_writable(out)
     if args.part != WHOLE:
         _check_shareable(args)
-    given = {} if args.validate is None else {"validate": open_features(args.validate, args.layer, args.weights)}
+    given: dict[str, Any] = {}
+    if args.validate is not None:
+        given["validate"] = open_features(args.validate, args.layer, args.weights)
     identity = trainer.identity(cache, **given)
     derived = [name for name in ("classes", "k_folds") if getattr(args, name) is None]
     names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]

@@ -59,7 +59,8 @@ def require_usable(
             number and the first ten.
     """
     notes = Notes()
-    boxes, images = [], []
+    boxes: list[str] = []
+    images: list[str] = []
     for database in databases:
         of_annotations = _wrong_annotations(database)
         of_images = wrong_images(database, notes, decode=read == "pixels") if read != "annotations" else {}

@@ -154,11 +154,10 @@ def _table(
             difficult.append(bool(entry.get("iscrowd")) or bool(entry.get("ignore")))
     notes.check()
 
-    areas = np.array(areas, np.float64).reshape(-1, 4)
-    label = np.array(label, np.int64)
+    given = np.array(areas, np.float64).reshape(-1, 4)
 
     def describe(index: int) -> str:
-        bbox = ", ".join(f"{value:g}" for value in areas[index])
+        bbox = ", ".join(f"{value:g}" for value in given[index])
         return f"{path}, annotation {keys[index]} ({names[label[index]]}): bbox [{bbox}]"
 
     our_ids = image_ids_of(file_names, path)
@@ -169,8 +168,8 @@ def _table(
         image_ids=our_ids,
         names=names,
         image=np.array(image, np.int64),
-        label=label,
-        boxes=coco_to_boxes(areas),
+        label=np.array(label, np.int64),
+        boxes=coco_to_boxes(given),
         difficult=np.array(difficult, bool),
         describe=describe,
         notes=notes,
@@ -195,7 +194,8 @@ def _categories(entries: list[dict], path: Path, notes: Notes) -> tuple[dict[int
     found.sort(key=lambda category: (isinstance(category[0], str), category[:2]))
     label_of: dict[int | str, int] = {}
     label_by_name: dict[str, int] = {}
-    names, ids = [], []
+    names: list[str] = []
+    ids: list[int | str] = []
     for key, name, original in found:
         if key in label_of:
             notes.refuse(
@@ -218,7 +218,9 @@ def _images(
     """Return the index of every image, and the file, the size and the id, as the file has it, of every index."""
     find = ImageFinder(folder, path, notes)
     image_of: dict[int | str, int] = {}
-    file_names, sizes, ids = [], [], []
+    file_names: list[str] = []
+    sizes: list[tuple[int, int] | None] = []
+    ids: list[int | str] = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}, image {number}"
         name = _text(entry, "file_name", where, notes)

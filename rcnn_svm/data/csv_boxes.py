@@ -157,7 +157,7 @@ def _read(path: Path, folder: Path, only_class: str | None) -> BoxTable:
                 continue
             index = images.setdefault(find(name), len(images))
             box = row.box()
-            label = row.text("class") if "class" in layout.columns else "" if box == [] else only_class
+            label = row.text("class") if "class" in layout.columns else "" if box == [] else only_class or ""
             if box is None and label:
                 left_out.append((index, label))
             if box == []:
@@ -185,21 +185,21 @@ def _read(path: Path, folder: Path, only_class: str | None) -> BoxTable:
         raise InputError(f"CSV file {path} cannot be read: {error}; restore the file") from error
     notes.check()
     names = sorted(set(found))
-    numbers = np.array(numbers, np.float64).reshape(-1, 4)
+    table = np.array(numbers, np.float64).reshape(-1, 4)
     label_of = {name: label for label, name in enumerate(names)}
     is_area = layout.numbers != _CORNERS
     # No file of pixels has all its corners within the first one of every image.
-    within = ((numbers >= -_SLACK) & (numbers <= 1 + _SLACK)).all()
-    shares = len(numbers) > 0 and bool(within and (numbers % 1 > 0).any())
+    within = np.all((table >= -_SLACK) & (table <= 1 + _SLACK))
+    shares = len(table) > 0 and bool(within and (table % 1 > 0).any())
     if shares:
-        notes.add("boxes in shares of the image's width and height, made pixels", f"{path}: {len(numbers)} boxes")
-        boxes = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:]]) if is_area else numbers
+        notes.add("boxes in shares of the image's width and height, made pixels", f"{path}: {len(table)} boxes")
+        boxes = np.hstack([table[:, :2], table[:, :2] + table[:, 2:]]) if is_area else table
     else:
-        boxes = coco_to_boxes(numbers) if is_area else numbers
+        boxes = coco_to_boxes(table) if is_area else table
 
     def describe(index: int) -> str:
         sides = _SIDES if is_area else _CORNERS
-        box = " ".join(f"{side}={value:g}" for side, value in zip(sides, numbers[index], strict=True))
+        box = " ".join(f"{side}={value:g}" for side, value in zip(sides, table[index], strict=True))
         return f"{path}, line {lines[index]} ({found[index]}): box {box}"
 
     return BoxTable(

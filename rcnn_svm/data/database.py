@@ -95,10 +95,11 @@ class ImageDatabase:
             raise InputError(f"image set {name} has no classes")
         if not self.image_ids:
             raise InputError(f"image set {name} has no images")
-        if len(set(self.image_ids)) != len(self.image_ids):
-            seen: set[str] = set()
-            twice = next(i for i in self.image_ids if i in seen or seen.add(i))
-            raise InputError(f"image set {name} lists image {twice} more than once; list each image once")
+        seen: set[str] = set()
+        for image_id in self.image_ids:
+            if image_id in seen:
+                raise InputError(f"image set {name} lists image {image_id} more than once; list each image once")
+            seen.add(image_id)
 
     def __len__(self) -> int:
         return len(self.image_ids)

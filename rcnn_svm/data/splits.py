@@ -89,15 +89,15 @@ def split_images(
     order = rng.permutation(num_images)
     queues = [iter(order[present[order, k]].tolist()) for k in range(present.shape[1])]
     side = np.full(num_images, -1)
-    fixed = np.zeros(num_images, bool) if known is None else known >= 0
+    decided = np.full(num_images, -1) if known is None else known
 
     def assign(image: int, to: int) -> None:
         side[image] = to
         needed[to] -= present[image]
         wanted[to] -= 1
 
-    for image in np.flatnonzero(fixed).tolist():
-        assign(image, int(known[image]))
+    for image in np.flatnonzero(decided >= 0).tolist():
+        assign(image, int(decided[image]))
     for image in order[present[order][:, in_class == 1].any(axis=1)].tolist():
         if side[image] < 0:
             assign(image, 0)
@@ -110,7 +110,7 @@ def split_images(
         left -= present[image]
     for image in order[side[order] < 0].tolist():
         assign(image, int(wanted[1] > 0))
-    free = order[~fixed[order]]
+    free = order[decided[order] < 0]
     while _move_to_missing(side, present, free):
         pass
     if not side.any() and len(free):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv
 _WHOLE = 0.9
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Frame:
     """A frame of a video.
 
     Attributes:
@@ -140,7 +142,7 @@ def _header(capture: cv2.VideoCapture) -> VideoHeader:
 def _opened(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
     """Yield a video that OpenCV opened."""
     is_camera = isinstance(source, int)
-    if not is_camera:
+    if not isinstance(source, int):
         try:
             require_regular(source)
         except FileNotFoundError as error:
@@ -148,7 +150,10 @@ def _opened(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         # FFmpeg alone: other readers of OpenCV take `a01.jpg` for the first of a sequence of images.
-        capture = cv2.VideoCapture(source) if is_camera else cv2.VideoCapture(os.fspath(source), cv2.CAP_FFMPEG)
+        if isinstance(source, int):
+            capture = cv2.VideoCapture(source)
+        else:
+            capture = cv2.VideoCapture(os.fspath(source), cv2.CAP_FFMPEG)
     finally:
         cv2.utils.logging.setLogLevel(level)
     try:

@@ -193,7 +193,7 @@ def _description(path: Path) -> Path | None:
     usual = [file for file in found if file.stem == "data"]
     if len(found) > 1 and len(usual) != 1:
         raise InputError(f"{path} holds {found[0].name} and {found[1].name}; give the one that describes the data set")
-    return (usual or found or [None])[0]
+    return next(iter(usual or found), None)
 
 
 def _read_description(path: Path, notes: Notes) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def check_regressor(
     where = f"the training cache of {model}"
     scored = FeatureSettings.from_json(detector.feature_settings)
     corrected = FeatureSettings.from_json(regressor.feature_settings)
-    if corrected.can_compute(scored.layer):
+    if scored.layer is not None and corrected.can_compute(scored.layer):
         difference = scored.difference(corrected.of_layer(scored.layer))
         if difference:
             raise InputError(

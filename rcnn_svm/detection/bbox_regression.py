@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rcnn_svm.artefacts.files import array_digest, fingerprint
 from rcnn_svm.artefacts.model_file import Model
@@ -19,7 +20,7 @@ from rcnn_svm.errors import InputError
 PER_CLASS = ("mu", "T", "T_inv", "Beta")
 
 
-@dataclass(repr=False)
+@dataclass(init=False, repr=False)
 class BoxRegressor(Model):
     """Corrections of boxes, one linear function of the features per class.
 
@@ -53,18 +54,32 @@ class BoxRegressor(Model):
     T_inv: np.ndarray
     Beta: np.ndarray
     feat_norm_mean: float
-    feature_settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    used: np.ndarray | None = None
+    feature_settings: dict[str, Any]
+    training: dict[str, Any]
+    used: np.ndarray
 
-    def __post_init__(self) -> None:
-        K = len(self.classes)
-        self.used = np.ones(K, bool) if self.used is None else np.asarray(self.used, bool)
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        mu: ArrayLike,
+        T: ArrayLike,
+        T_inv: ArrayLike,
+        Beta: ArrayLike,
+        feat_norm_mean: float,
+        feature_settings: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        used: ArrayLike | None = None,
+    ):
+        K = len(classes)
+        self.classes, self.feat_norm_mean = classes, feat_norm_mean
+        self.feature_settings = {} if feature_settings is None else feature_settings
+        self.training = {} if training is None else training
+        self.used = np.ones(K, bool) if used is None else np.asarray(used, bool)
         if self.used.shape != (K,):
             raise InputError(f"box regressor: used has shape {self.used.shape}, expected {(K,)}")
+        self.mu, self.T, self.T_inv, self.Beta = (np.asarray(given, np.float32) for given in (mu, T, T_inv, Beta))
         shapes = {"mu": (K, 4), "T": (K, 4, 4), "T_inv": (K, 4, 4), "Beta": (K, self.dim + 1, 4)}
         for name, shape in shapes.items():
-            setattr(self, name, np.asarray(getattr(self, name), np.float32))
             if getattr(self, name).shape != shape:
                 raise InputError(f"box regressor: {name} has shape {getattr(self, name).shape}, expected {shape}")
 

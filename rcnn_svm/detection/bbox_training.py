@@ -227,6 +227,8 @@ class NormalEquations:
 
     def without_some(self) -> WithoutSome:
         """Return what predicts from the last solution as if some examples had been left out."""
+        if self._factor is None:
+            raise ValueError("there is no solution yet; call solve first")
         return WithoutSome(self._factor, np.column_stack([self._zy, self._zz[-1]]))
 
 
@@ -406,12 +408,12 @@ class _Training:
             bar.update()
         held_out = {}
         for c in group:
-            of_class = equations.pop(c)  # its factor takes the place of its sums
-            solution = of_class.solve(self.trainer.ridge_lambda)
+            sums_of_class = equations.pop(c)  # its factor takes the place of its sums
+            solution = sums_of_class.solve(self.trainer.ridge_lambda)
             if solution:
                 for name, array in solution.items():
                     getattr(regressor, name)[c] = array
-                held_out[c] = _HeldOut(of_class.without_some())
+                held_out[c] = _HeldOut(sums_of_class.without_some())
         for image in self._images():
             for c, examples in self._by_class(image, group):
                 deltas = regressor.deltas(examples.features, np.full(len(examples.boxes), c))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -33,7 +33,7 @@ class Extractor(Protocol):
     def extract(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 4) boxes of an image, (H, W, 3) uint8 RGB."""
 
-    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Generator[np.ndarray, None, None]:
         """Yield the same of every (image, boxes), in order."""
 
 
@@ -160,11 +160,15 @@ class ImageDetector:
         """Return the scores of boxes, (N, K), and what corrects those of some rows for a class each, where any does."""
         extracted = self._extractor.extract(image, boxes)
         features = extracted if self._head is None else self._head(extracted)
+        scores = self._detector.scores(features)
+        regressor, columns = self._regressor, self._columns
+        if regressor is None or columns is None:
+            return scores, None
 
         def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
-            return self._regressor.correct(extracted[rows], boxes[rows], self._columns[cls], image.shape[:2])
+            return regressor.correct(extracted[rows], boxes[rows], columns[cls], image.shape[:2])
 
-        return self._detector.scores(features), None if self._regressor is None else correct
+        return scores, correct
 
     @cached_property
     def _proposer(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -182,22 +186,27 @@ class ImageDetector:
         if self._given_extractor is not None:
             return self._given_extractor
         self._recorded("backbone")
-        model = self._regressor if self._corrects_from_pool5 else self._detector
+        corrector = self._pool5_corrector
+        model = self._detector if corrector is None else corrector
         return make_extractor(model.feature_settings, weights=self._weights)
 
     @cached_property
     def _head(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """The layers between the extractor's features and the detector's; None where these are the same."""
-        if not self._corrects_from_pool5:
+        corrector, layer = self._pool5_corrector, self._trained_on.layer
+        if corrector is None or layer is None:
             return None
-        head, _ = load_head(self._regressor.feature_settings, self._trained_on.layer, self._weights)
+        head, _ = load_head(corrector.feature_settings, layer, self._weights)
         return head
 
     @property
-    def _corrects_from_pool5(self) -> bool:
-        if self._regressor is None:
-            return False
-        return FeatureSettings.from_json(self._regressor.feature_settings).can_compute(self._trained_on.layer)
+    def _pool5_corrector(self) -> BoxCorrector | None:
+        """The box regressor where it was trained on pool5, and the detector on a layer that follows."""
+        corrector = self._regressor
+        if corrector is None:
+            return None
+        recorded = FeatureSettings.from_json(corrector.feature_settings)
+        return corrector if recorded.can_compute(self._trained_on.layer) else None
 
     @property
     def _trained_on(self) -> FeatureSettings:

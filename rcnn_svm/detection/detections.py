@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rcnn_svm import paper
 from rcnn_svm.artefacts.files import array_digest, create_h5, fingerprint, open_h5, read_settings
@@ -23,19 +24,11 @@ from rcnn_svm.words import counted
 
 KIND = "detections"
 SCHEMA = 1
-_DTYPES = {
-    "image": np.int32,
-    "cls": np.int32,
-    "box": np.float32,
-    "score": np.float32,
-    "row": np.int32,
-    "thresh": np.float32,
-    "box_counts": np.int64,
-}
 _PER_BOX = ("image", "cls", "box", "score", "row")
+_ARRAYS = (*_PER_BOX, "thresh", "box_counts")
 
 
-@dataclass(repr=False)
+@dataclass(init=False, repr=False)
 class Detections:
     """The objects that a detector found in an image set: flat arrays, class after class.
 
@@ -83,20 +76,34 @@ class Detections:
     cls: np.ndarray
     box: np.ndarray
     score: np.ndarray
-    row: np.ndarray | None = None
-    thresh: np.ndarray | None = None
-    box_counts: np.ndarray | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    row: np.ndarray
+    thresh: np.ndarray
+    box_counts: np.ndarray
+    settings: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        if self.row is None:
-            self.row = np.full(len(self.score), -1)
-        if self.thresh is None:
-            self.thresh = np.full(len(self.classes), -np.inf)
-        if self.box_counts is None:
-            self.box_counts = [np.count_nonzero(np.equal(self.cls, index)) for index in range(len(self.classes))]
-        for name, dtype in _DTYPES.items():
-            setattr(self, name, np.asarray(getattr(self, name), dtype))
+    def __init__(
+        self,
+        image_ids: tuple[str, ...],
+        classes: tuple[str, ...],
+        image: ArrayLike,
+        cls: ArrayLike,
+        box: ArrayLike,
+        score: ArrayLike,
+        row: ArrayLike | None = None,
+        thresh: ArrayLike | None = None,
+        box_counts: ArrayLike | None = None,
+        settings: dict[str, Any] | None = None,
+    ):
+        self.image_ids, self.classes = image_ids, classes
+        self.settings = {} if settings is None else settings
+        self.image = np.asarray(image, np.int32)
+        self.cls = np.asarray(cls, np.int32)
+        self.box = np.asarray(box, np.float32)
+        self.score = np.asarray(score, np.float32)
+        self.row = np.asarray(np.full(len(self.score), -1) if row is None else row, np.int32)
+        self.thresh = np.asarray(np.full(len(classes), -np.inf) if thresh is None else thresh, np.float32)
+        counts = [np.count_nonzero(np.equal(self.cls, index)) for index in range(len(classes))]
+        self.box_counts = np.asarray(counts if box_counts is None else box_counts, np.int64)
         self._check()
         if (np.diff(self.cls) < 0).any():
             order = np.argsort(self.cls, kind="stable")
@@ -172,9 +179,17 @@ class Detections:
         place = np.full(len(self.image_ids), -1)
         place[[number[image_id] for image_id in image_ids]] = np.arange(len(image_ids))
         kept = place[self.image] >= 0
-        arrays = {name: getattr(self, name)[kept] for name in _PER_BOX}
-        arrays["image"] = place[arrays["image"]]
-        return replace(self, image_ids=tuple(image_ids), **arrays, box_counts=None)
+        return Detections(
+            tuple(image_ids),
+            self.classes,
+            image=place[self.image[kept]],
+            cls=self.cls[kept],
+            box=self.box[kept],
+            score=self.score[kept],
+            row=self.row[kept],
+            thresh=self.thresh,
+            settings=self.settings,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -200,7 +215,9 @@ class Detections:
         also = merging_settings(self.settings, self.image_ids, self.classes, earlier)
         if self.is_suppressed:
             raise InputError("these detections were suppressed; merge before non-maximum suppression")
-        both = {name: np.concatenate([getattr(earlier, name), getattr(self, name)]) for name in _PER_BOX}
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(earlier, name), getattr(self, name)]) for name in _PER_BOX
+        }
         everything = replace(self, **both, box_counts=self.box_counts + earlier.box_counts)
         rows, thresh = everything._best(max_per_image, max_per_set)
         return replace(
@@ -323,7 +340,7 @@ class Detections:
         with create_h5(path, KIND, SCHEMA, self.settings) as handle:
             for name in ("image_ids", "classes"):
                 handle.create_dataset(name, data=list(getattr(self, name)), dtype=h5py.string_dtype())
-            for name in _DTYPES:
+            for name in _ARRAYS:
                 handle.create_dataset(name, data=getattr(self, name))
 
     @classmethod
@@ -338,7 +355,7 @@ class Detections:
                 image_ids=tuple(handle["image_ids"].asstr()[:].tolist()),
                 classes=tuple(handle["classes"].asstr()[:].tolist()),
                 settings=read_settings(handle),
-                **{name: handle[name][:] for name in _DTYPES},
+                **{name: handle[name][:] for name in _ARRAYS},
             )
 
 

@@ -96,7 +96,7 @@ class ImageDetections:
             raise InputError("to_supervision needs the package supervision; pip install supervision") from error
         names = np.array([found.name for found in self], dtype=str)
         return supervision.Detections(
-            xyxy=(self.boxes + np.float32([0, 0, 1, 1])).reshape(-1, 4),
+            xyxy=(self.boxes + np.array([0, 0, 1, 1], np.float32)).reshape(-1, 4),
             confidence=np.asarray(self.scores, np.float32),
             class_id=self.cls.astype(int),
             data={"class_name": names},

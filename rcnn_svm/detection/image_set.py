@@ -6,6 +6,7 @@ at most `max_per_set` per class over all images, by a score threshold that rises
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -173,7 +174,9 @@ _OF_LABELS = ("classes", "k_folds")
 
 def _of_models(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of detections with what the models were asked for; the rest they read off a training set."""
-    models = {name: settings[name]["training"]["identity"] for name in ("detector", "bbox") if name in settings}
+    models: dict[str, Any] = {
+        name: settings[name]["training"]["identity"] for name in ("detector", "bbox") if name in settings
+    }
     earlier = {"also": _of_models(settings["also"])} if "also" in settings else {}
     return {**settings, **models, **earlier}
 
@@ -236,8 +239,13 @@ def scored_images(
             num_gt = int(block.gt.sum())  # ground truth comes first
             boxes = block.boxes[num_gt:]
             z = detector.scores(block.features(slice(num_gt, None), buffer))
-            yield ScoredImage(image_id, z, lambda rows, cls, boxes=boxes: boxes[rows], num_gt)
+            yield ScoredImage(image_id, z, functools.partial(_as_they_are, boxes), num_gt)
             bar.update()
+
+
+def _as_they_are(boxes: np.ndarray, rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
+    """Return some of the boxes for whatever class, where nothing corrects them."""
+    return boxes[rows]
 
 
 @dataclass(frozen=True)

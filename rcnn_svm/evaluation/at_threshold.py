@@ -103,7 +103,7 @@ def errors_at(errors: DetectionErrors, thresh: np.ndarray | float) -> AtThreshol
     right, wrong = errors.right & accepted, errors.wrong & accepted
     shows = np.zeros((num_images, num_classes), bool)
     shows[objects.image, objects.cls] = True
-    shows_any = shows.any(axis=1)
+    shows_any = np.asarray(shows.any(axis=1))
 
     def count(cls: np.ndarray) -> np.ndarray:
         return np.bincount(cls, minlength=num_classes)
@@ -136,10 +136,10 @@ def _confusion(errors: DetectionErrors, thresh: np.ndarray, right: np.ndarray, w
     taken = wrong & (errors.own_iou < errors.iou) & (errors.other_iou >= errors.iou)
     np.add.at(table, (found.cls[right], found.cls[right]), 1)
     np.add.at(table, (objects.cls[errors.other[taken]], found.cls[taken]), 1)
-    np.add.at(table, (last, found.cls[wrong & ~taken]), 1)
+    np.add.at(table[last], found.cls[wrong & ~taken], 1)
     missed = errors.missed(thresh)
     missed[errors.other[taken]] = False
-    np.add.at(table, (objects.cls[missed], last), 1)
+    np.add.at(table[:, last], objects.cls[missed], 1)
     return table
 
 

@@ -86,15 +86,15 @@ def evaluate_coco(
     if nms_threshold is not None:
         detections = detections.after_nms(nms_threshold)
     annotations = [database.annotation(index) for index in range(len(database))]
-    values, objects, difficult = [], [], []
+    of_classes, objects, difficult = [], [], []
     with progress_bar(len(database.classes), "evaluate", "class") as progress:
         for index in range(len(database.classes)):
             truth = _ground_truth(annotations, index)
-            values.append(_evaluate_class(len(database), truth, detections, index))
+            of_classes.append(_evaluate_class(len(database), truth, detections, index))
             difficult.append(sum(entry["iscrowd"] for entry in truth))
             objects.append(len(truth) - difficult[-1])
             progress.update()
-    values = np.array(values, np.float64)
+    values = np.array(of_classes, np.float64)
     return CocoResult(
         image_set=database.name,
         num_images=len(database),

@@ -111,12 +111,11 @@ def read_comp4(
     if others and (notes is None or not images):
         every = "" if notes is None else f"; nor is that of any other of the {len(others)} detections"
         raise InputError(others[0] + every)
-    for kind, found in (
-        ("classes taken to have no detections, because they have no results file", missing),
-        ("detections left out, because their images are not evaluated", others),
-    ):
-        for where in found:
-            notes.add(kind, where)
+    if notes is not None:
+        for where in missing:
+            notes.add("classes taken to have no detections, because they have no results file", where)
+        for where in others:
+            notes.add("detections left out, because their images are not evaluated", where)
     table = np.array(numbers, np.float64).reshape(-1, 5)
     return Detections(
         image_ids=tuple(image_ids),
@@ -205,10 +204,10 @@ def write_coco_results(detections: Detections, path: str | os.PathLike, coco_ids
         stream.write("\n]\n")
 
 
-def _coco_numbers(detections: Detections, coco_ids: CocoIds | None) -> tuple[list[int], list[int]]:
+def _coco_numbers(detections: Detections, coco_ids: CocoIds | None) -> tuple[list[int | str], list[int | str]]:
     """Return COCO's image id of every image, and its category id of every class."""
     if coco_ids is None:
-        return coco_image_ids(detections.image_ids), list(range(1, len(detections.classes) + 1))
+        return [*coco_image_ids(detections.image_ids)], [*range(1, len(detections.classes) + 1)]
     unknown = next((image_id for image_id in detections.image_ids if image_id not in coco_ids.images), None)
     if unknown is not None:
         raise InputError(
@@ -221,7 +220,7 @@ def _coco_numbers(detections: Detections, coco_ids: CocoIds | None) -> tuple[lis
     return [coco_ids.images[image_id] for image_id in detections.image_ids], categories
 
 
-def _coco_entries(detections: Detections, images: list[int], categories: list[int]) -> Iterable[dict]:
+def _coco_entries(detections: Detections, images: list[int | str], categories: list[int | str]) -> Iterable[dict]:
     box = detections.box.astype(np.float64)
     extent = np.hstack([box[:, :2], box[:, 2:] - box[:, :2] + 1]).round(3).tolist()
     scores = detections.score.astype(np.float64).round(6).tolist()

@@ -90,7 +90,7 @@ def result_arrays(miner: HardNegativeMiner) -> dict[str, np.ndarray]:
         "update_loss": history.table("update_loss"),
         "evicted": history.table("evicted"),
         "keys_neg": miner.negatives_,
-        "feat_norm_mean": np.float32(miner.detector_.feat_norm_mean),
+        "feat_norm_mean": np.asarray(miner.detector_.feat_norm_mean, np.float32),
     }
     if miner.fold_detectors_:
         arrays["fold_W"] = np.stack([detector.W for detector in miner.fold_detectors_])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from rcnn_svm.cache.feature_norm import feature_scale
 from rcnn_svm.detection.bbox_correction import check_regressor
 from rcnn_svm.detection.bbox_regression import BoxRegressor
 from rcnn_svm.detection.detector import Detector
-from rcnn_svm.features.backbones import POOL5_LENGTH, load_recorded
+from rcnn_svm.features.backbones import load_recorded
 from rcnn_svm.features.runtime import export_onnx
 from rcnn_svm.features.settings import FeatureSettings
 
@@ -38,7 +38,7 @@ class ScoringNetwork(nn.Module):
             box regressor was trained on other features.
     """
 
-    def __init__(self, detector: Detector, weights: str | Path | None = None):
+    def __init__(self, detector: Detector, weights: str | os.PathLike | None = None):
         super().__init__()
         settings, regressor = FeatureSettings.from_json(detector.feature_settings), detector.bbox_regressor
         scale = np.float64(feature_scale(detector.feat_norm_mean))
@@ -52,16 +52,18 @@ class ScoringNetwork(nn.Module):
         self.backbone = load_recorded(recorded, weights)
         self.network = self.backbone.module
         # Boxes may be corrected from pool5 where regions are scored by fc6 or fc7, which follow.
-        self.rest = load_recorded(recorded, weights, settings.layer).module[POOL5_LENGTH:] if self._from_pool5 else None
+        self.rest = load_recorded(recorded, weights, settings.layer).layers_after_pool5() if self._from_pool5 else None
         prefixes = ["", *([CONTEXT] if settings.context is not None else []), *([SCENE] if settings.scene else [])]
-        ends = self.backbone.last_dim
+        ends = self.backbone.last_dim or 0  # context and scene are parts of features that end so
         self.linear = nn.ModuleDict()
+        self._lengths: dict[str, int] = {}
         for name, (weight, bias) in layers.items():
-            own = len(weight) - (len(prefixes) - 1) * (ends or 0)
+            own = len(weight) - (len(prefixes) - 1) * ends
             starts = [0, *(own + place * ends for place in range(len(prefixes) - 1)), len(weight)]
             for place, prefix in enumerate(prefixes):
                 part = weight[starts[place] : starts[place + 1]]
                 self.linear[prefix + name] = _linear(part, None if prefix else bias)
+                self._lengths[prefix + name] = len(part)
         self.names = list(self.linear)
         self.eval().requires_grad_(False)
 
@@ -71,7 +73,7 @@ class ScoringNetwork(nn.Module):
         outputs = []
         for name, linear in self.linear.items():
             of = SCORES if name.endswith(SCORES) else DELTAS
-            values = linear(features[of][:, -linear.in_features :])
+            values = linear(features[of][:, -self._lengths[name] :])
             outputs.append(values if of == SCORES else values.unflatten(1, (-1, 4)))
         return tuple(outputs)
 
@@ -103,7 +105,7 @@ def _corrections(regressor: BoxRegressor, columns: np.ndarray) -> tuple[np.ndarr
 
 def _linear(weight: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
     """Return the layer of weights (D, K) and biases (K,)."""
-    layer = nn.Linear(*weight.shape, bias=bias is not None)
+    layer = nn.Linear(weight.shape[0], weight.shape[1], bias=bias is not None)
     layer.weight.data = torch.from_numpy(np.ascontiguousarray(weight.T, np.float32))
     if bias is not None:
         layer.bias.data = torch.from_numpy(np.asarray(bias, np.float32))

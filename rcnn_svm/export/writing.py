@@ -23,7 +23,7 @@ from rcnn_svm.proposals.methods import RANKED, make_proposer
 
 
 def export_detector(
-    detector: Detector, out_dir: str | os.PathLike, *, weights: str | Path | None = None
+    detector: Detector, out_dir: str | os.PathLike, *, weights: str | os.PathLike | None = None
 ) -> dict[str, Any]:
     """Write a detector with all that it needs to find objects in images, but for numpy, OpenCV and ONNX Runtime.
 
@@ -84,7 +84,7 @@ def source_of(model: Model) -> dict[str, Any]:
     return {**model.settings(), "arrays": array_digest(*model.arrays().values()), **parts}
 
 
-def _proposals(detector: Detector, weights: str | Path | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _proposals(detector: Detector, weights: str | os.PathLike | None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return how the proposals of an image are made, JSON-able, and the files that this needs, by name.
 
     Raises:
@@ -102,6 +102,7 @@ def _proposals(detector: Detector, weights: str | Path | None) -> tuple[dict[str
     network = load_recorded_network(detector.ranker.maps, weights)
     limits = {name: recorded.get(name) for name in ("max_boxes", "merge_iou")}
     content = io.BytesIO()
-    np.savez(content, **detector.ranker.arrays())
+    arrays: dict[str, Any] = detector.ranker.arrays()
+    np.savez(content, **arrays)
     files = {MAPS: network.to_onnx(), RANKER: content.getvalue()}
     return {"method": RANKED, **limits, "maps": network.settings}, files

@@ -240,6 +240,6 @@ class _Minibatches:
         regions = [self._cache.regions(int(image)) for image in images]
         for image, region in zip(images, regions, strict=True):
             first = self._cache.image_start[image]
-            self._cache.check_finite(range(first, first + len(region)), region.features.sum(axis=1))
-        features = [torch.from_numpy(region.features * self._scale) for region in regions]
+            self._cache.check_finite(range(first, first + len(region)), region.computed_features.sum(axis=1))
+        features = [torch.from_numpy(region.computed_features * self._scale) for region in regions]
         return features, [region_targets(region, self.box_scale) for region in regions]

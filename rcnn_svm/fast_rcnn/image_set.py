@@ -72,7 +72,7 @@ def _scored(
     database: ImageDatabase, proposals: ProposalSet, model: FastRCNN, device: torch.device
 ) -> Iterator[ScoredImage]:
     network = model.network.to(device)
-    box_stds = network.settings["box_stds"]
+    settings: dict[str, Any] = network.settings
     none = np.empty((0, 4), np.float32)
     with torch.inference_mode(), progress_bar(len(database), f"test {database.name}", "image") as bar:
         for index, image_id in enumerate(database.image_ids):
@@ -84,7 +84,7 @@ def _scored(
 
             def correct(rows, cls, boxes=boxes, regression=regression, image_size=image_size) -> np.ndarray:
                 remedy = "the network is damaged, so train it anew"
-                return correct_rois(boxes[rows], regression[rows], cls, box_stds, image_size, remedy)
+                return correct_rois(boxes[rows], regression[rows], cls, settings["box_stds"], image_size, remedy)
 
             z = log_odds(logits.cpu().numpy())[:, 1:].astype(np.float32)
             yield ScoredImage(image_id, z, correct, len(database.annotation(index).boxes))

@@ -171,8 +171,12 @@ class FastRCNNTrainer:
 
     def _draws(self, num_images: int, steps: range) -> Iterator[list[tuple[int, bool]]]:
         """Yield the image indices of each step, each with whether it is mirrored."""
-        order = DistributedSampler(
-            range(num_images), num_replicas=world_size(), rank=rank(), shuffle=True, seed=self.seed
+        order: DistributedSampler[int] = DistributedSampler(
+            range(num_images),  # type: ignore[arg-type]  # it asks for the length alone
+            num_replicas=world_size(),
+            rank=rank(),
+            shuffle=True,
+            seed=self.seed,
         )
         count, epoch, images = self.images_per_batch, -1, []
         for step in steps:

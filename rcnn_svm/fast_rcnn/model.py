@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -29,11 +29,10 @@ class FastRCNN(Model):
 
     network: RoIPoolingNetwork
     training: dict[str, Any]
+    classes: tuple[str, ...] = field(init=False)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """K class names."""
-        return self.network.classes
+    def __post_init__(self):
+        object.__setattr__(self, "classes", self.network.classes)
 
     @cached_property
     def digest(self) -> str:
@@ -49,7 +48,7 @@ class FastRCNN(Model):
         return {f"state/{name}": tensor.numpy() for name, tensor in self.network.state_dict().items()}
 
     @classmethod
-    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset]) -> FastRCNN:
+    def _restored(cls, settings: dict[str, Any], datasets: Mapping[str, h5py.Dataset], **more: Any) -> FastRCNN:
         built = settings["network"]
         sides = {name: built[name] for name in ("short_side", "long_side")}
         network = RoIPoolingNetwork(built["name"], settings["classes"], RANDOM, **sides)
@@ -57,4 +56,4 @@ class FastRCNN(Model):
             {name: torch.from_numpy(np.asarray(datasets[f"state/{name}"])) for name in network.state_dict()}
         )
         network.settings = built
-        return cls(network.eval(), settings["training"])
+        return cls(network.eval(), settings["training"], **more)

@@ -40,7 +40,7 @@ class RoIPredictor(nn.Module):
         self.classes = nn.utils.skip_init(nn.Linear, hidden or dim, num_classes + 1)
         self.boxes = nn.utils.skip_init(nn.Linear, hidden or dim, 4 * (num_classes + 1))
         generator = torch.Generator().manual_seed(seed)
-        if hidden:
+        if self.hidden is not None:
             nn.init.normal_(self.hidden.weight, std=(2 / dim) ** 0.5, generator=generator)
             nn.init.zeros_(self.hidden.bias)
         for layer, std in ((self.classes, paper.CLASS_STD), (self.boxes, paper.BOX_STD)):
@@ -104,6 +104,6 @@ class MinibatchLoss(nn.Module):
         ]
         # A generator anew at every step, so that a training goes on from a checkpoint with the same draws.
         generator = torch.Generator().manual_seed(seed)
-        loss, taken = sampled_loss(self.sampler, self.network, loss_per_roi, rois, generator)
-        foreground = sum((label > BACKGROUND).sum() for label in taken.labels)
+        loss, taken = sampled_loss(self.sampler, self, loss_per_roi, rois, generator)
+        foreground = torch.stack([(label > BACKGROUND).sum() for label in taken.labels if label is not None]).sum()
         return torch.stack([*loss, loss.new_tensor(sum(map(len, taken.rows))), foreground.to(loss)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,14 @@ class RoIPoolingNetwork(nn.Module):
     place of RoI pooling. As in these, the first layers and all batch normalisation stay as they were.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str,
         classes: Sequence[str],
-        weights: str | Path | None = None,
+        weights: str | os.PathLike | None = None,
         *,
         seed: int = paper.SEED,
         short_side: int = paper.SHORT_SIDE,
@@ -121,7 +125,7 @@ class RoIPoolingNetwork(nn.Module):
         return (resized - self.mean) / self.std, scale
 
 
-def _cut(classifier: nn.Module, name: str) -> tuple[nn.Module, nn.Module, RoIPooling, list[nn.Module]]:
+def _cut(classifier: Any, name: str) -> tuple[nn.Module, nn.Module, RoIPooling, list[nn.Module]]:
     """Return the layers over an image, those after the pooling, the pooling, and the layers that are not trained."""
     if name == "alexnet" or name.startswith("vgg"):
         size = classifier.avgpool.output_size

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import os
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from rcnn_svm import paper
 from rcnn_svm.artefacts.files import require_regular
 from rcnn_svm.errors import InputError
 from rcnn_svm.features.loaded_once import shared
-from rcnn_svm.features.multi_layer import MULTI, FixedPool, multi_layer
+from rcnn_svm.features.multi_layer import MULTI, FixedPool, MultiLayer, multi_layer
 from rcnn_svm.features.settings import FULLY_CONNECTED, PAPER_LAYERS, POOL5, FeatureSettings
 from rcnn_svm.features.warp import paper_padding
 from rcnn_svm.parameters import plain
@@ -69,8 +70,24 @@ class Backbone:
         self, crop_mode: str = "warp", *, context: int | None = None, scene: bool = False
     ) -> FeatureSettings:
         """Return everything that decides the features of given boxes; arguments as in `FeatureSettings.of`."""
-        crop = {"crop_size": self.crop_size, "padding": self.padding, "crop_mode": crop_mode}
-        return FeatureSettings.of(self.settings, **crop, context=context, scene=scene)
+        return FeatureSettings.of(
+            self.settings,
+            crop_size=self.crop_size,
+            padding=self.padding,
+            crop_mode=crop_mode,
+            context=context,
+            scene=scene,
+        )
+
+    def layers_after_pool5(self) -> nn.Sequential:
+        """Return the layers that follow pool5 in a network that has it.
+
+        Raises:
+            InputError: the network has no such layers.
+        """
+        if not isinstance(self.module, nn.Sequential):
+            raise InputError(f"backbone {self.settings['name']} has no layers after pool5; use alexnet or a vgg")
+        return self.module[POOL5_LENGTH:]
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,7 @@ class Source:
 def load_backbone(
     name: str,
     layer: str | None = None,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike | None = None,
     *,
     crop_size: int | None = None,
     padding: int | None = None,
@@ -152,7 +169,7 @@ def load_backbone(
     layer = layer or ("fc7" if has_paper_layers(name) else PENULTIMATE)
     module = _cut(classifier, name, layer, size)
     state = _load_weights(classifier, module, source, name, weights)
-    digests = {"weights_digest": weights_digest(module)}
+    digests: dict[str, Any] = {"weights_digest": weights_digest(module)}
     if layer == POOL5:
         digests["fc_digests"] = _fc_digests(classifier, name, size, state)
     module.eval().requires_grad_(False)
@@ -171,17 +188,17 @@ def load_backbone(
             # A file and the published weights may be the same thing: the digest decides, not the origin.
             "weights": RANDOM if weights == RANDOM else "trained",
             **digests,
-            **({"parts": module.parts_settings()} if layer == MULTI else {}),
+            **({"parts": module.parts_settings()} if isinstance(module, MultiLayer) else {}),
             "mean": list(source.mean),
             "std": list(source.std),
         },
-        last_dim=dim - module.maps_dim if layer == MULTI else None,
+        last_dim=dim - module.maps_dim if isinstance(module, MultiLayer) else None,
     )
 
 
 @one_thread()
 def load_trunk(
-    name: str, weights: str | Path | None = None, *, crop_size: int | None = None, padding: int | None = None
+    name: str, weights: str | os.PathLike | None = None, *, crop_size: int | None = None, padding: int | None = None
 ) -> Trunk:
     """Load a network without its last layer and otherwise whole, dropout and names of tensors included.
 
@@ -217,7 +234,9 @@ def replace_layer(module: nn.Module, layer: str, replacement: nn.Module) -> None
     setattr(module.get_submodule(parent), child, replacement)
 
 
-def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, layer: str | None = None) -> Backbone:
+def load_recorded(
+    settings: dict[str, Any], weights: str | os.PathLike | None = None, layer: str | None = None
+) -> Backbone:
     """Load the network that a feature cache was made with, up to its layer or up to one that follows.
 
     Args:
@@ -236,7 +255,7 @@ def load_recorded(settings: dict[str, Any], weights: str | Path | None = None, l
             f"the feature settings do not say how to compute features ({missing} is missing); "
             "they come from imported arrays, so only cached features can be used"
         )
-    name, layer = recorded.network, layer or recorded.layer
+    name, layer = recorded.backbone["name"], layer or recorded.layer
     digest = recorded.digest_of(layer)
     if digest is None:
         raise InputError(
@@ -380,9 +399,10 @@ def _timm(name: str) -> Source:
     )
 
 
-def _to_pixels(values) -> tuple[float, ...]:
-    """Return per-channel constants of the 0..1 range in 0..255."""
-    return tuple(round(255 * float(value), 6) for value in values)
+def _to_pixels(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return constants of the three channels in 0..255, from those of the 0..1 range."""
+    red, green, blue = (round(255 * float(value), 6) for value in values)
+    return red, green, blue
 
 
 def _build(name: str, source: Source, size: int) -> nn.Module:
@@ -414,12 +434,13 @@ def _cut(classifier: nn.Module, name: str, layer: str, size: int) -> nn.Module:
         _output_shape(classifier, name, size)  # refuses a crop size that the network cannot take
         return multi_layer(classifier, last, name, size)
     if has_paper_layers(name):
-        head = list(classifier.classifier)
+        whole: Any = classifier  # AlexNet or a VGG network of torchvision, which declares no types
+        head = list(whole.classifier)
         relus = [index for index, module in enumerate(head) if isinstance(module, nn.ReLU)]
         fc6, fc7 = relus[0] + 1, relus[1] + 1
         end = {POOL5: 0, "fc6": fc6, "fc7": fc7, PENULTIMATE: fc7}[layer]
-        pool = FixedPool(classifier.avgpool, _output_shape(classifier.features, name, size)[2:])
-        return nn.Sequential(classifier.features, pool, nn.Flatten(), *head[:end])
+        pool = FixedPool(whole.avgpool, _output_shape(whole.features, name, size)[2:])
+        return nn.Sequential(whole.features, pool, nn.Flatten(), *head[:end])
     replace_layer(classifier, _last_linear(classifier, name), nn.Identity())
     return classifier
 
@@ -447,7 +468,7 @@ def _fc_digests(classifier: nn.Module, name: str, size: int, state: dict[str, to
 
 
 def _load_weights(
-    classifier: nn.Module, module: nn.Module, source: Source, name: str, weights: str | Path | None
+    classifier: nn.Module, module: nn.Module, source: Source, name: str, weights: str | os.PathLike | None
 ) -> dict[str, torch.Tensor] | None:
     """Load the weights that `load_backbone` describes into the part of a classifier that is used, and return them.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,17 +96,18 @@ class FeatureExtractor:
         self.settings = backbone.feature_settings(crop_mode, context=context, scene=scene).to_json()
         self._backbone = backbone
         self._runtime = runtime
-        self._crop = {
-            "crop_size": backbone.crop_size,
-            "padding": backbone.padding,
-            "mode": crop_mode,
-            "context": context,
-            "scene": scene,
-        }
+        self._plan_regions = partial(
+            plan_regions,
+            crop_size=backbone.crop_size,
+            padding=backbone.padding,
+            mode=crop_mode,
+            context=context,
+            scene=scene,
+        )
         self._context = context
         self._scene = scene
         # Refuses a geometry without meaning now, not when the first image is warped.
-        plan_regions(np.empty((0, 4)), (1, 1), **self._crop)
+        self._plan_regions(np.empty((0, 4)), (1, 1))
         self._batch_size = batch_size or runtime.batch_size
         self._on_gpu = runtime.device.type != "cpu"
         self._local = threading.local()
@@ -125,7 +128,7 @@ class FeatureExtractor:
         (features,) = self.extract_many([(image, boxes)])
         return features
 
-    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    def extract_many(self, items: Iterable[tuple[np.ndarray, np.ndarray]]) -> Generator[np.ndarray, None, None]:
         """Yield the features of every (image, boxes), in order.
 
         A background thread iterates over `items`; the runtime's workers warp a batch and run the network on it.
@@ -180,15 +183,17 @@ class FeatureExtractor:
 
     def _plan(self, image: np.ndarray, boxes: np.ndarray) -> CropPlan:
         """Return the crops of an image: all boxes, all boxes with context, the scene."""
-        return plan_regions(boxes, image.shape[:2], **self._crop)
+        height, width = image.shape[:2]
+        return self._plan_regions(boxes, (height, width))
 
     def _joined(self, features: np.ndarray) -> np.ndarray:
         """Return the features of an image's boxes, (N, D), from those of the crops of `_plan`."""
-        if self._context is None and not self._scene:
+        length = self._backbone.last_dim
+        if length is None or (self._context is None and not self._scene):
             return features
         count = (len(features) - self._scene) // (1 if self._context is None else 2) if len(features) else 0
         parts = [features[:count]]
-        last = features[count:, -self._backbone.last_dim :]
+        last = features[count:, -length:]
         if self._context is not None:
             parts.append(last[:count])
         if self._scene:
@@ -205,13 +210,22 @@ class FeatureExtractor:
         if not count:
             return np.empty((0, self._backbone.dim), np.float32), segments
         crops = self._crops()[:count]
-        sample = sample_crops_torch if self._on_gpu else sample_crops
         first = 0
         for segment in segments:
             last = first + len(segment.plan)
-            sample(segment.image, segment.plan, self._backbone.mean, self._backbone.std, crops[first:last])
+            self._sample(segment, crops[first:last])
             first = last
         return self._runtime(crops), segments
+
+    def _sample(self, segment: Segment, out: np.ndarray | torch.Tensor) -> None:
+        """Write the crops of a segment, where its image and they are both on the CPU or both on the GPU."""
+        image, mean, std = segment.image, self._backbone.mean, self._backbone.std
+        if isinstance(image, torch.Tensor) and isinstance(out, torch.Tensor):
+            sample_crops_torch(image, segment.plan, mean, std, out)
+        elif isinstance(image, np.ndarray) and isinstance(out, np.ndarray):
+            sample_crops(image, segment.plan, mean, std, out)
+        else:
+            raise TypeError(f"an image is {type(image).__name__}, its crops {type(out).__name__}, expected the same")
 
     def _crops(self) -> np.ndarray | torch.Tensor:
         """Return memory for a batch of crops, the calling thread's own and every time the same: it stays cached."""
@@ -237,7 +251,7 @@ def _finite(features: np.ndarray) -> np.ndarray:
 def make_extractor(
     settings: dict[str, Any],
     *,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike | None = None,
     runtime: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -259,7 +273,7 @@ def make_extractor(
     return FeatureExtractor(
         backbone,
         make_runtime(backbone, runtime, device, threads),
-        crop_mode=recorded.crop_mode,
+        crop_mode=settings["crop_mode"],
         batch_size=batch_size,
         context=recorded.context,
         scene=recorded.scene,
@@ -334,7 +348,8 @@ def extract_database(
         """Return a digest of an image; nothing of those that another process has, so that each file is read by one."""
         return digest(i) if i // shard_images % parts == index else ""
 
-    settings = FeatureSettings.from_json(extractor.settings).with_proposals(proposals and proposals.settings).to_json()
+    recorded = None if proposals is None else proposals.settings
+    settings = FeatureSettings.from_json(extractor.settings).with_proposals(recorded).to_json()
     earlier = EarlierFeatures.open([out_dir, *reuse], settings, extractor.dim, dtype)
     plan = plan_cache(
         out_dir,
@@ -373,8 +388,8 @@ def extract_database(
     def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for i in images:
             begun.append(regions_of(i))
-            boxes = begun[-1].boxes
-            yield database.load_image(i), boxes if taken[i] is None else boxes[taken[i] < 0]
+            boxes, known = begun[-1].boxes, taken[i]
+            yield database.load_image(i), boxes if known is None else boxes[known < 0]
 
     with (
         ThreadPoolExecutor(1, thread_name_prefix="shards") as writer,
@@ -394,12 +409,12 @@ def extract_database(
                     bar.update()
                 else:
                     values, region = np.empty((0, extractor.dim), np.float32), regions_of(i)
-                region.features = values
-                if taken[i] is not None:
-                    old = taken[i] >= 0
+                region.features, known = values, taken[i]
+                if known is not None:
+                    old = known >= 0
                     region.features = np.empty((len(region), extractor.dim), np.float32)
                     region.features[~old] = values
-                    region.features[old] = earlier.features(region.image_id, taken[i][old])
+                    region.features[old] = earlier.features(region.image_id, known[old])
                 regions.append(region)
             # Written while the network works on; one at a time bounds the memory.
             if written is not None:

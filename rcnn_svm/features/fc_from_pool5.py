@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import nn
 
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.errors import InputError
-from rcnn_svm.features.backbones import POOL5_LENGTH, load_recorded
+from rcnn_svm.features.backbones import load_recorded
 from rcnn_svm.features.settings import PAPER_LAYERS, FeatureSettings
 from rcnn_svm.parameters import plain
 
@@ -45,7 +45,7 @@ class FullyConnected:
 
 
 def load_head(
-    settings: dict[str, Any], layer: str, weights: str | Path | None = None
+    settings: dict[str, Any], layer: str, weights: str | os.PathLike | None = None
 ) -> tuple[FullyConnected, dict[str, Any]]:
     """Load the fully connected layers of the network that a pool5 cache was made with.
 
@@ -68,11 +68,11 @@ def load_head(
     """
     backbone = load_recorded(settings, weights, layer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    head = FullyConnected(backbone.module[POOL5_LENGTH:], backbone.dim, device)
+    head = FullyConnected(backbone.layers_after_pool5(), backbone.dim, device)
     return head, FeatureSettings.from_json(settings).with_backbone(backbone.settings).to_json()
 
 
-def layer_cache(cache: FeatureCache, layer: str, weights: str | Path | None = None) -> FeatureCache:
+def layer_cache(cache: FeatureCache, layer: str, weights: str | os.PathLike | None = None) -> FeatureCache:
     """Return a cache of `layer` over a cache of pool5: same rows, features computed when they are read.
 
     Args:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class MapNetwork:
 
 
 @one_thread()
-def load_map_network(name: str, weights: str | Path | None = None) -> MapNetwork:
+def load_map_network(name: str, weights: str | os.PathLike | None = None) -> MapNetwork:
     """Load a network up to its maps of whole images.
 
     Args:
@@ -78,7 +78,7 @@ def load_map_network(name: str, weights: str | Path | None = None) -> MapNetwork
     return MapNetwork(module, settings)
 
 
-def load_recorded_network(settings: Mapping[str, Any], weights: str | Path | None = None) -> MapNetwork:
+def load_recorded_network(settings: Mapping[str, Any], weights: str | os.PathLike | None = None) -> MapNetwork:
     """Load the network that maps were made with.
 
     Args:
@@ -106,7 +106,7 @@ def load_recorded_network(settings: Mapping[str, Any], weights: str | Path | Non
 
 def load_image_maps(
     name: str,
-    weights: str | Path | None = None,
+    weights: str | os.PathLike | None = None,
     *,
     runtime: str = "auto",
     device: str = "auto",
@@ -126,7 +126,7 @@ def load_image_maps(
 
 def load_recorded_maps(
     settings: Mapping[str, Any],
-    weights: str | Path | None = None,
+    weights: str | os.PathLike | None = None,
     *,
     runtime: str = "auto",
     device: str = "auto",

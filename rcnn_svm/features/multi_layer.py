@@ -100,11 +100,15 @@ class FixedPool(nn.Module):
     The same numbers; ONNX has no adaptive pooling to a size that does not divide the map's.
     """
 
+    rows: torch.Tensor
+    columns: torch.Tensor
+
     def __init__(self, pool: nn.AdaptiveAvgPool2d, map_size: Sequence[int]):
         super().__init__()
         pooled_size = pool.output_size if isinstance(pool.output_size, tuple) else (pool.output_size,) * 2
         for name, length, pooled in zip(("rows", "columns"), map_size, pooled_size, strict=True):
-            matrix = nn.functional.adaptive_avg_pool1d(torch.eye(length)[None], pooled)[0]  # (length, pooled)
+            size = length if pooled is None else pooled
+            matrix = nn.functional.adaptive_avg_pool1d(torch.eye(length)[None], size)[0]  # (length, size)
             self.register_buffer(name, matrix, persistent=False)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -146,7 +150,8 @@ def map_sizes(classifier: nn.Module, crop_size: int) -> dict[str, tuple[int, int
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             seen[name] += 1
             if isinstance(output, torch.Tensor) and output.ndim == 4:
-                shapes[name] = tuple(output.shape[1:])
+                channels, height, width = output.shape[1:]
+                shapes[name] = (channels, height, width)
 
         return hook
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """Yield the items in order while one background thread computes up to `depth` of those that follow.
 
     An exception of the iteration is raised here, after the items before it. Abandoning the generator stops the
     thread after the item it is at.
     """
     iterator = iter(items)
-    end = object()
+
+    def following() -> list[T]:
+        """Return the next item; none at the end."""
+        return list(islice(iterator, 1))
+
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        ahead = deque(thread.submit(next, iterator, end) for _ in range(depth))
+        ahead = deque(thread.submit(following) for _ in range(depth))
         try:
-            while (item := ahead.popleft().result()) is not end:
-                ahead.append(thread.submit(next, iterator, end))
-                yield item
+            while item := ahead.popleft().result():
+                ahead.append(thread.submit(following))
+                yield item[0]
         finally:
             for future in ahead:
                 future.cancel()
@@ -36,7 +41,7 @@ def parallel_map(
     workers: int,
     depth: int,
     initializer: Callable[[], None] | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield `function(item)` in order while `workers` threads compute up to `depth` of those that follow.
 
     An exception, of the iteration or of the function, is raised here, after the results before it. Abandoning the

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class RankedProposer:
         *,
         max_boxes: int | None = None,
         merge_iou: float | None = None,
-        weights: str | Path | None = None,
+        weights: str | os.PathLike | None = None,
         threads: int | None = None,
     ):
         check_limits(max_boxes, merge_iou)

@@ -76,7 +76,7 @@ class TorchRuntime:
         on_gpu = device.type == "cuda"
         self.workers = GPU_WORKERS if on_gpu else 1
         self.batch_size = GPU_BATCH_SIZE if on_gpu else cpu_batch_size(backbone)
-        self._module = backbone.module.to(device=device, memory_format=torch.channels_last)
+        self._module = backbone.module.to(device).to(memory_format=torch.channels_last)
 
     def begin_worker(self) -> None:
         """Give the calling thread a queue of its own on the GPU."""
@@ -109,9 +109,9 @@ class OnnxRuntime:
     def begin_worker(self) -> None:
         """Do nothing: threads share the session."""
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def __call__(self, crops: np.ndarray | torch.Tensor) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
-        return self._session.run(None, {"crops": crops})[0]
+        return self._session.run(None, {"crops": np.asarray(crops)})[0]
 
 
 class OpenVinoRuntime:
@@ -137,11 +137,11 @@ class OpenVinoRuntime:
     def begin_worker(self) -> None:
         """Do nothing: a thread takes an idle request for every batch."""
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
+    def __call__(self, crops: np.ndarray | torch.Tensor) -> np.ndarray:
         """Return the features, (N, D) float32, of (N, 3, S, S) float32 crops."""
         request = self._idle.get()
         try:
-            return request.infer([crops], share_inputs=True)[0]
+            return request.infer([np.asarray(crops)], share_inputs=True)[0]
         finally:
             self._idle.put(request)
 
@@ -276,7 +276,7 @@ def export_onnx(
             torch.onnx.export(
                 module,
                 (example,),
-                stream,
+                stream,  # type: ignore[arg-type]  # the tracing exporter writes to streams, too
                 dynamo=False,
                 input_names=[next(iter(free))],
                 output_names=list(outputs),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -163,13 +164,13 @@ def plan_regions(
     Raises:
         InputError: as `plan_crops`.
     """
-    alike = {"image_size": image_size, "crop_size": crop_size, "mode": mode}
-    plans = [plan_crops(boxes, padding=padding, **alike)]
+    plan = partial(plan_crops, image_size=image_size, crop_size=crop_size, mode=mode)
+    plans = [plan(boxes, padding=padding)]
     if context is not None:
-        plans.append(plan_crops(boxes, padding=context, **alike))
+        plans.append(plan(boxes, padding=context))
     if scene and len(boxes):
         height, width = image_size
-        plans.append(plan_crops(np.array([[0, 0, width - 1, height - 1]]), padding=0, **alike))
+        plans.append(plan(np.array([[0, 0, width - 1, height - 1]]), padding=0))
     return CropPlan.joined(plans) if len(plans) > 1 else plans[0]
 
 
@@ -387,5 +388,5 @@ def sample_crops_torch(
     top = blend_columns(on_device(plan.y.low)[:, :, None])
     bottom = blend_columns(on_device(plan.y.high)[:, :, None])
     colour = (top + y_weight * (bottom - top)).permute(1, 0, 2, 3)  # (N, 3, S, S)
-    mean, std = (torch.tensor(v, dtype=torch.float32, device=out.device)[:, None, None] for v in (mean, std))
-    out[...] = torch.where(on_device(plan.valid)[:, None], (colour - mean) / std, 0)
+    middle, spread = (torch.tensor(v, dtype=torch.float32, device=out.device)[:, None, None] for v in (mean, std))
+    out[...] = torch.where(on_device(plan.valid)[:, None], (colour - middle) / spread, 0)

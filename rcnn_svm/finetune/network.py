@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class FineTuneNetwork:
 def build_network(
     name: str,
     classes: Sequence[str],
-    weights: str | Path | None = None,
+    weights: str | os.PathLike | None = None,
     *,
     crop_size: int | None = None,
     padding: int | None = None,

@@ -104,7 +104,7 @@ def summarize_history(history: np.ndarray) -> list[dict[str, float]]:
     lines = []
     for first in range(0, len(history), interval):
         part = history[first : first + interval]
-        loss, accuracy, on_objects = np.mean(part, axis=0, dtype=np.float64).round(6).tolist()
+        loss, accuracy, on_objects = part.mean(axis=0, dtype=np.float64).round(6).tolist()
         lines.append(
             {
                 "iteration": first + len(part),

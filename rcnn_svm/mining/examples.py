@@ -60,7 +60,7 @@ def class_positives(cache: FeatureCache, columns: Sequence[int]) -> list[np.ndar
     Raises:
         InputError: classes have none; all of them are named.
     """
-    found = [[] for _ in columns]
+    found: list[list[np.ndarray]] = [[] for _ in columns]
     for block in cache.blocks():
         label = np.where(block.gt, block.label, 0)
         for regions, column in zip(found, columns, strict=True):

@@ -369,7 +369,7 @@ class HardNegativeMiner(BaseEstimator):
 
     def _weight_of_positives(self, num_positives: int, num_regions: int) -> float:
         """Return the weight of a positive's loss for a class, the same in all its trainings."""
-        if self.pos_loss_weight != AUTO:
+        if not isinstance(self.pos_loss_weight, str):  # which is AUTO
             return self.pos_loss_weight
         return balanced_weight(num_positives, self.retrain_limit, num_regions)
 

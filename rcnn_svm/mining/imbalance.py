@@ -221,7 +221,7 @@ def measure_cache(
     if not cache.num_rows:
         raise InputError(f"the cache of {cache.name} has no regions; nothing can be measured on it")
     step = max(BLOCK_EXAMPLES // len(columns), 1)
-    total = None
+    total: Imbalance | None = None
     with progress_bar(cache.num_images, f"imbalance {cache.name}", "image") as bar:
         for block in cache.blocks(block_bytes):
             for first in range(0, len(block), step):
@@ -241,7 +241,7 @@ def measure_cache(
                 part = measure_scores(scores, targets, hard_thresh=hard_thresh, easy_loss=easy_loss, gamma=gamma)
                 total = part if total is None else total + part
             bar.update(len(block.images))
-    if not total.counts.sum():
+    if total is None or not total.counts.sum():
         raise InputError(
             f"{cache.name} has no example of the detector's classes: no object of them, and no region with IoU below "
             f"{neg_overlap:g}; measure another cache or with a larger neg_overlap"

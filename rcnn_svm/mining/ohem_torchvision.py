@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
@@ -62,7 +62,7 @@ class OHEMRoIHeads(RoIHeads):
     target scales of torchvision.
     """
 
-    def __init__(self, roi_heads: nn.Module, miner: OnlineHardExampleMiner):
+    def __init__(self, roi_heads: RoIHeads, miner: OnlineHardExampleMiner):
         check_sampler(miner)
         if type(roi_heads) is not RoIHeads:
             raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +171,8 @@ class RandomNegativeTrainer(BaseEstimator):
 
     def _counts(self, columns: Sequence[int]) -> list[int]:
         """Return how many negatives to draw for every class."""
-        single = isinstance(self.num_negatives, Integral)
-        counts = [int(self.num_negatives)] * len(columns) if single else [int(n) for n in self.num_negatives]
+        given = self.num_negatives
+        counts = [int(given)] * len(columns) if isinstance(given, int | np.integer) else [int(n) for n in given]
         if len(counts) != len(columns):
             raise InputError(
                 f"num_negatives = {plain(self.num_negatives)} must be one number, or {len(columns)} of them, one per "

@@ -50,16 +50,16 @@ def read_only(head: nn.Module, *, evaluation: bool = False) -> Iterator[None]:
         if evaluation:
             head.eval()
         # In training mode this alone leaves the statistics as they are; in evaluation mode it changes nothing.
-        for module, _ in tracking:
-            module.track_running_stats = False
+        for norm, _ in tracking:
+            norm.track_running_stats = False
         with torch.no_grad():
             yield
     finally:
         # Older torch (before pull request 165068) keeps the weights that autocast has cast here, which know no
         # gradient, for the next pass.
         torch.clear_autocast_cache()
-        for module, tracked in tracking:
-            module.track_running_stats = tracked
+        for norm, tracked in tracking:
+            norm.track_running_stats = tracked
         for module, mode in modes:
             module.training = mode
 

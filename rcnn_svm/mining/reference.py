@@ -69,7 +69,7 @@ class ReferenceMiner:
             for image, regions in enumerate(self.images):
                 first_image = (epoch, image) == (0, 0)
                 last_image = (epoch, image) == (self.max_epochs - 1, len(self.images) - 1)
-                scores = regions.features * self.scale @ self.W + self.B  # (N, K)
+                scores = regions.computed_features * self.scale @ self.W + self.B  # (N, K)
                 for c in self.classes:
                     self.add(c, epoch, image, self.hard_negatives(c, epoch, image, scores[:, c]))
                     due = self.rules.must_retrain(self.num_added[c], first_image, last_image)
@@ -142,7 +142,7 @@ class ReferenceMiner:
 
     def features(self, keys: list[Key]) -> np.ndarray:
         """Return the scaled features of some regions, (n, D) float32."""
-        return np.stack([self.images[image].features[row] for image, row in keys]) * self.scale
+        return np.stack([self.images[image].computed_features[row] for image, row in keys]) * self.scale
 
     def _ground_truth(self, c: int) -> list[Key]:
         """Return the positives of a class: all its objects in all images."""

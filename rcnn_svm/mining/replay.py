@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -145,47 +146,69 @@ def _miner(detector: Detector, n_jobs: int, name: str) -> HardNegativeMiner:
         raise InputError(f"{name} was mined by another version of rcnn-svm ({error}); train it again") from error
 
 
+class _OfTraining(NamedTuple):
+    """What `_Notes` keeps of one training; the names are those of `ClassReplay`."""
+
+    entered: Scored
+    left: Scored
+    hardest: Scored
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
 class _Notes:
     """Watches a mining and keeps the scores of all that came or left, and of the hardest."""
 
     def __init__(self, edges: np.ndarray):
         self.edges = edges
-        self._parts: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
+        self._parts: dict[int, list[_OfTraining]] = defaultdict(list)
 
     def __call__(self, training: WatchedTraining) -> None:
         positives, first_new = training.num_positives, len(training.keys) - training.num_new
         hardest = positives + np.argsort(-training.scores[positives:], kind="stable")[:HARDEST]
         self._parts[training.index].append(
-            {
-                "entered": self._scored(training, np.arange(first_new, len(training.keys))),
-                "left": self._scored(training, _rows_of(training.keys, training.evicted)),
-                "hardest": self._scored(training, hardest),
-                "positives": self._histogram(training.scores[:positives]),
-                "negatives": self._histogram(training.scores[positives:]),
-            }
+            _OfTraining(
+                entered=self._scored(training, np.arange(first_new, len(training.keys))),
+                left=self._scored(training, _rows_of(training.keys, training.evicted)),
+                hardest=self._scored(training, hardest),
+                positives=self._histogram(training.scores[:positives]),
+                negatives=self._histogram(training.scores[positives:]),
+            )
         )
 
     def of_class(self, index: int, updates: np.ndarray) -> ClassReplay:
         """Return the first `len(updates)` trainings of a class: with validation, later ones may have been undone."""
         parts = self._parts[index][: len(updates)]
-        scored = {
-            name: Scored(*(np.concatenate(column) for column in zip(*(part[name] for part in parts), strict=True)))
-            if parts
-            else Scored(np.empty(0, np.int64), np.empty((0, 2), np.int32), *np.empty((2, 0), np.float32))
-            for name in ("entered", "left", "hardest")
-        }
-        counts = {
-            name: np.array([part[name] for part in parts], np.int64).reshape(-1, len(self.edges) - 1)
-            for name in ("positives", "negatives")
-        }
-        return ClassReplay(updates, **scored, **counts)
+        return ClassReplay(
+            updates,
+            entered=_joined([part.entered for part in parts]),
+            left=_joined([part.left for part in parts]),
+            hardest=_joined([part.hardest for part in parts]),
+            positives=self._stacked([part.positives for part in parts]),
+            negatives=self._stacked([part.negatives for part in parts]),
+        )
 
-    def _scored(self, training: WatchedTraining, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _scored(self, training: WatchedTraining, rows: np.ndarray) -> Scored:
         update = np.full(len(rows), training.number)
-        return update, training.keys[rows], training.before[rows], training.scores[rows]
+        return Scored(update, training.keys[rows], training.before[rows], training.scores[rows])
 
     def _histogram(self, scores: np.ndarray) -> np.ndarray:
         return np.histogram(np.clip(scores, self.edges[0], self.edges[-1]), self.edges)[0]
+
+    def _stacked(self, histograms: list[np.ndarray]) -> np.ndarray:
+        return np.array(histograms, np.int64).reshape(-1, len(self.edges) - 1)
+
+
+def _joined(parts: list[Scored]) -> Scored:
+    """Return what was scored at several trainings, one after the other; nothing at none."""
+    if not parts:
+        return Scored(np.empty(0, np.int64), np.empty((0, 2), np.int32), *np.empty((2, 0), np.float32))
+    return Scored(
+        update=np.concatenate([part.update for part in parts]),
+        keys=np.concatenate([part.keys for part in parts]),
+        before=np.concatenate([part.before for part in parts]),
+        after=np.concatenate([part.after for part in parts]),
+    )
 
 
 def _rows_of(keys: np.ndarray, some: np.ndarray) -> np.ndarray:

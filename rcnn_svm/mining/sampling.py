@@ -86,7 +86,8 @@ class Sampler(Protocol):
             None where `select` reads no loss, so that there is no such pass.
     """
 
-    read_only_mode: ReadOnlyMode | None
+    @property
+    def read_only_mode(self) -> ReadOnlyMode | None: ...
 
     def select(self, rois: RoIs, loss: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Return the rows of the RoIs that are chosen, (S,) int64.

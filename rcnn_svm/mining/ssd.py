@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
+from rcnn_svm.mining.read_only import ReadOnlyMode
 from rcnn_svm.mining.sampling import BACKGROUND, IGNORED, RoIs, class_loss
 from rcnn_svm.parameters import check_parameters, check_values, checks, real, whole
 
@@ -76,7 +77,7 @@ class HardNegativeRatio:
     """
 
     PARAMETER_CHECKS = LIMITS
-    read_only_mode = "train"
+    read_only_mode: ReadOnlyMode = "train"
 
     def __init__(self, *, ratio: float = paper.SSD_RATIO, min_negatives: int = 0):
         self.ratio = ratio

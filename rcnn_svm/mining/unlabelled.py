@@ -73,9 +73,9 @@ class Guards:
             found = np.flatnonzero(fires[:, cls])
             rows.append(found[nms(boxes[found], scores[found, cls], self.nms_threshold)])
             classes.append(np.full(len(rows[-1]), cls))
-        row, cls = (np.concatenate(part) if part else np.empty(0, np.int64) for part in (rows, classes))
-        best = np.argsort(-scores[row, cls], kind="stable")[: self.per_image]
-        return row[best], cls[best]
+        row, of_class = (np.concatenate(part) if part else np.empty(0, np.int64) for part in (rows, classes))
+        best = np.argsort(-scores[row, of_class], kind="stable")[: self.per_image]
+        return row[best], of_class[best]
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +18,18 @@ MIN_OBJECTS = 50
 Proposer = Callable[[np.ndarray], np.ndarray]
 
 
-def make_proposer(settings: dict[str, Any]) -> Proposer:
+class RecordedProposer(Protocol):
+    """A proposer that says what decides its boxes."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the boxes, JSON-able."""
+
+    def __call__(self, image: np.ndarray, /) -> np.ndarray:
+        """Return the proposals, (N, 4) float32, of an image, (H, W, 3) uint8 RGB, best first."""
+
+
+def make_proposer(settings: Mapping[str, Any]) -> RecordedProposer:
     """Return the proposer that settings describe.
 
     Args:
@@ -29,11 +40,13 @@ def make_proposer(settings: dict[str, Any]) -> Proposer:
         InputError: the boxes came from a file, or the method is unknown.
     """
     method = settings.get("method")
-    limits = {name: settings.get(name) for name in ("max_boxes", "merge_iou")}
+    limits: dict[str, Any] = {name: settings.get(name) for name in ("max_boxes", "merge_iou")}
     if method == "sliding":
         from rcnn_svm.proposals.sliding_window import SlidingWindow
 
-        grid = {name: settings[name] for name in ("scales", "aspect_ratios", "stride") if name in settings}
+        grid: dict[str, Any] = {
+            name: settings[name] for name in ("scales", "aspect_ratios", "stride") if name in settings
+        }
         return SlidingWindow(**grid, **limits)
     if method in METHODS:
         # Imported here, so that the command line knows the names without loading OpenCV.

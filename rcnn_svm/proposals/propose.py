@@ -19,13 +19,14 @@ from rcnn_svm.artefacts.identity import already_done, check_still_there
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
 from rcnn_svm.progress import progress_bar
+from rcnn_svm.proposals.methods import RecordedProposer
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.threads import in_threads
 
 
 def propose_database(
     database: ImageDatabase,
-    proposer: Callable[[np.ndarray], np.ndarray],
+    proposer: RecordedProposer,
     out_path: str | os.PathLike,
     *,
     jobs: int = 1,
@@ -191,7 +192,7 @@ def _compute_parts(
                 # An interrupted part is kept as far as it goes, for a later run to take its boxes over.
                 if boxes:
                     done = images[: len(boxes)]
-                    ids = [database.image_ids[i] for i in done]
+                    ids = tuple(database.image_ids[i] for i in done)
                     made_from = tuple(database.image_digest(i) for i in done)
                     ProposalSet(ids, boxes, recorded(done), made_from).save(path)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -35,8 +35,18 @@ _SMALLEST = 4  # pixels; a copy of an object that is smaller says nothing of it
 _CONSTANT = 1e-5  # a number of boxes that varies by less is the same in all of them
 _BETA = 0.1  # of the smooth L1 loss: beyond this error its gradient is constant
 
-Maps = Callable[[np.ndarray], list[np.ndarray]]
 T = TypeVar("T")
+
+
+class Maps(Protocol):
+    """Makes the maps of an image, as `ImageMaps` does."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the maps, JSON-able."""
+
+    def __call__(self, image: np.ndarray, /) -> list[np.ndarray]:
+        """Return the maps, (C, H, W) float32 each, of an image, (H, W, 3) uint8 RGB."""
 
 
 class Examples(NamedTuple):
@@ -219,12 +229,8 @@ class RankerTrainer(BaseEstimator):
         # One thread: the sums of a step, and with them all weights, do not depend on the machine's cores.
         with torch.random.fork_rng(devices=[]), one_thread():
             torch.manual_seed(self.seed + stage)
-            network = nn.Sequential(
-                nn.Linear(features.shape[1], self.hidden),
-                nn.ReLU(),
-                nn.Dropout(self.dropout),
-                nn.Linear(self.hidden, OUTPUTS),
-            )
+            hidden, last = nn.Linear(features.shape[1], self.hidden), nn.Linear(self.hidden, OUTPUTS)
+            network = nn.Sequential(hidden, nn.ReLU(), nn.Dropout(self.dropout), last)
             optimizer = torch.optim.AdamW(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
             steps = self.epochs * -(-len(features) // self.batch_size)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, max(2, steps))
@@ -239,7 +245,6 @@ class RankerTrainer(BaseEstimator):
                         optimizer.step()
                         schedule.step()
                         bar.update()
-            hidden, last = (network[index] for index in (0, 3))
             weights = [tensor.detach().numpy().T for tensor in (hidden.weight, hidden.bias, last.weight, last.bias)]
         # Features are taken as they are and corrections told as they are: what they were divided by is in the weights.
         scale = np.concatenate([[1.0], spread]).astype(np.float32)
@@ -250,8 +255,8 @@ class RankerTrainer(BaseEstimator):
 def _ranker(
     stages: Sequence[tuple[np.ndarray, ...]], maps: dict[str, Any] | None = None, training: dict[str, Any] | None = None
 ) -> ProposalRanker:
-    arrays = (np.stack(values).astype(np.float32) for values in zip(*stages, strict=True))
-    return ProposalRanker(*arrays, maps or {}, training or {})
+    hidden_W, hidden_b, W, b = (np.stack(values).astype(np.float32) for values in zip(*stages, strict=True))
+    return ProposalRanker(hidden_W, hidden_b, W, b, maps or {}, training or {})
 
 
 def _restored_stages(done: int, arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, ...]]:

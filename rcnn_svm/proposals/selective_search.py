@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -131,8 +131,8 @@ class _OriginalSearch:
     colour_spaces: tuple[Callable[[np.ndarray], np.ndarray], ...]
     similarities: tuple[tuple[str, ...], ...]
     thresholds: tuple[int, ...]
-    width = paper.SEARCH_WIDTH  # what is found depends on the scale
-    min_box = paper.SEARCH_MIN_SIDE
+    width: ClassVar[int | None] = paper.SEARCH_WIDTH  # what is found depends on the scale
+    min_box: ClassVar[int] = paper.SEARCH_MIN_SIDE
 
     def __call__(self, image):
         search = _segmentation.createSelectiveSearchSegmentation()
@@ -155,8 +155,8 @@ class _OpenCVSearch:
     """What OpenCV calls fast or quality, with its defaults."""
 
     quality: bool
-    width = None  # the image as it is
-    min_box = 1
+    width: ClassVar[int | None] = None  # the image as it is
+    min_box: ClassVar[int] = 1
 
     def __call__(self, image):
         search = _segmentation.createSelectiveSearchSegmentation()
@@ -169,7 +169,7 @@ class _OpenCVSearch:
 
 
 _ALL_FOUR, _NO_COLOUR = ("colour", "texture", "size", "fill"), ("texture", "size", "fill")
-_SEARCHES: dict[str, Callable] = {
+_SEARCHES: dict[str, _OriginalSearch | _OpenCVSearch] = {
     "fast": _OriginalSearch((_hsv, _lab), (_ALL_FOUR, _NO_COLOUR), paper.SEARCH_FAST_K),
     "quality": _OriginalSearch(
         (_hsv, _lab, _rgi, _hue, _intensity),

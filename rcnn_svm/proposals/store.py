@@ -139,7 +139,7 @@ class ProposalSet:
         """
         with open_h5(path, KIND, SCHEMA) as handle:
             try:
-                image_ids = [image_id.decode() for image_id in handle["image_ids"][()]]
+                image_ids = tuple(image_id.decode() for image_id in handle["image_ids"][()])
                 boxes = np.split(handle["boxes"][()], handle["image_start"][1:-1])
                 settings = read_settings(handle)
                 check_limits(settings.get("max_boxes"), settings.get("merge_iou"))

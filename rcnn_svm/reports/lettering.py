@@ -68,7 +68,9 @@ def _own_font() -> Path:
 def _installed_fonts() -> list[Path]:
     """Return the upright fonts of the machine, those of usual weight first; no font of placeholders."""
     upright = [entry for entry in font_manager.fontManager.ttflist if entry.style == "normal"]
-    upright.sort(
-        key=lambda entry: (abs(font_manager.weight_dict.get(entry.weight, entry.weight) - REGULAR), entry.name)
-    )
+
+    def weight(entry: font_manager.FontEntry) -> int:
+        return font_manager.weight_dict[entry.weight] if isinstance(entry.weight, str) else entry.weight
+
+    upright.sort(key=lambda entry: (abs(weight(entry) - REGULAR), entry.name))
     return list(dict.fromkeys(Path(entry.fname) for entry in upright if not entry.name.startswith("Last Resort")))

@@ -238,7 +238,7 @@ def _label(
     canvas.text((left + 3, top + 1), text, fill=ink, font=font)
 
 
-def _written(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
+def _written(text: str) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
     """Return a text as it can be drawn, and its font."""
     if text.isascii():
         return text, ImageFont.load_default(size=FONT_SIZE)

@@ -176,7 +176,7 @@ def mined_sheet(regions: Sequence[MinedRegion], folder: Path) -> Figure:
     pictures, captions = [], []
     for region in regions:
         crop = Image.fromarray(load_image(folder / region.crop))
-        pictures.append(ImageOps.pad(crop, [max(crop.size)] * 2, color="white"))
+        pictures.append(_squared(crop))
         repeats = f", seen {region.seen} times" if region.seen > 1 else ""
         captions.append(f"id {region.id}: {shortened(region.cls, 14)}\n{region.score:+.2f}{repeats}")
     note = "regions that fired, the highest scores first; strike out real objects by their id in the manifest"
@@ -210,8 +210,14 @@ def region_crops(database: ImageDatabase, cache: FeatureCache, keys: np.ndarray)
         pixels = image_of_boxes(database, known, cache.image_ids[image], boxes)
         for row, box in zip(rows.tolist(), boxes, strict=True):
             crop = crop_with_context(pixels, box)
-            crops[image, row] = ImageOps.pad(crop, [max(crop.size)] * 2, color="white")
+            crops[image, row] = _squared(crop)
     return [crops[key] for key in map(tuple, keys.tolist())]
+
+
+def _squared(crop: Image.Image) -> Image.Image:
+    """Return a crop in the middle of a white square."""
+    side = max(crop.size)
+    return ImageOps.pad(crop, (side, side), color="white")
 
 
 def kinds_in_lines(kinds: NegativeKinds) -> list[str]:

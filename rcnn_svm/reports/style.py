@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -20,7 +21,7 @@ RED, ORANGE, LIGHT_ORANGE = "#a63603", "#d94801", "#e6550d"
 GREEN = "#31a354"
 BLACK = "0.2"
 # Of a line that marks a value.
-MARK = {"color": "0.4", "linewidth": 0.8, "linestyle": "--"}
+MARK: dict[str, Any] = {"color": "0.4", "linewidth": 0.8, "linestyle": "--"}
 LINE_WIDTH = 1.1
 DPI = 110
 
@@ -52,7 +53,10 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    for text in figure.findobj(lambda part: isinstance(part, Text) and not part.get_text().isascii()):
+    texts = [part for part in figure.findobj(Text) if isinstance(part, Text)]
+    for text in texts:
+        if text.get_text().isascii():
+            continue
         drawn = lettering(text.get_text())
         font = text.get_fontproperties().copy()
         font.set_file(drawn.font)

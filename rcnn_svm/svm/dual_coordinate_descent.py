@@ -74,20 +74,19 @@ class DualCoordinateDescent:
         norms = problem.norms[slots] + problem.bias_mult**2
         weights = combine(rows, slots, alpha * y, problem.bias_mult)
         exact = scores is None
-        if exact:
-            scores = score_examples(rows, slots, weights, problem.bias_mult)
+        z = score_examples(rows, slots, weights, problem.bias_mult) if scores is None else scores
         violation, rounds, passes = VIOLATION, 0, 0
         while True:
             if exact:
-                loss = losses(problem, weights, scores)
+                loss = losses(problem, weights, z)
                 dual = float(alpha.sum()) - loss[2]
                 if loss[3] - dual <= self.tolerance * loss[3] or rounds >= self.max_rounds:
-                    return SvmSolution(weights, alpha, scores, loss, dual, passes)
+                    return SvmSolution(weights, alpha, z, loss, dual, passes)
                 near = min(NEAR, 10 * violation)
-                working, allowed = np.flatnonzero((alpha > 0) | (y * scores < 1 + near)), violation
+                working, allowed = np.flatnonzero((alpha > 0) | (y * z < 1 + near)), violation
                 violation *= 0.1
             else:
-                working, allowed = _hardest(alpha, y * scores), FIRST_VIOLATION
+                working, allowed = _hardest(alpha, y * z), FIRST_VIOLATION
             single = allowed > MIN_SINGLE
             moving = weights.astype(np.float32) if single else weights
             bias = moving.dtype.type(problem.bias_mult)
@@ -96,7 +95,7 @@ class DualCoordinateDescent:
                 weights = combine(rows, slots, alpha * y, problem.bias_mult)
             if allowed < VIOLATION:
                 _newton(problem, alpha, weights)
-            scores, exact = score_examples(rows, slots, weights, problem.bias_mult), True
+            z, exact = score_examples(rows, slots, weights, problem.bias_mult), True
             rounds += 1
 
 

@@ -117,7 +117,8 @@ def warn_of_gap(solution: SvmSolution, tolerance: float, name: str) -> None:
 class SvmSolver(Protocol):
     """Solves the problems of the mining loop; `tolerance` says how well, in the solver's own measure."""
 
-    tolerance: float
+    @property
+    def tolerance(self) -> float: ...
 
     def solve(self, problem: SvmProblem, alpha: np.ndarray | None, seed: int, scores: np.ndarray | None) -> SvmSolution:
         """Solve `problem`, starting from dual variables `alpha` (or from zero).

@@ -6,7 +6,10 @@ from rcnn_svm.svm.dual_coordinate_descent import DualCoordinateDescent
 from rcnn_svm.svm.liblinear import Liblinear
 from rcnn_svm.svm.problem import SvmSolver
 
-SOLVERS = {"dcd": DualCoordinateDescent, "liblinear": Liblinear}
+SOLVERS: dict[str, type[DualCoordinateDescent] | type[Liblinear]] = {
+    "dcd": DualCoordinateDescent,
+    "liblinear": Liblinear,
+}
 
 
 def make_solver(name: str, tolerance: float | None) -> SvmSolver:

@@ -32,7 +32,7 @@ class Surface:
     def turned(self, degrees: float) -> Surface:
         """Return the surface rotated in the image plane, counter-clockwise, on a grid that holds all of it."""
         size = len(self.alpha)
-        matrix = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), degrees, 1)
+        matrix = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), degrees, 1).astype(np.float64, copy=False)
         grown = int(np.ceil(size * np.abs(matrix[0, :2]).sum()))
         matrix[:, 2] += (grown - size) / 2
 
@@ -58,7 +58,7 @@ def _edge(inside: np.ndarray, size: int) -> np.ndarray:
     return np.clip(inside * size / 4 + 0.5, 0, 1).astype(np.float32)
 
 
-def _unit(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _unit(x: np.ndarray, y: np.ndarray | float, z: np.ndarray | float) -> np.ndarray:
     vectors = np.stack(np.broadcast_arrays(x, y, z), axis=-1).astype(np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
 
@@ -103,7 +103,7 @@ def _sphere_pattern(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, z: n
     if kind == "bands":
         return _mix(np.sin(r * rng.uniform(4, 11) + rng.uniform(0, 6)) > 0.2, first, second)
     if kind == "marble":
-        veins = fractal(rng, *x.shape, len(x) / 2)
+        veins = fractal(rng, x.shape[0], x.shape[1], len(x) / 2)
         return _mix(np.clip(veins * 1.5 + 0.5, 0, 1), first, second)
     # Points spread evenly over the sphere by the golden angle.
     count = 12 if kind == "patches" else int(rng.integers(14, 40))

@@ -64,18 +64,18 @@ def render_scene(rng: np.random.Generator, num_objects: int) -> tuple[np.ndarray
     if horizon:
         # What stands nearer covers what stands farther.
         sprites.sort(key=lambda s: s.y + len(s.alpha))
-    covered: list[tuple[_Sprite, np.ndarray]] = []
+    covered: list[tuple[str, _Sprite, np.ndarray]] = []
     strength = rng.uniform(0.45, 0.7)
     for sprite in sprites:
         scene *= 1 - strength * _shadow(sprite, height, width, horizon, light)[..., None]
         alpha = _on_canvas(sprite.alpha, sprite.x, sprite.y, height, width)
         colours = _on_canvas(sprite.rgb, sprite.x, sprite.y, height, width)
         scene = scene * (1 - alpha[..., None]) + colours * alpha[..., None]
-        for _, visible in covered:
+        for _, _, visible in covered:
             visible *= 1 - alpha
         if sprite.name:
-            covered.append((sprite, alpha))
-    objects = [_annotate(sprite, visible) for sprite, visible in covered]
+            covered.append((sprite.name, sprite, alpha))
+    objects = [_annotate(name, sprite, visible) for name, sprite, visible in covered]
     return _photograph(rng, scene), [o for o in objects if o is not None]
 
 
@@ -92,8 +92,8 @@ def _arrange(
     names = list(toys.CLASSES)
     wanted: list[tuple[str | None, Toy]] = []
     for _ in range(num_objects):
-        name = names[int(rng.integers(len(names)))]
-        wanted.append((name, toys.CLASSES[name]))
+        drawn = names[int(rng.integers(len(names)))]
+        wanted.append((drawn, toys.CLASSES[drawn]))
     for kinds, most in ((toys.DISTRACTORS, 3), (toys.CLUTTER, 4)):
         wanted += [(None, kinds[int(rng.integers(len(kinds)))]) for _ in range(int(rng.integers(1, most + 1)))]
     wanted = [wanted[i] for i in rng.permutation(len(wanted))]
@@ -199,8 +199,8 @@ def _shadow(sprite: _Sprite, height: int, width: int, horizon: int, light: np.nd
     return shadow
 
 
-def _annotate(sprite: _Sprite, visible: np.ndarray) -> SceneObject | None:
-    """Return the annotation of a toy of which `visible` is left, or None if hardly anything is."""
+def _annotate(name: str, sprite: _Sprite, visible: np.ndarray) -> SceneObject | None:
+    """Return the annotation of a toy of a class of which `visible` is left, or None if hardly anything is."""
     seen = visible > 0.5
     whole = sprite.alpha > 0.5
     if seen.sum() < VANISHED:
@@ -210,7 +210,7 @@ def _annotate(sprite: _Sprite, visible: np.ndarray) -> SceneObject | None:
     full = np.ptp(np.flatnonzero(whole.any(axis=1))) + 1, np.ptp(np.flatnonzero(whole.any(axis=0))) + 1
     h, w = y2 - y1 + 1, x2 - x1 + 1
     return SceneObject(
-        name=sprite.name,
+        name=name,
         box=(int(x1), int(y1), int(x2), int(y2)),
         difficult=bool(min(h, w) < SMALL or seen.sum() < HIDDEN * whole.sum()),
         truncated=bool(h < 0.95 * full[0] or w < 0.95 * full[1]),
@@ -226,6 +226,6 @@ def _photograph(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     falloff += 0.06 * noise(rng, height, width, 120)
     warmth = rng.uniform(-0.08, 0.08)
     scene = scene * falloff[..., None] * (1 + warmth * np.array([1, 0.1, -1], np.float32)) * rng.uniform(0.9, 1.25)
-    scene = cv2.GaussianBlur(scene.astype(np.float32), (0, 0), rng.uniform(0.3, 0.65))
-    scene += rng.normal(0, rng.uniform(0.006, 0.022), scene.shape)
-    return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
+    taken = cv2.GaussianBlur(scene.astype(np.float32), (0, 0), rng.uniform(0.3, 0.65)).astype(np.float32, copy=False)
+    taken += rng.normal(0, rng.uniform(0.006, 0.022), taken.shape)
+    return (np.clip(taken, 0, 1) * 255 + 0.5).astype(np.uint8)

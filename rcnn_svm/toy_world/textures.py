@@ -37,7 +37,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float, stretc
 def fractal(rng: np.random.Generator, height: int, width: int, cell: float, stretch: float = 1) -> np.ndarray:
     """Return noise summed over four octaves from `cell` down, (height, width) float32 in about [-1, 1]."""
     octaves = [noise(rng, height, width, max(1, cell / 2**i), stretch) * 0.5**i for i in range(4)]
-    return np.sum(octaves, axis=0, dtype=np.float32) / 1.5
+    return np.stack(octaves).sum(axis=0, dtype=np.float32) / 1.5
 
 
 def colour(
@@ -81,9 +81,9 @@ def fabric(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         amount = (near < step * rng.uniform(0.22, 0.36)).astype(np.float32)
     else:
         amount = ((u % step > step / 2) * 0.5 + (v % step > step / 2) * 0.5).astype(np.float32)
-    amount = cv2.GaussianBlur(amount, (0, 0), 0.8)[..., None]
+    soft = cv2.GaussianBlur(amount, (0, 0), 0.8)[..., None]
     weave = 0.05 * np.sin(x * 1.9) * np.sin(y * 1.9)
-    return mottled(rng, first * (1 - amount) + second * amount, 0.12, step) * (1 + weave[..., None])
+    return mottled(rng, first * (1 - soft) + second * soft, 0.12, step) * (1 + weave[..., None])
 
 
 def cloth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -112,7 +112,7 @@ def fit_calibration(cache: FeatureCache, detectors: Sequence[Detector], fold_of_
         for image, fold in enumerate(fold_of_image):
             regions = cache.regions(image)
             boxes = regions.boxes[~regions.gt]
-            scores = detectors[fold].scores(regions.features[~regions.gt])
+            scores = detectors[fold].scores(regions.computed_features[~regions.gt])
             bins = np.clip(np.round(scores / BIN), -middle, middle).astype(np.int64) + middle
             right = regions.overlap[~regions.gt] >= np.float32(paper.HIT_IOU)
             for k, column in enumerate(columns):

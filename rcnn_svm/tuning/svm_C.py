@@ -99,11 +99,15 @@ class SvmCSearch(BaseEstimator):
         trial = clone(self.miner).set_params(svm_C=paper.SVM_C)
         check_parameters(trial)
         identity = self.identity(cache, validate)
-        options = {"checkpoint": checkpoint, "checkpoint_seconds": checkpoint_seconds, "identity": identity}
-        options["validate"] = validate
+        options: dict[str, Any] = {
+            "checkpoint": checkpoint,
+            "checkpoint_seconds": checkpoint_seconds,
+            "identity": identity,
+            "validate": validate,
+        }
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity)
-        table = saved.resume(lambda _, arrays: arrays["selection"]) if saved and saved.exists() else ()
-        if not len(table):
+        table = saved.resume(lambda _, arrays: arrays["selection"]) if saved and saved.exists() else None
+        if table is None or not len(table):
             held_out = selection_folds(cache.num_images, trial.k_folds, trial.seed) if folds is None else folds
             table = cross_validate_C(trial.fit(cache, folds=[], **options), cache, held_out)
             if saved:
@@ -277,7 +281,7 @@ def _class_paths(
             )
             solution = solver.solve(problem, np.minimum(alpha * (C / before), problem.upper), trial.seed)
             warn_of_gap(solution, TOLERANCE, examples.name)
-            alpha, before = solution.alpha, C
+            alpha, before = alpha if solution.alpha is None else solution.alpha, C
             weights[f, step] = solution.weights
             weights[f, step, -1] *= trial.bias_mult
             seconds[step] += time.perf_counter() - start
@@ -304,7 +308,7 @@ def _held_out_precisions(
             for image in np.sort(fold):
                 regions = cache.regions(image)
                 boxes = regions.boxes[~regions.gt]
-                scores = regions.features[~regions.gt] @ matrix + bias
+                scores = regions.computed_features[~regions.gt] @ matrix + bias
                 scores = scores.reshape(-1, num_classes, num_steps)
                 for k, column in enumerate(columns):
                     own = regions.boxes[regions.label == column + 1]

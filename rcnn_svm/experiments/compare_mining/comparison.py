@@ -141,14 +141,13 @@ class MiningComparison:
         trainer.fit(self.train)
         seconds = time.monotonic() - began
         trainer.save(self._model(method, seed))
-        is_head = isinstance(trainer, RoIHeadTrainer)
-        model: Detector | RoIHead = trainer.head_ if is_head else trainer.detector_
+        model: Detector | RoIHead = trainer.head_ if isinstance(trainer, RoIHeadTrainer) else trainer.detector_
         found = detect_in_cache(self.test, model)
         result = {"seconds": seconds, "corrected_map11": None, "corrected_map_area": None}
         result["map11"], result["map_area"] = self._evaluate(found)
         result["negatives"] = None
-        if is_head:
-            corrected = self._evaluate(correct_detections(found, model, self.test))
+        if isinstance(trainer, RoIHeadTrainer):
+            corrected = self._evaluate(correct_detections(found, trainer.head_, self.test))
             result["corrected_map11"], result["corrected_map_area"] = corrected
         else:
             result["negatives"] = float(np.mean(negatives_of_model(self._model(method, seed), model.classes)))

@@ -71,7 +71,7 @@ def comparison_figure(histories: Mapping[str, Sequence[dict[str, np.ndarray]]]) 
     """
     figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
-    for color, (name, runs) in zip(matplotlib.colormaps["tab10"].colors, histories.items(), strict=False):
+    for color, (name, runs) in zip(matplotlib.color_sequences["tab10"], histories.items(), strict=False):
         taken = [interval_means(history["steps"][:, 0], POINTS) for history in runs]
         probed = [history["probes"][:, :2].T for history in runs]
         for axis, curves in ((left, taken), (right, probed)):

@@ -152,7 +152,7 @@ class Pipeline:
     def _model(self, row: Row, features: Path) -> Path:
         """Train a row's SVMs."""
         path = self._setup.out / "models" / f"{_slug(row.model)}.h5"
-        options = list(row.train)
+        options: list[object] = list(row.train)
         if row.random_as:
             options += ["--random-negatives", self._model(self._rows[row.random_as], features)]
         words = ["--features", features, *self._layer(row), *options, "--jobs", self._setup.jobs, "--out", path]

@@ -59,9 +59,10 @@ def rows_of(backbone: str) -> list[Row]:
         tuned = _row(backbone, "fc7", finetuned=True)
         return [tuned, _with_bbox(tuned)]
     if backbone == "alexnet":
-        frozen = [_row(backbone, layer) for layer in PAPER_LAYERS]
-        tuned = [_row(backbone, layer, finetuned=True) for layer in PAPER_LAYERS]
-        return [*frozen, *tuned, _with_bbox(tuned[-1]), _softmax(tuned[-1]), *_ablations(frozen[-1])]
+        of_layers = [_row(backbone, layer) for layer in PAPER_LAYERS]
+        finetuned = [_row(backbone, layer, finetuned=True) for layer in PAPER_LAYERS]
+        frozen, tuned = of_layers[-1], finetuned[-1]
+        return [*of_layers, *finetuned, _with_bbox(tuned), _softmax(tuned), *_ablations(frozen)]
     last = "fc7" if has_paper_layers(backbone) else PENULTIMATE
     frozen, tuned = _row(backbone, last), _row(backbone, last, finetuned=True)
     return [frozen, _with_bbox(frozen), tuned, _with_bbox(tuned), _softmax(tuned), *_ablations(frozen)]

@@ -59,8 +59,8 @@ def table_csv(results: Sequence[dict[str, Any]], published: dict[str, Published]
             lines.append([*head, "ours", *cells, ""])
         if result["title"] in published:
             known = published[result["title"]]
-            cells = [known.mean_ap, "", *(known.classes.get(name, "") for name in names)]
-            lines.append([*head, "published", *cells, ""])
+            by_class = [known.classes.get(name, "") for name in names]
+            lines.append([*head, "published", known.mean_ap, "", *by_class, ""])
     return csv_text(lines)
 
 

@@ -161,7 +161,7 @@ class ClassMiner:
             if len(found) > room:
                 new = new.copy()
                 new[found[np.argsort(-scores[found], kind="stable")[room:]]] = False
-                self._record_budget(block.epoch, block.images[image], len(found) - room, 0)
+                self._record_budget(block.epoch, block.images[image], int(len(found) - room), 0)
         return new
 
     def _next_training(self, block: ScanBlock, image: int, counts: np.ndarray) -> tuple[int, bool]:
@@ -173,10 +173,12 @@ class ClassMiner:
             counts: (I,) int64, negatives that every image adds.
         """
         images = np.arange(image, block.num_images)
-        due = self.setting.rules.must_retrain(
-            self.num_added + np.cumsum(counts[image:]),
-            block.first & (images == 0),
-            block.last & (images == block.num_images - 1),
+        due = np.asarray(
+            self.setting.rules.must_retrain(
+                self.num_added + np.cumsum(counts[image:]),
+                block.first & (images == 0),
+                block.last & (images == block.num_images - 1),
+            )
         )
         after = int(np.argmax(due)) if due.any() else len(due) - 1
         return image + after, bool(due[after])
@@ -209,7 +211,7 @@ class ClassMiner:
                 self._record_budget(epoch, image, 0, num_spare)
             self.history.record("evicted", np.insert(evicted, 0, self.history.num_updates, axis=1))
             self._record_update(epoch, image, trained_on, solution)
-        if watched is not None:
+        if setting.watch is not None and watched is not None:
             scores = solution.scores.astype(np.float32)
             counts = self.index, self.num_updates, cache.num_positives, self.num_added
             setting.watch(WatchedTraining(*counts, *watched, scores, evicted))

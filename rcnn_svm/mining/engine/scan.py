@@ -245,7 +245,8 @@ class MiningLoop:
             self._mine(threads)
             self._go_back_to_the_best()
             left_out = [self._by_class(threads.all(ClassThread.train_without, fold)) for fold in folds]
-        for worker in (*self._parts, *self.classes):
+        workers: list[ClassThread | ClassMiner] = [*self._parts, *self.classes]
+        for worker in workers:
             for name, seconds in worker.seconds.items():
                 self.seconds[name] += seconds
         self._take_over_histories()
@@ -261,11 +262,11 @@ class MiningLoop:
                 if self._num_done < (epoch + 1) * num_images:
                     self._scan(threads, epoch, max(self._num_done - epoch * num_images, 0), bar)
                     self._num_done = (epoch + 1) * num_images
-                is_over = self.validation is not None and self._is_over(threads, epoch)
-                if is_over or (self.stop_ratio is not None and self._has_converged(threads, epoch)):
+                is_over = self.validation is not None and self._is_over(threads, epoch, self.validation)
+                if is_over or (self.stop_ratio is not None and self._has_converged(threads, epoch, self.stop_ratio)):
                     break
         if self.checkpoint:
-            self._save_checkpoint(self._num_done)
+            self._save(self.checkpoint, self._num_done)
 
     def _scan(self, threads: Threads, epoch: int, num_done: int, bar: tqdm) -> None:
         """Mine all images of a pass but the first `num_done`."""
@@ -276,7 +277,7 @@ class MiningLoop:
             bar.update(block.num_images - block.skip)
             if self.checkpoint and time.monotonic() - saved > self.checkpoint_seconds:
                 threads.wait()
-                self._save_checkpoint(epoch * self.cache.num_images + block.images.stop)
+                self._save(self.checkpoint, epoch * self.cache.num_images + block.images.stop)
                 saved = time.monotonic()
         threads.wait()
         self._show(bar)
@@ -316,7 +317,7 @@ class MiningLoop:
         self._buffers.append(buffer)
         return block.features(out=buffer)
 
-    def _has_converged(self, threads: Threads, epoch: int) -> bool:
+    def _has_converged(self, threads: Threads, epoch: int, stop_ratio: float) -> bool:
         """Return whether a pass may be the last: the objective on all data is measured once for every pass."""
         table = self.history.table("convergence")
         if not (table[:, 1] == epoch).any():
@@ -334,22 +335,22 @@ class MiningLoop:
             self.history.record("convergence", rows)
             table = self.history.table("convergence")
         of_pass = table[table[:, 1] == epoch]
-        return has_converged(of_pass[:, 2], of_pass[:, 3], self.stop_ratio)
+        return has_converged(of_pass[:, 2], of_pass[:, 3], stop_ratio)
 
-    def _is_over(self, threads: Threads, epoch: int) -> bool:
+    def _is_over(self, threads: Threads, epoch: int, validation: Validation) -> bool:
         """Return whether a pass was the last for all classes by their held-out precision, which is measured once."""
         if not (self.history.table("validation")[:, 1] == epoch).any():
             self._finish_pass(threads, epoch)
             classes = [miner for miner in self.classes if not miner.is_over]
             with phase(self.seconds, "validate"):
-                precisions = self.validation.precisions(self.detector_of(classes))
+                precisions = validation.precisions(self.detector_of(classes))
             rows = zip([miner.index for miner in classes], [epoch] * len(classes), precisions, strict=True)
             self.history.record("validation", list(rows))
             for miner in classes:
                 precisions = self._precisions(miner)
                 if best_pass(precisions) == epoch:
                     miner.best = {name: array.copy() for name, array in miner.state().items()}
-                miner.is_over = self.validation.is_over(precisions)
+                miner.is_over = validation.is_over(precisions)
         return all(miner.is_over for miner in self.classes)
 
     def _precisions(self, miner: ClassMiner) -> np.ndarray:
@@ -359,9 +360,11 @@ class MiningLoop:
 
     def _go_back_to_the_best(self) -> None:
         """Put every class that was trained since its best pass where it was after that one."""
-        later = [miner for miner in self.classes if miner.best and miner.best["counters"][1] < miner.num_updates]
-        for miner in later:
-            miner.restore(miner.best)
+        later = []
+        for miner in self.classes:
+            if miner.best and miner.best["counters"][1] < miner.num_updates:
+                miner.restore(miner.best)
+                later.append(miner)
         if later:
             self._load(later)
 
@@ -384,7 +387,7 @@ class MiningLoop:
     def _take_over_histories(self) -> None:
         self.history.take_over([miner.history for miner in self.classes])
 
-    def _save_checkpoint(self, num_done: int) -> None:
+    def _save(self, checkpoint: Checkpoint, num_done: int) -> None:
         self._take_over_histories()
         arrays = self.history.tables()
         for miner in self.classes:
@@ -392,7 +395,7 @@ class MiningLoop:
                 arrays[f"class/{miner.index}/{name}"] = array
             for name, array in (miner.best or {}).items():
                 arrays[f"best/{miner.index}/{name}"] = array
-        self.checkpoint.save(num_done, arrays)
+        checkpoint.save(num_done, arrays)
 
 
 def _results(futures: list[Future]) -> list[Any]:

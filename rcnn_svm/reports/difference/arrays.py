@@ -98,8 +98,8 @@ def match_rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     number = number.reshape(-1)
     sides = [_with_occurrence(number[: len(a)]), _with_occurrence(number[len(a) :])]
     base = 1 + max((int(side[:, 1].max()) for side in sides if len(side)), default=0)
-    keys = [side[:, 0] * base + side[:, 1] for side in sides]
-    _, rows_a, rows_b = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    keys_a, keys_b = (side[:, 0] * base + side[:, 1] for side in sides)
+    _, rows_a, rows_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)
     order = np.argsort(rows_a)
     return rows_a[order], rows_b[order]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rcnn_svm.artefacts.header import read_header
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.difference.arrays import far_in_words, how_far, match_rows
-from rcnn_svm.reports.difference.inputs import images_step
+from rcnn_svm.reports.difference.inputs import classes_step, images_step
 from rcnn_svm.reports.difference.result import Comparison, Step, differs, same, sequence_step, unknown
 from rcnn_svm.reports.difference.settings import differing_settings, settings_step, versions
 from rcnn_svm.words import counted
@@ -34,10 +35,10 @@ def compare_proposals(a: Path, b: Path) -> Comparison:
         InputError: a file is missing or damaged.
     """
     headers, sets = (read_header(a), read_header(b)), (ProposalSet.load(a), ProposalSet.load(b))
-    settings = differing_settings(*(header.settings for header in headers), PROPOSALS_DECIDE)
-    digests = [dict(zip(found.image_ids, found.image_digests, strict=False)) for found in sets]
+    settings = differing_settings(*(header.settings for header in headers), decides=PROPOSALS_DECIDE)
+    digests_a, digests_b = (dict(zip(found.image_ids, found.image_digests, strict=False)) for found in sets)
     steps = (
-        images_step(*(found.image_ids for found in sets), *digests),
+        images_step(*(found.image_ids for found in sets), digests_a=digests_a, digests_b=digests_b),
         _boxes(*sets),
         settings_step(*(header.settings for header in headers)),
     )
@@ -85,7 +86,7 @@ def first_box(a: np.ndarray, b: np.ndarray) -> str:
     return f"{counts}; {said}" if counts else said
 
 
-def box_in_words(box: np.ndarray) -> str:
+def box_in_words(box: Iterable[float]) -> str:
     """Return a box as its four numbers."""
     return " ".join(f"{value:g}" for value in box)
 
@@ -97,10 +98,10 @@ def compare_detections(a: Path, b: Path) -> Comparison:
         InputError: a file is missing or damaged.
     """
     headers, found = (read_header(a), read_header(b)), (Detections.load(a), Detections.load(b))
-    settings = differing_settings(*(header.settings for header in headers), DETECTIONS_DECIDE)
+    settings = differing_settings(*(header.settings for header in headers), decides=DETECTIONS_DECIDE)
     steps = [
-        sequence_step("images", *(those.image_ids for those in found), "image"),
-        sequence_step("classes", *(those.classes for those in found), "class", "classes"),
+        sequence_step("images", *(those.image_ids for those in found), noun="image"),
+        classes_step(*(those.classes for those in found)),
         _digest_step("features", "caches", [those.settings.get("features") for those in found]),
         _digest_step("weights", "models", [_digest(those.settings, "detector") for those in found]),
         _digest_step("box regression", "box regressors", [_digest(those.settings, "bbox") for those in found]),

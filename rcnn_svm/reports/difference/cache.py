@@ -16,8 +16,8 @@ from rcnn_svm.cache.plan import MANIFEST, CachePlan, read_plan
 from rcnn_svm.progress import progress_bar
 from rcnn_svm.reports.difference.arrays import match_rows
 from rcnn_svm.reports.difference.boxes import box_in_words, first_box
-from rcnn_svm.reports.difference.inputs import images_step
-from rcnn_svm.reports.difference.result import Comparison, Step, differs, same, sequence_step, unknown
+from rcnn_svm.reports.difference.inputs import classes_step, images_step
+from rcnn_svm.reports.difference.result import Comparison, Step, differs, same, unknown
 from rcnn_svm.reports.difference.settings import differing_settings, settings_step, versions
 from rcnn_svm.words import counted
 
@@ -39,8 +39,8 @@ def compare_caches(a: Path, b: Path) -> Comparison:
     """
     plans = read_plan(a), read_plan(b)
     caches = FeatureCache.open(a), FeatureCache.open(b)
-    settings = differing_settings(*map(_settings, plans), DECIDES)
-    steps = [_images(*plans), sequence_step("classes", *(plan.classes for plan in plans), "class", "classes")]
+    settings = differing_settings(*map(_settings, plans), decides=DECIDES)
+    steps = [_images(*plans), classes_step(*(plan.classes for plan in plans))]
     steps += [*_of_regions(*caches), settings_step(*map(_settings, plans))]
     return Comparison("feature cache", a, b, tuple(steps), settings, versions(*map(_provenance, (a, b))))
 
@@ -55,7 +55,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 
 def _images(a: CachePlan, b: CachePlan) -> Step:
-    return images_step(a.image_ids, b.image_ids, _image_digests(a), _image_digests(b))
+    return images_step(a.image_ids, b.image_ids, digests_a=_image_digests(a), digests_b=_image_digests(b))
 
 
 def _image_digests(plan: CachePlan) -> dict[str, str]:

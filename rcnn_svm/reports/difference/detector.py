@@ -39,7 +39,7 @@ def compare_detectors(a: Path, b: Path) -> Comparison:
     steps = (
         _images(histories, training),
         classes_step(*(detector.classes for detector in detectors)),
-        features_step(*(header.settings for header in headers), [detector.dim for detector in detectors]),
+        features_step(*(header.settings for header in headers), dims=[detector.dim for detector in detectors]),
         number_step("scale", "mean norm of the features", *(d.feat_norm_mean for d in detectors)),
         *_of_history(detectors, histories),
         _weights(*detectors),
@@ -48,13 +48,13 @@ def compare_detectors(a: Path, b: Path) -> Comparison:
         _recipe(*detectors),
         settings_step(*(header.settings for header in headers)),
     )
-    settings = differing_settings(*(header.settings for header in headers), DECIDES)
+    settings = differing_settings(*(header.settings for header in headers), decides=DECIDES)
     return Comparison("detector", a, b, steps, settings, versions(*(header.provenance for header in headers)))
 
 
 def _images(histories: list[dict[str, np.ndarray]], training: list[dict[str, Any]]) -> Step:
     if all("image_ids" in history for history in histories):
-        return sequence_step("images", *(history["image_ids"].tolist() for history in histories), "image")
+        return sequence_step("images", *(history["image_ids"].tolist() for history in histories), noun="image")
     return data_step(*training)
 
 

@@ -26,9 +26,9 @@ def compare_folders(a: Path, b: Path, compare: Callable[[Path, Path], Comparison
     steps, parts = _lists(a, b), {}
     for of_a, of_b in _pairs(find_artefacts(a), find_artefacts(b)):
         if of_a is None or of_b is None:
-            there = of_a or of_b
-            where = "B" if of_a is None else "A"
-            steps.append(differs(there.name, f"only in {where}: {there.kind}, {there.holds}"))
+            for where, there in (("A", of_a), ("B", of_b)):
+                if there is not None:
+                    steps.append(differs(there.name, f"only in {where}: {there.kind}, {there.holds}"))
             continue
         step, part = _compare(of_a, of_b, compare)
         steps.append(step)
@@ -40,7 +40,9 @@ def compare_folders(a: Path, b: Path, compare: Callable[[Path, Path], Comparison
 def _lists(a: Path, b: Path) -> list[Step]:
     """Return the comparison of the lists of images that both folders have."""
     lists = find_lists(a), find_lists(b)
-    return [sequence_step(name, ids, lists[1][name], "image") for name, ids in lists[0].items() if name in lists[1]]
+    return [
+        sequence_step(name, ids, lists[1][name], noun="image") for name, ids in lists[0].items() if name in lists[1]
+    ]
 
 
 def _pairs(a: list[Artefact], b: list[Artefact]) -> Iterator[tuple[Artefact | None, Artefact | None]]:
@@ -74,6 +76,7 @@ def _compare(a: Artefact, b: Artefact, compare: Callable[[Path, Path], Compariso
     except InputError as error:  # a shard is missing, say
         return differs(a.name, str(error)), None
     named = "" if a.name == b.name else f" ({b.name} in B)"
-    if part.equal:
+    first = part.first
+    if first is None:
         return same(a.name, f"{a.kind}{named}"), part
-    return differs(a.name, f"{a.kind}{named}, in its {part.first.name}"), part
+    return differs(a.name, f"{a.kind}{named}, in its {first.name}"), part

@@ -14,17 +14,19 @@ from rcnn_svm.words import counted
 
 def classes_step(a: Sequence[str], b: Sequence[str]) -> Step:
     """Return the comparison of class names and their order."""
-    return sequence_step("classes", a, b, "class", "classes")
+    return sequence_step("classes", a, b, noun="class", plural="classes")
 
 
-def images_step(a: Sequence[str], b: Sequence[str], digests_a: Mapping[str, str], digests_b: Mapping[str, str]) -> Step:
+def images_step(
+    a: Sequence[str], b: Sequence[str], *, digests_a: Mapping[str, str], digests_b: Mapping[str, str]
+) -> Step:
     """Return the comparison of images: ids, order and, where both know them, files.
 
     Args:
         a, b: ids of the images.
         digests_a, digests_b: digests of the images' files by id, of those where they are known.
     """
-    step = sequence_step("images", a, b, "image")
+    step = sequence_step("images", a, b, noun="image")
     changed = [image_id for image_id, digest in digests_a.items() if digests_b.get(image_id, digest) != digest]
     if not changed:
         return step
@@ -58,7 +60,7 @@ def data_step(a: Mapping[str, Any], b: Mapping[str, Any]) -> Step:
     return same("images", ", ".join(f"{name} {found[0][name]}" for name in known))
 
 
-def features_step(a: Mapping[str, Any], b: Mapping[str, Any], dims: Sequence[int]) -> Step:
+def features_step(a: Mapping[str, Any], b: Mapping[str, Any], *, dims: Sequence[int]) -> Step:
     """Return the comparison of the features that two models were trained on, by their digests and settings.
 
     Args:

@@ -45,14 +45,14 @@ def compare_models(a: Path, b: Path) -> Comparison:
         numbers_step("weights", *arrays),
         settings_step(*settings),
     ]
-    found = differing_settings(*settings, MODELS_DECIDE)
+    found = differing_settings(*settings, decides=MODELS_DECIDE)
     return Comparison(headers[0].kind, a, b, tuple(steps), found, versions(*(header.provenance for header in headers)))
 
 
 def _features(headers: tuple[Header, Header]) -> list[Step]:
     if not all("features" in header.settings for header in headers):
         return []
-    return [features_step(*(header.settings for header in headers), [_dim(header) for header in headers])]
+    return [features_step(*(header.settings for header in headers), dims=[_dim(header) for header in headers])]
 
 
 def _dim(header: Header) -> int:
@@ -71,7 +71,7 @@ def _network(settings: list[dict[str, Any]]) -> list[Step]:
 
 
 def _settings_step(name: str, a: dict[str, Any], b: dict[str, Any]) -> Step:
-    found = differing_settings(a, b, [(".", name)])
+    found = differing_settings(a, b, decides=[(".", name)])
     if not found:
         return same(name, str(a.get("name", "")))
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -94,7 +94,7 @@ def compare_checkpoints(a: Path, b: Path) -> Comparison:
     text = [{name: array for name, array in those.items() if array.dtype.kind in "fiub"} for those in arrays]
     identities = [{"identity": header.settings} for header in headers]
     steps = (data_step(*identities), numbers_step("progress", *text), settings_step(*identities))
-    found = differing_settings(*identities, [(".", "progress")])
+    found = differing_settings(*identities, decides=[(".", "progress")])
     return Comparison(headers[0].kind, a, b, steps, found, versions(*(header.provenance for header in headers)))
 
 
@@ -116,7 +116,7 @@ def compare_finetuned(a: Path, b: Path) -> Comparison:
         _files(*(record.weights_sha256 for record in records)),
         settings_step(*(record.identity for record in records)),
     )
-    settings = differing_settings(*(record.identity for record in records), FINETUNED_DECIDES)
+    settings = differing_settings(*(record.identity for record in records), decides=FINETUNED_DECIDES)
     return Comparison(FINETUNED, a, b, steps, settings, versions(*(record.provenance for record in records)))
 
 
@@ -188,7 +188,7 @@ def _precisions(a: dict[str, Any], b: dict[str, Any]) -> Step:
     if not apart and all(x == y for x, y in means.values()):
         return same("results", ", ".join(f"mAP {FIGURES[key]} {_percent(x)}" for key, (x, _) in means.items()))
     if apart:
-        worst = max(apart, key=apart.get)
+        worst = max(apart, key=apart.__getitem__)
         x, y = by_class[worst]
         said += f"; most for {worst}: {_percent(x)} in A, {_percent(y)} in B (area)"
     return differs("results", said, **means, ap_area=by_class)

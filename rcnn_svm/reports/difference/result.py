@@ -103,10 +103,11 @@ class Comparison:
     def text(self) -> str:
         """Return it for a terminal."""
         lines = [facts_text({"A": f"{self.a} ({self.kind})", "B": str(self.b)}), ""]
-        if self.equal:
+        of_part = self._first_part.first if self._first_part else None
+        if self.first is None:
             lines.append("equal: all that was compared is the same")
-        elif self._first_part:
-            lines.append(f"first difference: {self._first_part.first.name} of {self.first.name}")
+        elif of_part is not None:
+            lines.append(f"first difference: {of_part.name} of {self.first.name}")
         else:
             lines += [f"first difference: {self.first.name}", *self._explanation()]
         names = [shortened(step.name, *_LONGEST) for step in self.steps]
@@ -187,7 +188,7 @@ def unknown(name: str, says: str) -> Step:
     return Step(name, None, says)
 
 
-def sequence_step(name: str, a: Sequence[str], b: Sequence[str], noun: str, plural: str | None = None) -> Step:
+def sequence_step(name: str, a: Sequence[str], b: Sequence[str], *, noun: str, plural: str | None = None) -> Step:
     """Return the comparison of two lists of names, such as image ids or classes.
 
     Args:

@@ -20,7 +20,7 @@ _DIGEST = re.compile("[0-9a-f]{16}")
 
 
 def differing_settings(
-    a: Mapping[str, Any], b: Mapping[str, Any], decides: Sequence[tuple[str, str]]
+    a: Mapping[str, Any], b: Mapping[str, Any], *, decides: Sequence[tuple[str, str]]
 ) -> tuple[Setting, ...]:
     """Return the settings that differ and what each decides.
 

@@ -12,7 +12,7 @@ import numpy as np
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.mining.kinds_of_negatives import WORDS, negative_kinds
-from rcnn_svm.mining.replay import Replay
+from rcnn_svm.mining.replay import ClassReplay, Replay
 from rcnn_svm.mining.rules import MiningRules
 from rcnn_svm.mining.suspects import Suspects
 from rcnn_svm.reports.html.album import Album, Picks
@@ -54,7 +54,10 @@ class Mined:
         films = {name: place for place, (name, _) in enumerate(self._films)}
         return {
             "num_keys": f"{len(self.record['added']):,}",
-            "films": [{"name": name, **self._charts(name)} for name in films],
+            "films": [
+                {"name": self.classes[index], **self._charts(self.classes[index], replay.updates)}
+                for index, replay in self._replays
+            ],
             "hardest": [
                 {
                     "name": name,
@@ -112,18 +115,21 @@ class Mined:
         pairs = zip(self._hardest, of_films, strict=True)
         return [Picks.joined([hardest.picks, of_film]) for hardest, of_film in pairs]
 
+    @property
+    def _replays(self) -> list[tuple[int, ClassReplay]]:
+        """Number and mining of every class that was mined."""
+        replays = () if self.replay is None else self.replay.classes
+        return [(index, replay) for index, replay in enumerate(replays) if len(replay.updates)]
+
     @cached_property
     def _films(self) -> list[tuple[str, dict[str, Any]]]:
         """Name and film of every class that was mined."""
-        replays = () if self.replay is None else self.replay.classes
         return [
             (self.classes[index], class_film(index, replay, self.record, self.album, self._picks[index].keys))
-            for index, replay in enumerate(replays)
-            if len(replay.updates)
+            for index, replay in self._replays
         ]
 
-    def _charts(self, name: str) -> dict[str, Any]:
-        rows = self.replay.classes[self.classes.index(name)].updates
+    def _charts(self, name: str, rows: np.ndarray) -> dict[str, Any]:
         return {
             "objective": objective_chart(self.record["update_loss"][rows], name),
             "size": size_chart(self.record["updates"][rows], name),

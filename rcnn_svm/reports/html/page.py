@@ -47,7 +47,10 @@ def read_made_from(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read or is no page of ours.
     """
     with reading(path):
-        return json.loads(MADE_FROM.search(path.read_text(encoding="utf-8"))[1])
+        found = MADE_FROM.search(path.read_text(encoding="utf-8"))
+        if found is None:
+            raise ValueError("it is no page of ours")
+        return json.loads(found[1])
 
 
 def score_text(score: float) -> str:

@@ -170,11 +170,16 @@ class Report:
 
     @cached_property
     def _found(self) -> Found | None:
-        return None if self.detections is None else Found(self.detections, self.test_images)
+        if self.detections is None or self.test_images is None:
+            return None
+        return Found(self.detections, self.test_images)
 
     @cached_property
     def _mined(self) -> Mined:
         random = self.detector.training.get("identity", {}).get("training") == "random negatives"
-        options = {"validate": self.validate, "n_jobs": self.n_jobs, "name": self.name}
-        replay = None if random else replay_mining(self.detector, self.record, self.cache, **options)
+        replay = None
+        if not random:
+            replay = replay_mining(
+                self.detector, self.record, self.cache, validate=self.validate, n_jobs=self.n_jobs, name=self.name
+            )
         return Mined(self.detector.classes, self.record, replay, self.cache, self.suspects, self.images)

@@ -242,7 +242,7 @@ def with_image(inspection: Inspection, cache: FeatureCache, image_id: str, top: 
                 "difficult": bool(regions.difficult[row]),
                 "best_overlap": overlap,
                 "overlaps": cache.classes[best] if overlap else None,
-                "norm": float(np.linalg.norm(regions.features[row])),
+                "norm": float(np.linalg.norm(regions.computed_features[row])),
             }
         )
     rows = [

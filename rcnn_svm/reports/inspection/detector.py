@@ -84,12 +84,10 @@ def _parts_in_words(detector: Detector) -> dict[str, str]:
     """Return the facts of a detector that has more than its weights."""
     parts = ", ".join(part.KIND for part in detector.parts().values())
     recipe = str(detector.recipe)
-    chosen = (detector.classes, detector.thresholds, detector.thresholds_from)
-    return {
-        **({"parts": parts} if parts else {}),
-        **({} if recipe == "none" else {"recipe": recipe}),
-        **({} if detector.thresholds is None else {"thresholds": thresholds_in_words(*chosen)}),
-    }
+    facts = {**({"parts": parts} if parts else {}), **({} if recipe == "none" else {"recipe": recipe})}
+    if detector.thresholds is not None:
+        facts["thresholds"] = thresholds_in_words(detector.classes, detector.thresholds, detector.thresholds_from)
+    return facts
 
 
 def _weights_in_words(detector: Detector) -> str:
@@ -114,7 +112,7 @@ def _per_class(detector: Detector, records: Sequence[dict[str, Any]]) -> dict[st
             elif len(values) <= _NAMED:
                 facts[name] = at + ", ".join(f"{value:.3g} ({cls})" for cls, value in values.items())
             else:
-                low, high = min(values, key=values.get), max(values, key=values.get)
+                low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
                 facts[name] = f"{at}{values[low]:.3g} ({low}) to {values[high]:.3g} ({high})"
     return facts
 
@@ -157,12 +155,13 @@ def with_hardest(inspection: Inspection, path: str | Path, name: str, top: int) 
     with reading(path):
         of_class = history["support"][:, 0] == detector.classes.index(name)
         keys, scores = history["support"][of_class, 1:], history["support_scores"][of_class]
-        records = []
+        records, rows = [], []
         for position in np.argsort(-scores, kind="stable")[:top]:
             image, row = keys[position].tolist()
             image_id = str(history["image_ids"][image])
-            records.append({"image": image_id, "key": [image, row], "score": float(scores[position])})
-    rows = [[found["image"], "({}, {})".format(*found["key"]), f"{found['score']:.3f}"] for found in records]
+            score = float(scores[position])
+            records.append({"image": image_id, "key": [image, row], "score": score})
+            rows.append([image_id, f"({image}, {row})", f"{score:.3f}"])
     title = f"{name}: {len(scores)} negatives on or inside the margin at last, the hardest first"
     return inspection.adding(
         Section("negatives", Table(("image", "key", "score"), rows), title), hardest={name: records}

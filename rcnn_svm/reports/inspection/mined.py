@@ -35,8 +35,8 @@ def inspect_mined(folder: Path) -> Inspection:
     classes = [name for name in plan.classes if any(region.cls == name for region in kept)]
     records = [_of_class(name, [region for region in kept if region.cls == name]) for name in classes]
     rows = [
-        [cls["class"], f"{cls['kept']:,}", f"{cls['above_0']:,}", f"{cls['highest']:+.3f}", f"{cls['median']:+.3f}"]
-        for cls in records
+        [name, f"{cls['kept']:,}", f"{cls['above_0']:,}", f"{cls['highest']:+.3f}", f"{cls['median']:+.3f}"]
+        for name, cls in zip(classes, records, strict=True)
     ]
     section = Section("classes", Table(("class", "kept", "above 0", "highest", "median"), rows))
     found = {
