@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
             if existing_proposals(out, database, proposals.settings, **may) is None:
                 proposals.save(out)
     else:
-        proposals = propose_database(
+        made = propose_database(
             database,
             _proposer(args),
             out,
@@ -128,9 +128,10 @@ def run(args: argparse.Namespace) -> None:
             update=args.update,
             reuse=args.reuse,
         )
-        if proposals is None:
+        if made is None:
             say_part(args.part, out)
             return
+        proposals = made
     print(format_recall(recall_report(database, proposals)))
     say_written(out)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv
 _WHOLE = 0.9
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
+class Frame(NamedTuple):
     """A frame of a video.
 
     Attributes:
@@ -34,7 +32,7 @@ class Frame:
         image: (H, W, 3) uint8 RGB.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # in the place of the method of tuples, which nobody asks of a frame
     time: float
     image: np.ndarray
 

@@ -64,18 +64,18 @@ def render_scene(rng: np.random.Generator, num_objects: int) -> tuple[np.ndarray
     if horizon:
         # What stands nearer covers what stands farther.
         sprites.sort(key=lambda s: s.y + len(s.alpha))
-    covered: list[tuple[str, _Sprite, np.ndarray]] = []
+    covered: list[tuple[_Sprite, np.ndarray]] = []
     strength = rng.uniform(0.45, 0.7)
     for sprite in sprites:
         scene *= 1 - strength * _shadow(sprite, height, width, horizon, light)[..., None]
         alpha = _on_canvas(sprite.alpha, sprite.x, sprite.y, height, width)
         colours = _on_canvas(sprite.rgb, sprite.x, sprite.y, height, width)
         scene = scene * (1 - alpha[..., None]) + colours * alpha[..., None]
-        for _, _, visible in covered:
+        for _, visible in covered:
             visible *= 1 - alpha
         if sprite.name:
-            covered.append((sprite.name, sprite, alpha))
-    objects = [_annotate(name, sprite, visible) for name, sprite, visible in covered]
+            covered.append((sprite, alpha))
+    objects = [_annotate(sprite, visible) for sprite, visible in covered]
     return _photograph(rng, scene), [o for o in objects if o is not None]
 
 
@@ -199,18 +199,18 @@ def _shadow(sprite: _Sprite, height: int, width: int, horizon: int, light: np.nd
     return shadow
 
 
-def _annotate(name: str, sprite: _Sprite, visible: np.ndarray) -> SceneObject | None:
-    """Return the annotation of a toy of a class of which `visible` is left, or None if hardly anything is."""
+def _annotate(sprite: _Sprite, visible: np.ndarray) -> SceneObject | None:
+    """Return the annotation of a toy of which `visible` is left, or None if hardly anything is, or it has no class."""
     seen = visible > 0.5
     whole = sprite.alpha > 0.5
-    if seen.sum() < VANISHED:
+    if sprite.name is None or seen.sum() < VANISHED:
         return None
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     x1, x2, y1, y2 = columns[0], columns[-1], rows[0], rows[-1]
     full = np.ptp(np.flatnonzero(whole.any(axis=1))) + 1, np.ptp(np.flatnonzero(whole.any(axis=0))) + 1
     h, w = y2 - y1 + 1, x2 - x1 + 1
     return SceneObject(
-        name=name,
+        name=sprite.name,
         box=(int(x1), int(y1), int(x2), int(y2)),
         difficult=bool(min(h, w) < SMALL or seen.sum() < HIDDEN * whole.sum()),
         truncated=bool(h < 0.95 * full[0] or w < 0.95 * full[1]),

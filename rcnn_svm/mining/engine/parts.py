@@ -53,7 +53,8 @@ class TrainingParts:
         """
         if missing := self.missing():
             raise InputError(f"{self.folder} lacks {len(missing)} of {self._num_classes} classes; run their parts")
-        arrays, histories = {}, {}
+        arrays: dict[str, np.ndarray] = {}
+        histories: dict[int, MiningHistory] = {}
         for number, part in self._complete().items():
             own = f"class/{number}/"
             arrays |= {name: array for name, array in part.items() if name.startswith(own)}

@@ -340,6 +340,8 @@ class MiningLoop:
     def _is_over(self, threads: Threads, epoch: int, validation: Validation) -> bool:
         """Return whether a pass was the last for all classes by their held-out precision, which is measured once."""
         if not (self.history.table("validation")[:, 1] == epoch).any():
+            if self.detector_of is None:
+                raise ValueError("validation needs detector_of")
             self._finish_pass(threads, epoch)
             classes = [miner for miner in self.classes if not miner.is_over]
             with phase(self.seconds, "validate"):
