@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rcnn_svm.artefacts.files import file_name, writing
+from rcnn_svm.artefacts.files import file_name, make_folder, writing
 from rcnn_svm.artefacts.processes import begin_of, is_running, processes
 from rcnn_svm.errors import InputError
 
@@ -91,7 +91,7 @@ def claim_file(path: Path) -> Path:
 
 def _take(path: Path, claim: Path, mine: dict[str, Any]) -> None:
     with writing(path):
-        claim.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(claim.parent)
         while not _create(claim, mine):
             other = _read(claim)
             if other is not None and _is_at_work(claim, other):

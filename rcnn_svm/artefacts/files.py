@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shlex
+import shutil
 import stat
 import sys
 import tempfile
@@ -127,11 +128,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written; nothing that was there is touched.
     """
     path = Path(path)
-    prefix = f".{path.name[:40]}.{processes()}."
-    temporary = path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}.tmp")
+    prefix, temporary = _temporary(path)
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             _remove_abandoned(path.parent, prefix)
             yield temporary
             with open(temporary, "rb+") as stream:
@@ -141,6 +141,53 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its name, all of it on disk, if the block ends without an error.
+
+    Args:
+        path: the folder to be.
+        overwrite: what is there then is removed; otherwise it must not be there.
+
+    Raises:
+        OSError: something cannot be written, or `path` is there.
+    """
+    path = Path(path)
+    prefix, temporary = _temporary(path)
+    _, replaced = _temporary(path)
+    make_folder(path.parent)
+    _remove_abandoned(path.parent, prefix)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for folder, _, names in os.walk(temporary, topdown=False):
+            for name in names:
+                with open(os.path.join(folder, name), "rb+") as stream:
+                    os.fsync(stream.fileno())
+            sync_folder(Path(folder))
+        if overwrite and path.exists():
+            os.rename(path, replaced)
+        os.rename(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        for left in (temporary, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _temporary(path: Path) -> tuple[str, Path]:
+    """Return how the names begin that processes give to what is not complete, and such a name for this one."""
+    prefix = f".{path.name[:40]}.{processes()}."
+    return prefix, path.with_name(f"{prefix}{os.getpid()}.{secrets.token_hex(8)}.tmp")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing; their names are on disk then."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)
 
 
 @contextlib.contextmanager
@@ -306,11 +353,14 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    """Remove temporary files of killed processes; those of processes that we cannot see stay."""
+    """Remove temporary files and folders of killed processes; those of processes that we cannot see stay."""
     for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
         process = left.name.removeprefix(prefix).partition(".")[0]
         if process.isdigit() and int(process) != os.getpid() and not is_running(int(process)):
-            left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _write_failure(error: BaseException, before: BaseException | None) -> str | None:

@@ -248,16 +248,18 @@ class CachePlan:
     def move_to(self, folder: str | Path) -> CachePlan:
         """Put this cache, which is complete, in the place of one that `folder` may hold, and return its plan there.
 
-        The manifest goes first and comes last, so that nobody reads a mixture of the two.
+        The manifest goes first and comes last, on disk too, so that nobody reads a mixture of the two.
         """
         moved = replace(self, folder=Path(folder))
         if moved.folder != self.folder:
             (moved.folder / MANIFEST).unlink(missing_ok=True)
+            sync_folder(moved.folder)
             for shard in range(self.num_shards):
                 os.replace(self.shard_path(shard), moved.shard_path(shard))
             wanted = {moved.shard_path(shard) for shard in range(self.num_shards)}
             for path in {*moved.folder.glob(SHARDS)} - wanted:
                 path.unlink()
+            sync_folder(moved.folder)
             os.replace(self.folder / MANIFEST, moved.folder / MANIFEST)
             self.folder.rmdir()
             sync_folder(moved.folder)

@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> None:
     refused: list[Path] = []
     with claimed(record):
         if already_done(record, lambda: read_record(args.out)["identity"], identity, overwrite=args.overwrite):
+            shutil.rmtree(args.out / "parts", ignore_errors=True)  # of a process that was ended just before it did
             return
         for path in (record, manifest, *args.out.glob("sheet-*.jpg")):
             path.unlink(missing_ok=True)

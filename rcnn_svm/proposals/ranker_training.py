@@ -261,7 +261,8 @@ def _ranker(
 
 def _restored_stages(done: int, arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, ...]]:
     """Return the stages that a checkpoint holds."""
-    return [tuple(arrays[name][stage] for name in ProposalRanker.ARRAYS) for stage in range(done)]
+    # By columns, as training leaves them: the order in memory decides how products are rounded.
+    return [tuple(np.asfortranarray(arrays[name][stage]) for name in ProposalRanker.ARRAYS) for stage in range(done)]
 
 
 def _see(database: ImageDatabase, images: Sequence[int], maps: Maps, jobs: int) -> list[_Seen]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rcnn_svm.artefacts.files import make_folder, sync_folder
 from rcnn_svm.errors import InputError
 
 
@@ -35,7 +36,7 @@ class AnnotatedVideo:
             InputError: nothing can be written there.
         """
         if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, picture.shape[1::-1])
             if not self._writer.isOpened():
@@ -46,4 +47,7 @@ class AnnotatedVideo:
         if self._writer is not None:
             self._writer.release()
             if self._temporary.exists():
+                with open(self._temporary, "rb+") as stream:
+                    os.fsync(stream.fileno())
                 os.replace(self._temporary, self._path)
+                sync_folder(self._path.parent)

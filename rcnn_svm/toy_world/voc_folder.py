@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rcnn_svm.artefacts.files import READ_ERRORS, sync_folder
+from rcnn_svm.artefacts.files import READ_ERRORS, atomic_folder
 from rcnn_svm.artefacts.identity import already_done
 from rcnn_svm.errors import InputError
 from rcnn_svm.toy_world.objects import CLASSES
@@ -65,13 +64,8 @@ def write_synthetic_voc(
         if already_done(folder, lambda: found, settings, overwrite=overwrite):
             return
     try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=root) as temporary:
-            _write_folder(Path(temporary) / folder.name, settings)
-            if overwrite and folder.exists():
-                os.rename(folder, Path(temporary) / "replaced")
-            os.rename(Path(temporary) / folder.name, folder)
-            sync_folder(Path(root))
+        with atomic_folder(folder, overwrite=overwrite) as temporary:
+            _write_folder(temporary, settings)
     except OSError as error:
         # Another process may have finished the same folder meanwhile.
         if not (folder.exists() and _read_settings(folder) == settings):

@@ -111,6 +111,27 @@ def test_an_interrupted_training_goes_on_after_the_last_stage(trained, tmp_path,
     assert learnt == [2]
 
 
+def test_going_on_is_equal_to_the_last_bit_where_products_are_rounded(tmp_path, monkeypatch):
+    """Wide layers: BLAS adds in another order where the same weights are in memory by rows, not by columns."""
+
+    class ManyMaps(Maps):
+        def __call__(self, image):
+            return [np.concatenate([factor * super(ManyMaps, self).__call__(image)[0] for factor in range(1, 20)])]
+
+    def stop(checkpoint, done):
+        raise KeyboardInterrupt
+
+    trainer, images = RankerTrainer(hidden=128, epochs=1), Rectangles(8)
+    monkeypatch.setattr(ranker_training, "MIN_OBJECTS", 1)
+    whole = trainer.fit(images, ManyMaps()).ranker_
+    monkeypatch.setattr(Checkpoint, "on_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(images, ManyMaps(), checkpoint=tmp_path / "c.h5")
+    monkeypatch.setattr(Checkpoint, "on_save", None)
+    gone_on = trainer.fit(images, ManyMaps(), checkpoint=tmp_path / "c.h5").ranker_
+    assert gone_on.digest == whole.digest
+
+
 def test_examples_say_how_boxes_fit_and_where_the_object_is():
     images = Rectangles(3)
     seen = ranker_training._see(images, [2], Maps(), 1)[0]
