@@ -24,7 +24,7 @@ from torch import nn
 
 from benchmarks.fuzz_mutations import edit_hdf5, mutate_bytes, mutate_text
 from rcnn_svm.artefacts.checkpoint import Checkpoint
-from rcnn_svm.cache import FeatureCache, import_girshick_cache
+from rcnn_svm.cache import FeatureCache, RegionSet, import_girshick_cache
 from rcnn_svm.cli.arguments import read_ids
 from rcnn_svm.cli.main import main
 from rcnn_svm.cli.parity import _load_npz
@@ -341,8 +341,13 @@ def _write_mat_files(folder: Path) -> None:
     cache = FeatureCache.open(folder / "trainval")
     for index, save in enumerate((scipy.io.savemat, partial(scipy.io.savemat, do_compression=True), _save_mat73)):
         regions = cache.regions(index)
-        arrays = {"gt": regions.gt[:, None], "class": regions.label[:, None].astype(np.uint8), "feat": regions.features}
-        save(folder / "mat" / f"{index}.mat", {**arrays, "overlap": regions.overlap, "boxes": regions.boxes + 1})
+        save(folder / "mat" / f"{index}.mat", original_arrays(regions))
+
+
+def original_arrays(regions: RegionSet) -> dict[str, np.ndarray]:
+    """Return the regions of an image as the original stores them."""
+    arrays = {"gt": regions.gt[:, None], "class": regions.label[:, None].astype(np.uint8), "feat": regions.features}
+    return {**arrays, "overlap": regions.overlap, "boxes": regions.boxes + 1}
 
 
 def _save_mat73(path: Path, arrays: dict[str, np.ndarray]) -> None:
