@@ -366,8 +366,11 @@ def test_seeds_reach_the_estimators_and_given_ones_stay():
 )
 def test_bad_parameters_are_told(options, told):
     X, y = make_blobs(80, centers=4, random_state=0)
+    classifier = BootstrapClassifier(**{"estimator": svm(), **options})
     with pytest.raises(InputError, match=told):
-        BootstrapClassifier(**{"estimator": svm(), **options}).fit(X, y)
+        classifier.fit(X, y)
+    with pytest.raises(InputError, match=told):
+        classifier.fit_batches(in_batches(X, y))
 
 
 def shuffled(X, y):
@@ -481,6 +484,26 @@ def test_a_classifier_that_says_negative_to_all_is_not_done():
         BootstrapClassifier(Says(), mined="all", random_state=0, max_rounds=1).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("confusion", "says"),
+    [
+        ([[70, 4, 6], [4, 3, 2], [3, 2, 6]], None),
+        ([[80, 0, 0], [9, 0, 0], [11, 0, 0]], "says 'none' to all 100 examples"),
+        ([[61, 9, 10], [9, 0, 1], [10, 0, 0]], "to 20 of 100 examples, 1 of them rightly, where 20 are"),
+        ([[60, 9, 9], [9, 1, 0], [9, 1, 2]], None),  # a tenth of 22 is 2.2
+        ([[62, 9, 9], [9, 0, 1], [9, 1, 0]], None),  # exactly a tenth are found
+        ([[75, 2, 3], [8, 1, 1], [8, 1, 1]], "to 9 of 100 examples, 4 of them rightly, where 20 are"),
+        ([[76, 2, 2], [7, 1, 1], [8, 1, 2]], None),  # most of those predicted are right
+        ([[76, 2, 2], [8, 1, 1], [8, 1, 1]], None),  # half of them are
+        ([[74, 3, 3], [8, 1, 1], [8, 1, 1]], None),  # half as many are predicted as there are
+    ],
+)
+def test_a_collapse_is_few_found_or_few_predicted_and_these_wrongly(confusion, says):
+    scan = bootstrap.Scan([], 0, np.empty(0), 0.0, 0.0, np.array(confusion))
+    told = scan.collapse(np.array(["none", "cat", "dog"]), np.array([True, False, False]))
+    assert told is None if says is None else told is not None and says in told
+
+
 @pytest.mark.parametrize("distance", [0.3, 1.0])
 def test_a_collapse_on_overlapping_classes_is_said(distance):
     """The first model takes a third of all for positives; with them as negatives, it finds no positive any more."""
@@ -582,10 +605,11 @@ def test_progress_is_shown_when_asked_for(capfd):
     assert not capfd.readouterr().err
 
 
-def test_scores_that_are_not_numbers_are_told():
+@pytest.mark.parametrize("broken", [1, 10])
+def test_scores_that_are_not_numbers_are_told(broken):
     class Broken(LinearSVC):
         def decision_function(self, X):
-            return np.full(len(X), np.nan)
+            return np.where(np.arange(len(X)) < broken, np.nan, 1.0)
 
     X, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
     with pytest.raises(InputError, match="Broken gives scores that are not numbers"):

@@ -380,7 +380,9 @@ def test_an_unreachable_tolerance_and_an_untrained_class_are_told():
     with pytest.warns(ConvergenceWarning, match="above the tolerance 1e-25"):
         AnyTolerance(svm_C=0.02, feat_norm_mean=4.0, tolerance=1e-25, n_jobs=1).fit(make_cache(0))
     with pytest.warns(UserWarning, match="class 'class0' never had a negative"):
-        fit(make_cache(0), neg_overlap=0.0)
+        miner = fit(make_cache(0), neg_overlap=0.0)
+    keys, scores = miner.support_
+    assert (keys.shape, scores.shape) == ((0, 3), (0,))
 
 
 def test_threads_do_not_change_the_scale():

@@ -73,7 +73,7 @@ def test_what_is_saved_restores_the_cache():
         np.array([0]), rules=cache.rules, budget=cache.budget, image_start=cache.image_start, pool=restored.pool
     )
     restored.restore(cache.state())
-    for part in one_feature().blocks():
+    for part in one_feature().blocks(16):  # an image a block; of the second, the first region is cached
         restored.pool.open_block(part.first_region, len(part))
         restored.load(part)
     for name in ("keys", "alpha", "scores", "positive"):
