@@ -302,6 +302,10 @@ class _Place:
         """Where the array ends."""
         return self.offset + self.dtype.itemsize * int(np.prod(self.shape))
 
+    def rows(self, file: OpenFile, sums: np.ndarray | None = None) -> StoredRows:
+        """Return the array's rows in an open file; `sums` as there."""
+        return StoredRows(file, self.offset, self.dtype, self.shape, sums)
+
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> _Place:
         """Return the place of a dataset that is stored in one piece."""
@@ -316,9 +320,10 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Layout:
-    """All that HDF5 is needed for to read a shard.
+    """All that HDF5 is needed for to read a shard, and nothing whose size goes with the number of regions.
 
-    `owner` is its identity, `row_sums` (N,) uint64 or None in a shard of an earlier version, the rest as in `Shard`.
+    `owner` is its identity, `row_sums` the place of (N,) uint64, None in a shard of an earlier version; the rest is as
+    in `Shard`.
     """
 
     owner: dict[str, Any]
@@ -326,17 +331,16 @@ class _Layout:
     sources: tuple[str, ...]
     image_digests: tuple[str, ...]
     places: dict[str, _Place]
-    row_sums: np.ndarray | None
+    row_sums: _Place | None
 
     def arrays(self, file: OpenFile) -> ShardArrays[StoredRows]:
         """Return the arrays in an open file."""
 
         def rows(name: str, sums: np.ndarray | None = None) -> StoredRows:
-            place = self.places[name]
-            return StoredRows(file, place.offset, place.dtype, place.shape, sums)
+            return self.places[name].rows(file, sums)
 
         return ShardArrays(
-            features=rows("features", self.row_sums),
+            features=rows("features", None if self.row_sums is None else self.row_sums.rows(file).read()),
             boxes=rows("boxes"),
             gt=rows("gt"),
             label=rows("label"),
@@ -356,7 +360,7 @@ def _read_layout(path: Path, version: tuple[int, ...]) -> _Layout:
         sums = None
         if ROW_SUMS in handle:
             features = places["features"]
-            sums = handle[ROW_SUMS][...]
+            sums = _Place.of(handle[ROW_SUMS])
             if sealed != (features.offset, features.stop) or sums.shape != features.shape[:1]:
                 raise damaged(path, "its last bytes are not its checksum; it is truncated or damaged on disk")
         elif sealed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from sklearn.svm import LinearSVC
 from rcnn_svm import paper
 from rcnn_svm.errors import InputError
 from rcnn_svm.svm.problem import SvmProblem, SvmSolution, losses
+
+# All of liblinear in a process draws from one generator, so that two fits at once would each see half of its numbers.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Liblinear:
             random_state=seed,
         )
         rows = problem.rows[problem.slots].astype(np.float64)
-        with warnings.catch_warnings():
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             try:
                 model.fit(rows, problem.y, sample_weight=problem.upper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -235,3 +236,11 @@ def test_loss_by_hand():
     weights = np.array([0.5, -2.0, 0.01])
     scores = np.array([0.6, -1.9, -2.9])
     assert losses(problem, weights, scores) == pytest.approx((0.08, 0.0, 2.12505, 2.20505))
+
+
+def test_liblinear_in_several_threads_draws_what_it_draws_alone():
+    problems = [make_problem(seed, 30, 200, 8, 1.0) for seed in range(12)]
+    alone = [Liblinear().solve(problem, seed=seed).weights for seed, problem in enumerate(problems)]
+    with ThreadPoolExecutor(4) as threads:
+        together = threads.map(lambda seed: Liblinear().solve(problems[seed], seed=seed).weights, range(12))
+        np.testing.assert_array_equal(list(together), alone)

@@ -14,6 +14,8 @@ from rcnn_svm.svm.kernels import copy_scaled
 
 # The first size of a pool. Memory that was never written to costs nothing, copying it to grow does.
 RESERVED_BYTES = 1 << 30
+# But of every row some is written at once, so that there is an end where rows are short.
+RESERVED_ROWS = 1 << 18
 
 
 class FeaturePool:
@@ -122,7 +124,7 @@ class FeaturePool:
 
     def _grow(self, missing: int) -> None:
         old = len(self.rows)
-        new = old + max(missing, old // 2, RESERVED_BYTES // (4 * self.dim) - old)
+        new = old + max(missing, old // 2, min(RESERVED_BYTES // (4 * self.dim), RESERVED_ROWS) - old)
         new = max(old + missing, min(new, self.max_rows))
         self.rows = _extended(self.rows, new)
         self.norms = _extended(self.norms, new)
