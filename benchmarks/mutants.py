@@ -120,6 +120,10 @@ class _Finder(ast.NodeVisitor):
     def visit_Raise(self, node: ast.Raise) -> None:
         """Leave it: the words of an error are not what is measured."""
 
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg not in ("strict", "stacklevel"):  # `zip(strict=True)` is a guard, as an error is
+            self.visit(node.value)
+
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Leave it, for the same reason."""
 

@@ -98,8 +98,8 @@ class Baseline:
         of_line = set(contexts.get(mutant.line, ()))
         named = {context.split("|")[0] for context in of_line if context}
         if mutant.compiled or (not named and of_line):
-            return self._mirrored(file)
-        chosen, total, (mirror,) = [], 0.0, self._mirrored(file)
+            return self._room(file)
+        chosen, total, mirror = [], 0.0, _mirror(file)
         for test in sorted(named, key=lambda test: (not test.startswith(mirror), self.seconds[test], test)):
             total += self.seconds[test]
             if chosen and total > MOST_SECONDS:
@@ -107,17 +107,21 @@ class Baseline:
             chosen.append(test)
         return chosen[:MOST_TESTS]
 
-    def _mirrored(self, file: str) -> list[str]:
-        """Return the file, or else the folder, of tests that mirrors a module."""
+    def _room(self, file: str) -> list[str]:
+        """Return the folder of tests that mirrors a module's; the file that mirrors one which is in no room."""
         path = Path("tests", *Path(file).parts[1:])
-        mirror = path.with_name(f"test_{path.name}")
-        found = mirror if (self._tree / mirror).exists() else path.parent
-        return [str(found)]
+        return [str(path.parent)] if path.parent.name != "tests" else [_mirror(file)]
 
     def time_of(self, tests: Iterable[str]) -> float:
         """Return the seconds that tests, files or folders of them, take."""
         named = tuple(tests)
         return sum(seconds for test, seconds in self.seconds.items() if test.startswith(named))
+
+
+def _mirror(file: str) -> str:
+    """Return the file of tests that mirrors a module."""
+    path = Path("tests", *Path(file).parts[1:])
+    return str(path.with_name(f"test_{path.name}"))
 
 
 _OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")

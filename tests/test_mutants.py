@@ -46,6 +46,7 @@ def test_arithmetic_logic_numbers_reductions_calls_and_conditions_are_changed(so
         "def f(x: int | None) -> int | None:\n    return x",
         'raise ValueError(f"{x + 1} is not {3}", 4 < y)',
         "if TYPE_CHECKING:\n    x = 3",
+        "zip(a, b, strict=True) if x else y",
         "@decorated(3)\ndef f():\n    return x",
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rcnn_svm.svm.kernels import combine, score_examples, score_regions
+from rcnn_svm.svm.kernels import combine, copy_scaled, score_examples, score_regions
 
 
 def test_two_regions_by_two_detectors():
@@ -27,6 +27,26 @@ def test_equals_the_product_in_double_precision(num_regions, num_classes, dim):
     assert scores.shape == (num_regions, num_classes)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, features.astype(float) @ weights.astype(float).T + biases, atol=2e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8])  # four at a time, and what is left
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_and_sums_of_chosen_rows_equal_those_of_numpy(count, dtype):
+    rng = np.random.default_rng(count)
+    rows, slots = rng.standard_normal((10, 37), np.float32), rng.integers(0, 10, count)
+    weights = rng.standard_normal(38).astype(dtype)
+    with_bias = np.column_stack([rows[slots].astype(float), np.full(count, 10.0)])
+    np.testing.assert_allclose(score_examples(rows, slots, weights, dtype(10)), with_bias @ weights, atol=1e-4)
+    factors = np.where(np.arange(count) % 3 == 1, 0, rng.standard_normal(count))
+    np.testing.assert_allclose(combine(rows, slots, factors, 10.0), factors @ with_bias, atol=1e-9)
+
+
+def test_rows_are_copied_to_their_places_scaled_and_with_their_squared_norms():
+    features = np.array([[3, 4], [1, 2], [6, 8]], np.float32)
+    rows, norms = np.zeros((4, 2), np.float32), np.zeros(4, np.float32)
+    copy_scaled(features, np.array([2, 0]), np.float32(0.5), rows, norms, np.array([1, 3]))
+    assert rows.tolist() == [[0, 0], [3, 4], [0, 0], [1.5, 2]]
+    assert norms.tolist() == [0, 25, 0, 6.25]
 
 
 def test_a_score_does_not_depend_on_the_other_regions():
