@@ -37,10 +37,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz_readers import Reader, Refused, all_readers, digest_of, make_inputs
+from benchmarks.fuzz_watch import Watch, run_watched
 from rcnn_svm.errors import InputError
 from rcnn_svm.reports.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
 # In the order of the table; those in capitals are faults.
 OUTCOMES = ("refused", "equal", "other, seen", "OTHER, UNSEEN", "TRACEBACK", "CRASHED", "HUNG", "MEMORY", "OUTSIDE")
 SECONDS = 10.0
@@ -182,7 +182,7 @@ def _work(valid: Path, scratch: Path, answers: Connection) -> None:
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     faulthandler.enable(2)
-    opened = _watch_files(root)
+    watch = Watch(root / "touched")
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 4 * MEMORY,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     wanted: dict[str, str] = {}
@@ -194,7 +194,7 @@ def _work(valid: Path, scratch: Path, answers: Connection) -> None:
         case = Case(readers[reader], number, seed)
         if case.reader.name not in wanted:
             wanted[case.reader.name] = _valid_result(case.reader, valid, root / "valid")
-        answers.send(_try(case, valid, root, wanted[case.reader.name], opened))
+        answers.send(_try(case, valid, root, wanted[case.reader.name], watch))
 
 
 def _valid_result(reader: Reader, valid: Path, folder: Path) -> str:
@@ -207,15 +207,15 @@ def _valid_result(reader: Reader, valid: Path, folder: Path) -> str:
         shutil.rmtree(folder)
 
 
-def _try(case: Case, valid: Path, root: Path, wanted: str, opened: list[str]) -> Outcome:
+def _try(case: Case, valid: Path, root: Path, wanted: str, watch: Watch) -> Outcome:
     """Read a case in this process."""
     folder = root / f"case{case.number}"  # a new name, as modules may remember files by name and time
     folder.mkdir()
     case.prepare(valid, folder)
-    there = _files(root)
+    there = _files(folder, case.reader.outputs)
     os.ftruncate(1, 0)
     os.lseek(1, 0, os.SEEK_SET)
-    opened.clear()
+    watch.begin()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     before = _status("VmRSS")
     outcome = _outcome(case, folder, wanted)
@@ -223,13 +223,14 @@ def _try(case: Case, valid: Path, root: Path, wanted: str, opened: list[str]) ->
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     text = os.pread(1, 1 << 20, 0).decode("utf-8", "replace")
-    left = sorted(_files(root) - there - {path for path in _files(root) if path.is_relative_to(folder / "out")})
+    touched = watch.strays(folder, case.reader.outputs)
+    changed = sorted(str(path) for path, _ in there ^ _files(folder, case.reader.outputs))
     shutil.rmtree(folder)
     if not outcome.is_fault:
         if taken > MEMORY:
             return Outcome("MEMORY", f"{taken:,} bytes")
-        if opened or left:
-            return Outcome("OUTSIDE", f"opened {opened}, left {left}")
+        if touched or changed:
+            return Outcome("OUTSIDE", f"touched {touched}, changed {changed}")
         if "Traceback (most recent call last)" in text or "Exception ignored" in text or "HDF5-DIAG" in text:
             return Outcome("TRACEBACK", text)
     return Outcome(outcome.kind, f"{outcome.detail}\n{text}" if outcome.is_fault else "")
@@ -257,30 +258,14 @@ def _status(key: str) -> int:
     raise KeyError(key)
 
 
-def _files(root: Path) -> set[Path]:
-    return {path for path in root.rglob("*") if path.is_file()}
-
-
-def _watch_files(root: Path) -> list[str]:
-    """Return a list to which files are added that this process opens beyond what it has to do with."""
-    opened: list[str] = []
-    system = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/fonts/")
-    own = (f"{root}/", f"{ROOT}/", f"{sys.prefix}/", f"{sys.base_prefix}/", *system)
-    # numba keeps compiled loops beside their source.
-    written = (f"{root}/", f"{ROOT}/rcnn_svm/", "/dev/", "/proc/")
-
-    def look(event: str, args: tuple[Any, ...]) -> None:
-        if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
-            if str(args[0]) != sys.executable:
-                opened.append(f"{event} {args[0]}")
-        elif event == "open" and isinstance(args[0], (str, bytes)):
-            path = os.path.abspath(os.fsdecode(args[0]))
-            writes = args[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(args[2], int) else False
-            if not path.startswith(written if writes else own):
-                opened.append(path)
-
-    sys.addaudithook(look)
-    return opened
+def _files(folder: Path, outputs: tuple[str, ...]) -> set[tuple[Path, tuple[int, ...]]]:
+    """Return the files of a case that no output is, with what changes where one is written."""
+    found = set()
+    for path in folder.rglob("*"):
+        if not path.relative_to(folder).parts[0].lstrip(".").startswith(outputs):
+            status = path.lstat()
+            found.add((path, (status.st_mode, status.st_size, status.st_mtime_ns) if path.is_file() else ()))
+    return found
 
 
 def shared_out(readers: Sequence[Reader], number: int) -> list[int]:
@@ -366,4 +351,4 @@ def _keep(folder: Path, case: Case, outcome: Outcome, valid: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_watched(main, "benchmarks.fuzz"))

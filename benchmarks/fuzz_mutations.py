@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rcnn_svm.artefacts.exported_folder import DESCRIPTION, digest_of
 from rcnn_svm.artefacts.files import CHECKSUM
 
 # What stands where a number was.
@@ -77,6 +78,18 @@ def edit_hdf5(path: Path, rng: random.Random) -> None:
                 _edit_dataset(handle, name, rng)
             elif name in handle:  # a group, whose member may have been edited before
                 del handle[name]
+
+
+def edit_exported(path: Path, rng: random.Random) -> None:
+    """Damage a file of an exported detector and write its new digest beside it, as a stranger may."""
+    path.write_bytes(mutate_bytes(path.read_bytes(), rng))
+    described = json.loads((path.parent / DESCRIPTION).read_text(encoding="utf-8"))
+    described["files"][path.name] = digest_of(path.read_bytes())
+    (path.parent / DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
+
+
+# What changes a file in its place, and others with it.
+EDITS = (edit_hdf5, edit_exported)
 
 
 def _edit_attribute(handle: h5py.File, name: str, rng: random.Random) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import scipy.io
@@ -22,7 +23,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.fuzz_mutations import edit_hdf5, mutate_bytes, mutate_text
+from benchmarks.fuzz_mutations import EDITS, edit_exported, edit_hdf5, mutate_bytes, mutate_text
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache import FeatureCache, RegionSet, import_girshick_cache
 from rcnn_svm.cli.arguments import read_ids
@@ -41,6 +42,7 @@ from rcnn_svm.data import (
     require_annotations,
 )
 from rcnn_svm.data.mended import Notes
+from rcnn_svm.data.video import read_frames, read_video_header
 from rcnn_svm.detection import BoxRegressor, Detections, Detector
 from rcnn_svm.errors import InputError
 from rcnn_svm.evaluation.formats import read_comp4, write_comp4
@@ -50,6 +52,7 @@ from rcnn_svm.experiments.reproduce.pipeline import read_results
 from rcnn_svm.experiments.reproduce.published import published_figures
 from rcnn_svm.experiments.reproduce.stages import _read as read_stage
 from rcnn_svm.experiments.reproduce.table import summary_text, table_csv, table_markdown, times_csv
+from rcnn_svm.export import ExportedDetector
 from rcnn_svm.fast_rcnn.model import FastRCNN
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.fast_rcnn.roi_pool import RoIPoolingNetwork
@@ -57,6 +60,7 @@ from rcnn_svm.features import SOURCES, Source, load_backbone, read_state_dict
 from rcnn_svm.features.backbones import RANDOM
 from rcnn_svm.finetune.weights import load_softmax
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
+from rcnn_svm.mining.mined_regions import mined_negatives, read_manifest, read_record
 from rcnn_svm.proposals import import_proposals
 from rcnn_svm.proposals.ranker import ProposalRanker
 from rcnn_svm.reports.bbox import bbox_table
@@ -105,9 +109,10 @@ class Reader:
         files: from the folder of valid files (`make_inputs`) to those that are copied for a case: (there, here).
         damaged: names of the files of a case of which one is mutated; a pattern.
         read: takes the folder of a case and returns all that is made of what is in it.
-        mutate: how a file's bytes are changed, or `edit_hdf5`.
+        mutate: how a file's bytes are changed, or one of `EDITS`.
         sealed: the file has a checksum, so that no change of what is made of it may stay unseen.
         share: how many cases it gets, in relation to the others.
+        outputs: with which names begin what it may write in the folder of a case.
     """
 
     name: str
@@ -117,6 +122,7 @@ class Reader:
     mutate: Callable[..., Any] = mutate_bytes
     sealed: bool = False
     share: float = field(default=1.0)
+    outputs: tuple[str, ...] = ("out",)
 
     def copy(self, valid: Path, folder: Path) -> None:
         """Put the valid input into the folder of a case."""
@@ -126,9 +132,9 @@ class Reader:
 
     def damage(self, folder: Path, rng: random.Random) -> Path:
         """Mutate one of the files and return its path."""
-        path = rng.choice(sorted(folder.glob(self.damaged)))
-        if self.mutate is edit_hdf5:
-            edit_hdf5(path, rng)
+        path = rng.choice(sorted(path for path in folder.glob(self.damaged) if path.is_file()))
+        if self.mutate in EDITS:
+            self.mutate(path, rng)
         else:
             path.write_bytes(self.mutate(path.read_bytes(), rng))
         return path
@@ -143,11 +149,13 @@ def command(*words: object) -> None:
 
     Raises:
         Refused: it ended with exit code 2, or 1 of `inspect --verify`.
-        RuntimeError: it ended with another one.
+        RuntimeError: it ended with another one, but 1 of `diff`.
     """
     code = main([str(word) for word in words])
     if code == 2 or (code == 1 and "--verify" in words):
         raise Refused
+    if code == 1 and words[0] == "diff":
+        return
     if code:
         raise RuntimeError(f"exit code {code}")
 
@@ -170,7 +178,7 @@ def _digest(digest: Any, value: Any) -> None:
         for key in sorted(value, key=repr):
             _digest(digest, [key, value[key]])
     elif isinstance(value, (list, tuple, np.ndarray)):
-        for part in value:
+        for part in value.flat if isinstance(value, np.ndarray) else value:
             _digest(digest, part)
     elif dataclasses.is_dataclass(value):
         _digest(digest, {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)})
@@ -215,6 +223,12 @@ def make_inputs(folder: Path) -> None:
         "evaluate", "--detections", folder / "detections.h5", *data["test"], "--pictures", 0, "--out", folder / "report"
     )
     _write_records(folder)
+    command("export", model, "--out", folder / "exported")
+    windows = ["--method", "sliding", "--max-boxes", 20]
+    command("mine", "--model", model, folder / "photos", *windows, "--thresh", -2, "--out", folder / "mined")
+    small = ["--preset", "paper", *windows, "--crop-size", CROP, "--pictures", 0, "--backbone", "alexnet", "--jobs", 1]
+    command("run", "--voc", voc, "--classes", NAMES, *small, "--out", folder / "run")
+    _write_videos(folder)
     for name in (*_ONE_FILE, "detections", "trainval"):
         _without_checksum(folder / f"{name}.h5", folder / f"old.{name}.h5")
 
@@ -274,6 +288,15 @@ def _write_images(folder: Path) -> None:
     image.save(folder / "a.ppm")
     (folder / "plain.pgm").write_text("P2\n# plain\n4 3\n255\n" + " ".join(map(str, range(12))) + "\n")
     image.save(folder / "a.jp2")
+
+
+def _write_videos(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, code in (("clip.avi", "MJPG"), ("clip.mp4", "mp4v")):
+        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter_fourcc(*code), 10, (64, 48))
+        for _ in range(6):
+            writer.write(np.kron(rng.integers(0, 256, (6, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8)))
+        writer.release()
 
 
 def _write_own_data(folder: Path) -> None:
@@ -543,6 +566,93 @@ def _propose(folder: Path) -> Any:
     return import_proposals(folder / "out" / "p.h5", database).boxes
 
 
+def _read_video(folder: Path) -> list[Any]:
+    (path,) = folder.glob("clip.*")
+    return [read_video_header(path), *((frame.index, frame.image) for frame in read_frames(path))]
+
+
+def _read_exported(folder: Path) -> list[Any]:
+    detector = ExportedDetector(folder / "exported", threads=1)
+    inspected = inspect_artefact(folder / "exported")
+    found = detector.detect(folder / "image.jpg", thresh=-1.0)
+    return [detector.classes, inspected.facts, found.boxes, found.cls, found.scores]
+
+
+def _read_mined(folder: Path) -> list[Any]:
+    manifest = folder / "mined" / "manifest.jsonl"
+    record = read_record(folder / "mined")
+    return [record["identity"], read_manifest(manifest), _content(mined_negatives(manifest, SYNTHETIC_CLASSES))[3:]]
+
+
+def _inspect_folder(folder: Path) -> None:
+    command("inspect", folder / "run", "--settings")
+
+
+def _diff(folder: Path) -> None:
+    command("diff", folder / "run", folder / "other")
+
+
+def _train_mined(folder: Path) -> list[Any]:
+    out = folder / "out" / "model.h5"
+    features = ["--features", folder / "cache", "--mined", folder / "mined" / "manifest.jsonl"]
+    command("train", *features, "--jobs", 1, "--retrain-limit", 40, "--out", out)
+    return Detector.load(out).arrays()
+
+
+def _assemble(folder: Path) -> list[Any]:
+    out, points = folder / "out" / "model.h5", folder / "report" / "results.json"
+    command("assemble", "--model", folder / "file.h5", "--operating-points", points, "--out", out)
+    return Detector.load(out).arrays()
+
+
+def _extract_again(folder: Path) -> list[Any]:
+    data = ["--voc", folder / "VOCdevkit", "--split", "trainval", "--classes", NAMES]
+    features = ["--proposals", folder / "p.h5", "--backbone", "alexnet", "--shard-images", 3, "--dtype", "float32"]
+    command("extract", *data, *features, "--out", folder / "cache")
+    return _read_cache(folder)
+
+
+def _evaluate_again(folder: Path) -> Any:
+    shutil.copytree(folder / "report", folder / "out")
+    return _evaluate_devkit(folder, "--detections", folder / "file.h5")
+
+
+def _check(folder: Path, option: str, name: str) -> None:
+    out = folder / "out" / "labels.jpg"
+    command("check", option, folder / name, "--images", folder / "photos", "--out", out)
+
+
+def _of_model(folder: Path, *words: object) -> None:
+    data = ["--voc", folder / "VOCdevkit", "--classes", NAMES]
+    command(*words, folder / "file.h5", "--features", folder / "cache", *data, "--out", folder / "out")
+
+
+def _show(folder: Path) -> None:
+    data = ["--voc", folder / "VOCdevkit", "--split", "test", "--classes", NAMES]
+    command("show", "detections", folder / "file.h5", *data, "--thresh", -2, "--out", folder / "out.jpg")
+
+
+def _detect_exported(folder: Path) -> None:
+    words = ["--thresh", -1, "--json", folder / "out.json", "--csv", folder / "out.csv", "--out", folder / "out"]
+    command("detect", folder / "image.jpg", "--model", folder / "exported", *words)
+
+
+def _detect_video(folder: Path) -> None:
+    (clip,) = folder.glob("clip.*")
+    command(
+        "detect",
+        clip,
+        "--model",
+        folder / "exported",
+        "--every",
+        2,
+        "--csv",
+        folder / "out.csv",
+        "--out",
+        folder / "out",
+    )
+
+
 def _parity(folder: Path) -> None:
     command("parity", folder / "inputs.npz")
 
@@ -625,14 +735,32 @@ def array_readers() -> Iterator[Reader]:
     old = (("old.detections.h5", "file.h5"),)
     yield Reader("detections without checksum", old, "file.h5", _read_detections)
     resumed = (("trainval", "trainval"), ("model.h5.checkpoint", "model.h5.checkpoint"))
-    yield Reader("checkpoint", resumed, "model.h5.checkpoint", _trained, sealed=True)
-    yield Reader("checkpoint, edited", resumed, "model.h5.checkpoint", _trained, edit_hdf5)
+    yield Reader("checkpoint", resumed, "model.h5.checkpoint", _trained, sealed=True, outputs=("model.h5",))
+    yield Reader("checkpoint, edited", resumed, "model.h5.checkpoint", _trained, edit_hdf5, outputs=("model.h5",))
     tuned = (("tuned/weights.pt", "weights.pt"), ("tuned/finetune.json", "finetune.json"))
     yield Reader("fine-tuned weights", tuned, "weights.pt", _read_tuned, sealed=True)
     yield Reader("fine-tuned record", tuned, "finetune.json", _read_tuned, mutate_text, sealed=True)
     yield Reader("weights", (("weights.pt", "weights.pt"),), "weights.pt", _read_weights, sealed=True, share=2)
     yield Reader("weights, old format", (("weights.old.pt", "weights.pt"),), "weights.pt", _read_weights, share=2)
     yield Reader("parity case", (("case/inputs.npz", "inputs.npz"),), "inputs.npz", _read_case, sealed=True)
+
+
+def video_readers() -> Iterator[Reader]:
+    """Yield the readers of videos."""
+    for name in ("clip.avi", "clip.mp4"):
+        yield Reader(f"video {name}", ((name, name),), name, _read_video, share=1.5)
+
+
+def folder_readers() -> Iterator[Reader]:
+    """Yield the readers of folders that commands leave: exported detectors, mined regions."""
+    exported = (("exported", "exported"), ("images/a.jpg", "image.jpg"))
+    yield Reader("exported, detector.json", exported, "exported/detector.json", _read_exported, mutate_text, share=2)
+    yield Reader("exported, network.onnx", exported, "exported/network.onnx", _read_exported, sealed=True)
+    yield Reader("exported, edited", exported, "exported/network.onnx", _read_exported, edit_exported, share=2)
+    mined = (("mined", "mined"),)
+    yield Reader("mined, manifest", mined, "mined/manifest.jsonl", _read_mined, mutate_text, share=2)
+    yield Reader("mined, record", mined, "mined/mined.json", _read_mined, mutate_text)
+    yield Reader("mined, features", mined, "mined/features/*", _read_mined, sealed=True)
 
 
 def record_readers() -> Iterator[Reader]:
@@ -680,6 +808,36 @@ def _commands() -> Iterator[Reader]:
     yield Reader("detect, model", image, "file.h5", _detect, sealed=True, share=0.3)
     yield Reader("detect, edited model", image, "file.h5", _detect, edit_hdf5, share=0.3)
     yield Reader("propose", _DEVKIT, "VOCdevkit/*/*/*.*", _propose, mutate_text, share=0.5)
+    run = (("run", "run"),)
+    yield Reader("inspect run", run, "run/**/*.*", _inspect_folder, mutate_text)
+    yield Reader("diff run", (*run, ("run", "other")), "run/**/*.*", _diff, share=0.5)
+    yield Reader("diff run, edited", (*run, ("run", "other")), "run/**/*.h5", _diff, edit_hdf5, share=0.5)
+    learnt = (("trainval", "cache"), ("mined", "mined"))
+    yield Reader("train --mined", learnt, "mined/manifest.jsonl", _train_mined, mutate_text, share=0.4)
+    points = (("model.h5", "file.h5"), ("report", "report"))
+    yield Reader("assemble, report", points, "report/results.json", _assemble, mutate_text, share=0.5)
+    again = (*_DEVKIT, ("trainval.h5", "p.h5"), ("trainval", "cache"))
+    yield Reader("extract, earlier cache", again, "cache/*", _extract_again, share=0.4, outputs=("cache",))
+    again = (*_DEVKIT, ("detections.h5", "file.h5"), ("report", "report"))
+    yield Reader("evaluate, earlier report", again, "report/results.json", _evaluate_again, mutate_text, share=0.4)
+    for option, name in (("--coco", "boxes.json"), ("--csv", "boxes.csv"), ("--xml", "xml"), ("--yolo", "yolo")):
+        damaged = {"xml": "xml/*.xml", "yolo": "yolo/labels/*.txt"}.get(name, name)
+        read = partial(_check, option=option, name=name)
+        yield Reader(f"check {option}", (("photos", "photos"), (name, name)), damaged, read, mutate_text, share=0.3)
+    shown = (*_DEVKIT, ("model.h5", "file.h5"), ("trainval", "cache"))
+    report = lambda folder: _of_model(folder, "report")  # noqa: E731
+    yield Reader("report, edited model", shown, "file.h5", report, edit_hdf5, share=0.15)
+    yield Reader("report, annotations", shown, "VOCdevkit/*/Annotations/*.xml", report, mutate_text, share=0.15)
+    found = (*_DEVKIT, ("detections.h5", "file.h5"))
+    yield Reader("show, edited detections", found, "file.h5", _show, edit_hdf5, share=0.3)
+    exported = (("exported", "exported"), ("images/a.jpg", "image.jpg"))
+    yield Reader("detect, exported", exported, "exported/detector.json", _detect_exported, mutate_text, share=0.4)
+    yield Reader(
+        "detect, exported, edited", exported, "exported/network.onnx", _detect_exported, edit_exported, share=0.4
+    )
+    yield Reader("detect, exported, image", exported, "image.jpg", _detect_exported, share=0.4)
+    filmed = (("exported", "exported"), ("clip.avi", "clip.avi"))
+    yield Reader("detect, video", filmed, "clip.avi", _detect_video, share=0.3)
     yield Reader("parity", (("case/inputs.npz", "inputs.npz"),), "inputs.npz", _parity, share=0.3)
 
 
@@ -691,4 +849,7 @@ def _evaluate_source(folder: Path, option: str, name: str) -> Any:
 
 def all_readers() -> list[Reader]:
     """Return every reader, in the order of the table."""
-    return [*image_readers(), *data_readers(), *array_readers(), *record_readers(), *_commands()]
+    return [
+        *(*image_readers(), *video_readers(), *data_readers(), *array_readers()),
+        *(*folder_readers(), *record_readers(), *_commands()),
+    ]

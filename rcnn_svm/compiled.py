@@ -7,6 +7,7 @@ needs are therefore written in whole arrays, or have a twin that is.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,10 @@ try:
     from numba.core.caching import FunctionCache
 except ImportError:
     numba, FunctionCache = None, object
+else:
+    # What is kept there is executed: no `.numba_config.yaml` of the working folder, where downloaded images may be,
+    # says where that is.
+    numba.config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")
 
 
 def compiled(*, in_arrays: Callable | None = None, **options: Any) -> Callable[[Callable], Callable]:

@@ -30,10 +30,29 @@ T = TypeVar("T")
 # What reading may take of the processor, and of memory beside what the child has: this, and so much for every byte.
 SECONDS, SECONDS_PER_BYTE = 10.0, 1e-6
 MEMORY, MEMORY_PER_BYTE = 1 << 30, 50
+# Compressed arrays take in all so many bytes, and so many times those of their file: more is a trap for memory.
+UNPACKED, UNPACKED_RATIO = 1 << 28, 50
 # A child that waits uses no processor; it is ended after so many times its seconds.
 _WAITING = 10
 _START = "import sys; sys.path[:] = sys.argv[1:]; from rcnn_svm.guarded import _serve; _serve()"
 _READY = b"ready\n"
+
+
+def check_unpacked(path: str | os.PathLike, unpacked: int, packed: int) -> None:
+    """Check how much memory the compressed arrays of a file take, before they are read.
+
+    Args:
+        path: what a message calls the file.
+        unpacked, packed: bytes of its arrays in memory, and of the file.
+
+    Raises:
+        InputError: it is more than any arrays of use.
+    """
+    if unpacked > UNPACKED + UNPACKED_RATIO * packed:
+        raise InputError(
+            f"{path} is refused: its arrays would take {unpacked:,} bytes, the file has {packed:,}; save them without "
+            "compression"
+        )
 
 
 def guarded(function: Callable[..., T], path: str | os.PathLike, *args: Any) -> T:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.fuzz import Case, fuzz, make_inputs_apart, outcome_table, shared_out
 from benchmarks.fuzz_readers import array_readers, data_readers, image_readers, record_readers
+from benchmarks.fuzz_watch import run_watched
 
 # What is not known to be whole is read by a process begun for it: no such files here.
 GUARDED = ("MATLAB", "edited", "without checksum")
@@ -36,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_watched(main, "tests.fuzz_briefly"))

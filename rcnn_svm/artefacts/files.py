@@ -595,6 +595,26 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def reading_unsealed(path: str | os.PathLike) -> Iterator[None]:
+    """Do as `reading` for what the content of an artefact makes the block raise, where it has no checksum.
+
+    What is whole and makes the block fail is a fault of the program, and stays one.
+
+    Raises:
+        InputError: the block raised it, or something that edited content explains.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, InputError) or _check_content(Path(path), anywhere=True):
+            raise
+        raise InputError(
+            f"{path} was changed by another program ({type(error).__name__} in what is made of it); restore it, or run "
+            "the stage that writes it again"
+        ) from error
+
+
 def read_settings(handle: h5py.File) -> dict[str, Any]:
     """Return the settings recorded by `create_h5`.
 

@@ -57,13 +57,16 @@ def read_header(path: str | os.PathLike) -> Header:
 
     with open_h5_of(path, ()) as handle:
         handle.visititems(collect)
+        made = dict(json.loads(handle.attrs["provenance"]))
+        if not {"rcnn_svm", "command", "time"} <= made.keys():
+            raise ValueError("its provenance is not complete")
         return Header(
             path=path,
             kind=str(handle.attrs["kind"]),
             schema=int(handle.attrs["schema"]),
             settings=read_settings(handle),
             fingerprint=str(handle.attrs["fingerprint"]),
-            provenance=dict(json.loads(handle.attrs["provenance"])),
+            provenance=made,
             arrays=arrays,
             parts={name: str(part.attrs["kind"]) for name, part in handle.get("parts", {}).items()},
             num_bytes=path.stat().st_size,

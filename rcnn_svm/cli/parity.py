@@ -87,18 +87,11 @@ def _has_expected(case: Path) -> bool:
 
 
 def _load_npz(path: Path) -> dict:
-    import numpy as np
-
     from rcnn_svm.artefacts.files import require_regular
+    from rcnn_svm.artefacts.npz import read_npz
 
     try:
         require_regular(path)
-        with np.load(path) as data:
-            return dict(data)
-    except InputError:
-        raise
+        return read_npz(path, path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the folder of a case with inputs.npz") from None
-    # Damaged bytes make zipfile raise nearly anything, and numpy's own words would advise to unpickle the file.
-    except Exception:
-        raise InputError(f"{path} is not a readable .npz file of arrays") from None

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Gather and write the page."""
     from rcnn_svm.artefacts.claims import claimed
-    from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.files import check_writable, reading_unsealed
     from rcnn_svm.artefacts.identity import check_same, say_written
     from rcnn_svm.detection.detections import KIND, Detections
     from rcnn_svm.detection.detector import Detector
@@ -93,19 +93,20 @@ def run(args: argparse.Namespace) -> None:
         found = Detections.load(args.detections)
         made = {"Detections": made_by(args.detections, KIND)}
         of_test = {"detections": found, "test_images": _test_images(args, found), "made": made}
-    report = Report.of_model(
-        args.model,
-        cache,
-        validate=None if args.validate is None else _open(args.validate, args, detector),
-        images=_training_images(args, cache),
-        n_jobs=args.jobs,
-        **of_test,
-    )
-    with claimed(path):
-        # The same report is made again: it takes little time, and images may be there that were missing.
-        if path.exists() and not args.overwrite:
-            check_same(path, read_made_from(path)["settings"], json.loads(json.dumps(report.settings)))
-        report.save(out)
+    with reading_unsealed(args.model):
+        report = Report.of_model(
+            args.model,
+            cache,
+            validate=None if args.validate is None else _open(args.validate, args, detector),
+            images=_training_images(args, cache),
+            n_jobs=args.jobs,
+            **of_test,
+        )
+        with claimed(path):
+            # The same report is made again: it takes little time, and images may be there that were missing.
+            if path.exists() and not args.overwrite:
+                check_same(path, read_made_from(path)["settings"], json.loads(json.dumps(report.settings)))
+            report.save(out)
     print(report.summary)
     for note in report.notes:
         print(f"note: {note}")

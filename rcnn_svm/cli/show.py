@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw the sheet and write it."""
-    from rcnn_svm.artefacts.files import check_writable
+    from rcnn_svm.artefacts.files import check_writable, reading_unsealed
     from rcnn_svm.artefacts.identity import say_written
     from rcnn_svm.reports.style import save_figure
 
@@ -103,7 +103,9 @@ def run(args: argparse.Namespace) -> None:
     args.voc_split = "test" if args.what == DETECTIONS else "trainval"
     database = load_database(args)
     say_letters(database.classes)
-    save_figure(_figure(args, database), out)
+    with reading_unsealed(args.path):
+        figure = _figure(args, database)
+    save_figure(figure, out)
     say_written(out)
 
 

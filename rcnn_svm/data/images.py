@@ -19,6 +19,10 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 # Formats whose decoder hands out 16-bit samples as 32-bit integers in 0..65535, depending on Pillow's version.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+# Decoders that hold an image several times over get half as many pixels, so that no image takes a gigabyte.
+_HALF = ("WEBP", "JPEG2000")
+# Pixels that are converted at once: what an image takes beside its file is then what is decoded and the result.
+_STRIP = 1 << 22
 # What undoes an EXIF orientation; 5 to 8 turn the image on its side.
 _UNDO = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,7 +58,7 @@ def as_image(image: ImageLike) -> np.ndarray:
         return load_image(image)
     if isinstance(image, Image.Image):
         with _in_words(str(getattr(image, "filename", "") or "the PIL image")):
-            return np.array(_to_rgb(ImageOps.exif_transpose(image), image.format), np.uint8)
+            return _rgb_pixels(ImageOps.exif_transpose(image), image.format)
     return check_image(image)
 
 
@@ -73,8 +77,8 @@ def load_image(path: str | os.PathLike, *, ignore_exif: bool = False) -> np.ndar
 
     Raises:
         InputError: the file is missing, unreadable, no regular file, no image, truncated, damaged, of more
-            pixels than `PIL.Image.MAX_IMAGE_PIXELS` (some 89 million), or of a pixel type without a defined range
-            (32-bit integer or float).
+            pixels than `PIL.Image.MAX_IMAGE_PIXELS` (some 89 million; half of it for WebP and JPEG 2000), or of a
+            pixel type without a defined range (32-bit integer or float).
     """
     with _opened(path) as image:
         file_format = image.format
@@ -82,7 +86,7 @@ def load_image(path: str | os.PathLike, *, ignore_exif: bool = False) -> np.ndar
             image = _as_stored(image)
         else:
             ImageOps.exif_transpose(image, in_place=True)  # without a copy, which large images have no memory for
-        return np.array(_to_rgb(image, file_format), np.uint8)
+        return _rgb_pixels(image, file_format)
 
 
 @dataclass(frozen=True)
@@ -188,10 +192,26 @@ def _check_pixels(image: Image.Image) -> None:
     """Check a header's size before memory is taken for it; Pillow itself refuses only twice as many pixels."""
     width, height = image.size
     limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.format in _HALF:
+        limit //= 2
     if limit is not None and width * height > limit:
         raise _Unusable(
             f"it has {width} x {height} pixels, of {limit:,} in all that fit the memory for one image; scale it down"
         )
+
+
+def _rgb_pixels(image: Image.Image, file_format: str | None) -> np.ndarray:
+    """Return the pixels of an image of any mode, (H, W, 3) uint8 RGB."""
+    width, height = image.size
+    rows = max(_STRIP // max(width, 1), 1)
+    if rows >= height:
+        return np.array(_to_rgb(image, file_format), np.uint8)
+    image.load()
+    pixels = np.empty((height, width, 3), np.uint8)
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        pixels[first:last] = np.asarray(_to_rgb(image.crop((0, first, width, last)), file_format))
+    return pixels
 
 
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:

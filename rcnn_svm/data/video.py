@@ -19,6 +19,13 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 
+# With what files begin that are text and no video: playlists, which name other files. A few videos begin with letters.
+_PROBED = 8
+_LETTERS = frozenset(b"\t\n\r" + bytes(range(0x20, 0x7F)))
+_VIDEOS_IN_LETTERS = (b"RIFF", b"YUV4MPEG", b"nut/mult")
+# Pixels of a frame: what decodes it holds several, and the result takes 3 bytes each.
+_MOST_PIXELS = 1 << 26
+
 # A header's number of frames is an estimate in some formats; fewer than this share of it is a damaged file.
 _WHOLE = 0.9
 
@@ -143,8 +150,17 @@ def _opened(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
     if not isinstance(source, int):
         try:
             require_regular(source)
+            with open(source, "rb") as stream:
+                head = stream.read(_PROBED)
         except FileNotFoundError as error:
             raise InputError(f"video file {source} does not exist; correct the path or restore the file") from error
+        except OSError as error:
+            raise InputError(f"video file {source} cannot be read ({error.strerror}); restore it") from error
+        if head and _LETTERS.issuperset(head) and not head.startswith(_VIDEOS_IN_LETTERS):
+            raise InputError(
+                f"{source} cannot be read as a video: it is text, such as a playlist, which would have other files "
+                "read; give the videos themselves"
+            )
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         # FFmpeg alone: other readers of OpenCV take `a01.jpg` for the first of a sequence of images.
@@ -161,6 +177,12 @@ def _opened(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
             raise InputError(
                 f"{source} cannot be read as a video: it is damaged, or in a format that FFmpeg does not know; restore "
                 "it, or convert it to MP4"
+            )
+        height, width = _header(capture).size
+        if height * width > _MOST_PIXELS:
+            raise InputError(
+                f"{source} is refused: its frames have {width} x {height} pixels, of {_MOST_PIXELS:,} in all that fit "
+                "the memory for one; scale it down"
             )
         yield capture
     finally:

@@ -227,9 +227,9 @@ def _names(content: dict[str, Any], description: Path | None, root: Path) -> tup
             names = [names[key] for key in sorted(names, key=lambda key: int(str(key)))]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{description}: names are no list of class names; write names: [cat, dog]")
-        number = content.get("nc")
-        if isinstance(number, str) and number.strip().isdecimal() and int(number) != len(names):
-            raise InputError(f"{description}: nc is {int(number)} with {len(names)} names; correct one of them")
+        number = _whole(content.get("nc"))
+        if number not in (None, len(names)):
+            raise InputError(f"{description}: nc is {number} with {len(names)} names; correct one of them")
         return [name.strip() or str(k) for k, name in enumerate(names)], description
     files = [folder / name for folder in (root, root / "labels") for name in _NAME_FILES]
     files += sorted(root.glob("*.names"))
@@ -250,14 +250,22 @@ def _text(path: Path, what: str) -> str:
         raise InputError(f"{what} {path} cannot be read: {error}; restore the file") from error
 
 
+def _whole(text: Any) -> int | None:
+    """Return the whole number that a text is, None for all else, and for numbers of more digits than anything has."""
+    return int(text) if isinstance(text, str) and len(text) <= 18 and text.strip().isdecimal() else None
+
+
 def _keypoint_values(content: dict[str, Any], description: Path | None) -> int:
     """Return how many numbers of a line are key points."""
     shape = content.get("kpt_shape")
     if shape is None:
         return 0
-    if isinstance(shape, list) and len(shape) == 2 and all(str(number).isdecimal() for number in shape):
-        return int(shape[0]) * int(shape[1])
-    raise InputError(f"{description}: kpt_shape is {shape!r}, expected two numbers")
+    numbers = [_whole(number) for number in shape] if isinstance(shape, list) and len(shape) == 2 else [None]
+    if None not in numbers:
+        return numbers[0] * numbers[1]
+    # A list may hold itself many times over, in more letters than there is memory for.
+    stated = repr(shape[:60]) if isinstance(shape, str) else f"a {type(shape).__name__}"
+    raise InputError(f"{description}: kpt_shape is {stated}, expected two numbers such as [17, 3]")
 
 
 def _listed(content: dict[str, Any], root: Path, description: Path | None, notes: Notes) -> dict[str, list[Path]]:

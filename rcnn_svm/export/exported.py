@@ -25,6 +25,7 @@ from rcnn_svm.artefacts.exported_folder import (
     read_part,
 )
 from rcnn_svm.artefacts.files import reading
+from rcnn_svm.artefacts.npz import read_npz
 from rcnn_svm.boxes import apply_box_deltas, clip_boxes
 from rcnn_svm.data.pixels import check_image
 from rcnn_svm.detection.calibrated import Calibrated
@@ -34,7 +35,7 @@ from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.errors import InputError
 from rcnn_svm.export.pictures import read_image
 from rcnn_svm.features.image_maps import ImageMaps
-from rcnn_svm.features.onnx_session import onnx_session
+from rcnn_svm.features.onnx_session import onnx_session, run_session
 from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.features.warp import plan_regions, sample_crops
 from rcnn_svm.proposals.methods import RANKED, make_proposer
@@ -137,16 +138,19 @@ class ExportedDetector(Calibrated):
             part = plan.part(slice(first, first + self._batch_size))
             crops = np.empty((len(part), 3, plan.crop_size, plan.crop_size), np.float32)
             sample_crops(image, part, *self._colours, crops)
-            return session.run(None, {"crops": crops})
+            return run_session(session, {"crops": crops})
 
         batches = list(self._threads.map(run, range(0, len(plan), self._batch_size)))
-        outputs = dict(zip(names, map(np.concatenate, zip(*batches, strict=True)), strict=True))
-        scores = _of_boxes(outputs, SCORES, len(boxes))
+        try:
+            outputs = dict(zip(names, map(np.concatenate, zip(*batches, strict=True)), strict=True))
+        except (ValueError, TypeError) as error:  # what is no array, or has no axis of crops
+            raise _other_network(f"outputs that are not those of crops ({error})") from error
+        scores = _of_boxes(outputs, SCORES, (len(boxes), len(self.classes)))
         if not np.isfinite(scores).all():
             raise InputError("the network makes scores that are not finite numbers; export the detector again")
         if DELTAS not in outputs:
             return scores, None
-        deltas = _of_boxes(outputs, DELTAS, len(boxes))
+        deltas = _of_boxes(outputs, DELTAS, (len(boxes), len(self.classes), 4))
 
         def correct(rows: np.ndarray, cls: np.ndarray) -> np.ndarray:
             return clip_boxes(apply_box_deltas(boxes[rows], deltas[rows, cls]), size)
@@ -154,22 +158,36 @@ class ExportedDetector(Calibrated):
         return scores, correct
 
 
-def _of_boxes(outputs: dict[str, np.ndarray], name: str, count: int) -> np.ndarray:
+def _of_boxes(outputs: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return an output for the boxes, whose crops come first, with what context and scene add to it."""
-    found = outputs[name][:count]
-    if CONTEXT + name in outputs:
-        found = found + outputs[CONTEXT + name][count : 2 * count]
-    if SCENE + name in outputs:
-        found = found + outputs[SCENE + name][-1:]
+    count = shape[0]
+    if name not in outputs:
+        raise _other_network(f"no {name}")
+    try:
+        found = outputs[name][:count]
+        if CONTEXT + name in outputs:
+            found = found + outputs[CONTEXT + name][count : 2 * count]
+        if SCENE + name in outputs:
+            found = found + outputs[SCENE + name][-1:]
+    except (ValueError, TypeError) as error:
+        raise _other_network(f"{name} that do not fit each other") from error
+    if found.shape != shape or found.dtype.kind != "f":
+        raise _other_network(f"{name} of shape {found.shape} for {count} boxes, expected {shape}")
     return found
+
+
+def _other_network(makes: str) -> InputError:
+    return InputError(f"the network makes {makes}; it is of another detector: export this one again")
 
 
 def _ranked(maps: bytes, weights: bytes, proposals: dict, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return the proposer of an exported ranker."""
     session = onnx_session(maps, threads)
-    with np.load(io.BytesIO(weights), allow_pickle=False) as arrays:
-        ranker = ProposalRanker(**arrays)
-    image_maps = ImageMaps(lambda seen: session.run(None, {"images": seen}), proposals["maps"])
+    try:
+        ranker = ProposalRanker(**read_npz(io.BytesIO(weights), RANKER))
+    except TypeError as error:  # arrays of other names
+        raise InputError(f"{RANKER} is of another detector ({error}); export this one again") from error
+    image_maps = ImageMaps(lambda seen: run_session(session, {"images": seen}), proposals["maps"])
     return RankedProposer(ranker, image_maps, max_boxes=proposals["max_boxes"], merge_iou=proposals["merge_iou"])
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.files import (
+    READ_ERRORS,
     atomic_stream,
     create_h5,
     file_name,
@@ -301,11 +302,13 @@ def read_manifest(path: Path) -> list[MinedRegion]:
                 crop=str(content.get("crop", "")),
                 keep=content.get("keep", True),
             )
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except READ_ERRORS as error:
             raise InputError(
                 f"line {number} of {path} is not a region of a manifest ({error or type(error).__name__}); delete the "
                 "whole line, or restore it"
             ) from error
+        if len(region.box) != 4:
+            raise InputError(f"line {number} of {path} has a box of {len(region.box)} numbers, expected x1 y1 x2 y2")
         if region.keep not in (True, False):
             raise InputError(f"line {number} of {path} has keep {content['keep']!r}, expected true or false")
         if region.id in seen:

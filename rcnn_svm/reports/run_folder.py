@@ -127,7 +127,9 @@ def _look_at(path: Path, name: str) -> Artefact | None:
             return _cache(path, name)
         if path.is_dir():
             return _finetuned(path, name)
-        return _stored(read_header(path), name)
+        header = read_header(path)
+        with reading(path):
+            return _stored(header, name)
     except InputError as error:
         size = path.stat().st_size if path.is_file() else 0
         return Artefact(path, name, DAMAGED, DAMAGED, "", str(error), size, "")

@@ -72,7 +72,7 @@ class Inspection:
 
 def facts_text(facts: Mapping[str, str | Sequence[str]]) -> str:
     """Return facts for a terminal, a name before each; one that is too long, or of several, goes on below itself."""
-    indent = max(map(len, facts)) + 2
+    indent = min(max(map(len, facts)), WIDTH // 2) + 2
     lines = []
     # Paths and digests stay whole, so that they can be copied.
     wrapper = textwrap.TextWrapper(WIDTH - indent, break_long_words=False, break_on_hyphens=False)
