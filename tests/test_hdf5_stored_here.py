@@ -117,3 +117,16 @@ def test_an_attribute_of_a_gigabyte_is_not_read(tmp_path):
     os.truncate(tmp_path / "x.h5", 1 << 30)
     with pytest.raises(InputError, match=r"x\.h5 is refused: 1,073,\d+,\d+ bytes of it are no arrays"):
         open_hdf5(tmp_path / "x.h5")
+
+
+def test_arrays_that_are_zeros_do_not_fill_the_memory(tmp_path, monkeypatch):
+    """Three megabytes took three gigabytes: deflate alone makes a thousandth of zeros."""
+    with create_h5(tmp_path / "x.h5", "proposals", 1, {}) as handle:
+        handle.create_dataset("boxes", data=np.zeros((250_000, 4)), chunks=(1000, 4), compression=9)
+    with open_hdf5(tmp_path / "x.h5"):
+        pass
+    monkeypatch.setattr("rcnn_svm.guarded.UNPACKED", 1 << 20)
+    monkeypatch.setattr("rcnn_svm.guarded.UNPACKED_RATIO", 5)
+    for read in (ProposalSet.load, inspect_artefact):
+        with pytest.raises(InputError, match=r"x\.h5 is refused: its arrays would take 8,000,000 bytes, the file has"):
+            read(tmp_path / "x.h5")

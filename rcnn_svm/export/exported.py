@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.features.warp import plan_regions, sample_crops
 from rcnn_svm.proposals.methods import RANKED, make_proposer
 from rcnn_svm.proposals.ranker import ProposalRanker
+
+# Pixels of a crop's side, and crops of a batch, at most: more is damage, and would fill the memory.
+_MOST = 4096
 
 
 class ExportedDetector(Calibrated):
@@ -81,9 +85,8 @@ class ExportedDetector(Calibrated):
                 for name in ("calibration", "thresholds")
             )
             self.thresholds_from = described["source"].get("thresholds_from", {})
-            self._geometry = described["crop"]["geometry"]
-            self._colours = described["crop"]["mean"], described["crop"]["std"]
-            self._batch_size = described["crop"]["batch_size"]
+            self._geometry, self._colours, self._batch_size = _checked_crop(**described["crop"])
+            _check_classes(self.classes, self.thresholds, self.calibration)
             proposals = described["proposals"]
             parts = [NETWORK, *([MAPS, RANKER] if proposals["method"] == RANKED else [])]
         content = {name: read_part(folder, name, described) for name in parts}
@@ -156,6 +159,38 @@ class ExportedDetector(Calibrated):
             return clip_boxes(apply_box_deltas(boxes[rows], deltas[rows, cls]), size)
 
         return scores, correct
+
+
+def _checked_crop(
+    geometry: dict[str, Any], mean: Sequence[float], std: Sequence[float], batch_size: int
+) -> tuple[dict[str, Any], tuple[Sequence[float], Sequence[float]], int]:
+    """Return the geometry of crops, what is done to their colours, and how many are a batch.
+
+    Raises:
+        ValueError, TypeError: no crops can be made so.
+    """
+    for what, number in (("crop_size", geometry["crop_size"]), ("batch_size", batch_size)):
+        if not isinstance(number, int) or not 0 < number <= _MOST:
+            raise ValueError(f"{what} is {number}")
+    colours = np.array([mean, std], np.float64)
+    if colours.shape != (2, 3) or not np.isfinite(colours).all() or not (colours[1] > 0).all():
+        raise ValueError("mean and std are not three numbers each")
+    plan_regions(np.array([[0, 0, 1, 1]]), (2, 2), **geometry)
+    return geometry, (mean, std), batch_size
+
+
+def _check_classes(classes: tuple[str, ...], thresholds: np.ndarray | None, calibration: np.ndarray | None) -> None:
+    """Check that classes are names, and that every one has its numbers.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes are no names")
+    if thresholds is not None and thresholds.shape != (len(classes),):
+        raise ValueError("thresholds are not those of the classes")
+    if calibration is not None and calibration.shape != (len(classes), 2):
+        raise ValueError("calibration is not that of the classes")
 
 
 def _of_boxes(outputs: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

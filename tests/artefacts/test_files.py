@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from rcnn_svm.artefacts.files import (
     fingerprint,
     open_h5,
     read_settings,
+    reading_unsealed,
     write_text,
 )
 from rcnn_svm.errors import InputError
@@ -143,3 +145,15 @@ def test_a_place_that_no_file_can_have_is_told_before_the_work(tmp_path, name):
     check_writable(tmp_path / "new" / "model.h5")
     with pytest.raises(InputError, match=r"cannot write .*; choose another place"):
         check_writable(tmp_path / name)
+
+
+def test_what_an_edited_file_makes_fail_is_told_of_the_file_and_a_fault_of_the_program_is_not(tmp_path):
+    for name, sealed in (("whole.h5", True), ("edited.h5", False)):
+        with create_h5(tmp_path / name, "toy", 3, {}) as handle:
+            handle["rows"] = np.arange(5)
+        if not sealed:
+            with h5py.File(tmp_path / name, "r+") as handle:
+                del handle.attrs["content"]
+        with pytest.raises(IndexError if sealed else InputError) as caught, reading_unsealed(tmp_path / name):
+            [][3]
+        assert sealed or "edited.h5 was changed by another program (IndexError" in str(caught.value)

@@ -58,3 +58,11 @@ def test_what_is_not_ours(tmp_path):
     ):
         with pytest.raises(InputError, match=sentence):
             read_header(tmp_path / name)
+
+
+def test_a_file_without_what_made_it_is_damaged(path):
+    with h5py.File(path, "r+") as handle:
+        del handle.attrs["content"]
+        handle.attrs["provenance"] = '{"time": "2026"}'
+    with pytest.raises(InputError, match=r"x\.h5 is damaged"):
+        read_header(path)

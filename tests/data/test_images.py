@@ -325,3 +325,32 @@ def test_what_is_no_image_is_refused_with_its_conversion(conversion):
 def test_what_cannot_be_converted_is_refused(image, said):
     with pytest.raises(InputError, match=said):
         check_image(image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "CMYK", "I;16"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "jpg"])
+def test_large_images_are_converted_in_strips_as_in_one_piece(tmp_path, mode, suffix, monkeypatch):
+    """So an image takes half the memory: what is decoded and the result, and no third and fourth of either."""
+    image = Image.fromarray(np.dstack([photo(), photo()[..., 0]]), "RGBA")
+    image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    options = {"transparency": 3} if (mode, suffix) in (("P", "png"), ("P", "gif")) else {}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    try:
+        image.save(tmp_path / f"a.{suffix}", exif=exif, **options)
+    except (OSError, ValueError):
+        pytest.skip("no such file can be written")
+    whole = load_image(tmp_path / f"a.{suffix}")
+    monkeypatch.setattr("rcnn_svm.data.images._STRIP", 7 * whole.shape[1])
+    np.testing.assert_array_equal(load_image(tmp_path / f"a.{suffix}"), whole)
+    assert_is_plain_array(load_image(tmp_path / f"a.{suffix}"), *whole.shape[:2])
+
+
+@pytest.mark.parametrize("suffix", ["webp", "jp2"])
+def test_decoders_that_take_twice_the_memory_get_half_the_pixels(tmp_path, suffix, monkeypatch):
+    Image.fromarray(photo()).save(tmp_path / f"a.{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 60)
+    with pytest.raises(InputError, match="it has 60 x 40 pixels, of 1,200 in all"):
+        load_image(tmp_path / f"a.{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2 * 40 * 60)
+    assert load_image(tmp_path / f"a.{suffix}").shape == (40, 60, 3)

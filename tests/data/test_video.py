@@ -78,3 +78,11 @@ def test_folders_hold_videos_beside_images(tmp_path, video):
     assert images_at([tmp_path], also=VIDEO_SUFFIXES) == [tmp_path / "a.JPG", tmp_path / "b" / "c.MP4", video]
     assert images_at([tmp_path]) == [tmp_path / "a.JPG"]
     assert [is_video(path) for path in ("a.MP4", "a.jpg", "mp4")] == [True, False, False]
+
+
+def test_frames_that_do_not_fit_the_memory_are_refused_before_one_is_decoded(video, monkeypatch):
+    monkeypatch.setattr("rcnn_svm.data.video._MOST_PIXELS", SIZE[0] * SIZE[1] - 1)
+    with pytest.raises(InputError, match="its frames have 64 x 48 pixels, of 3,071 in all"):
+        read_video_header(video)
+    monkeypatch.setattr("rcnn_svm.data.video._MOST_PIXELS", SIZE[0] * SIZE[1])
+    assert len(list(read_frames(video))) == FRAMES

@@ -321,3 +321,19 @@ def test_annotations_are_those_of_the_same_csv(own_data):
         ours, theirs = found.annotation(index), expected.annotation(expected.image_ids.index(image_id))
         assert [found.classes[k] for k in ours.classes] == [expected.classes[k] for k in theirs.classes]
         np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-3)
+
+
+def test_a_list_that_holds_itself_many_times_is_said_in_a_short_sentence(tmp_path):
+    """YAML's aliases make ten lines a list of 9 ** 9 texts, which costs nothing until it is written out."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 9)]
+    for shape in ("*a8", "[*a8, *a8]"):
+        write(tmp_path, {"data.yaml": "\n".join(["names: [cat]", *lines, f"kpt_shape: {shape}"]), "a.jpg": None})
+        write(tmp_path, {"a.txt": f"0 {MIDDLE}"})
+        with pytest.raises(InputError, match=r"kpt_shape is a list, expected two numbers such as \[17, 3\]$"):
+            load_yolo(tmp_path)
+
+
+def test_a_number_of_classes_of_five_thousand_digits_is_none(tmp_path):
+    write(tmp_path, {**labelled(f"0 {MIDDLE}"), "data.yaml": f"names: [cat]\nnc: {'1' * 5_000}"})
+    assert boxes_of(load_yolo(tmp_path)) == {"a": [("cat", *MIDDLE_BOX)]}

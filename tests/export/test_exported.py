@@ -256,6 +256,10 @@ def test_a_damaged_or_missing_part_is_refused_before_it_is_read(name, exported, 
         ExportedDetector(copy)
 
 
+# How the crops of an exported detector may be described.
+CROPS = {"geometry": {"crop_size": 32, "padding": 2}, "mean": [0, 0, 0], "std": [1, 1, 1], "batch_size": 8}
+
+
 @pytest.mark.parametrize(
     "change, sentence",
     [
@@ -263,6 +267,12 @@ def test_a_damaged_or_missing_part_is_refused_before_it_is_read(name, exported, 
         ({"schema": 99}, r"has schema 99, this version of rcnn-svm reads 1; export it again"),
         ({"classes": None}, r"detector.json is damaged"),
         ({"crop": {}}, r"detector.json is damaged"),
+        ({"thresholds": [0.5]}, r"detector.json is damaged"),
+        ({"calibration": [[1.0, 0.0]]}, r"detector.json is damaged"),
+        ({"crop": {**CROPS, "geometry": {"crop_size": 32, "padding": 2, "zoom": 1}}}, r"detector.json is damaged"),
+        ({"crop": {**CROPS, "geometry": {"crop_size": 10**9, "padding": 2}}}, r"detector.json is damaged"),
+        ({"crop": {**CROPS, "mean": [0, 0], "std": [1, 1]}}, r"detector.json is damaged"),
+        ({"crop": {**CROPS, "batch_size": "8"}}, r"detector.json is damaged"),
         ({"recipe": {"dream": True}}, r"recipe has 'dream'"),
     ],
 )

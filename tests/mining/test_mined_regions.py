@@ -143,6 +143,9 @@ def mined_negatives_of_all(manifest, whole):
         (lambda lines: [lines[0].replace('"keep": true', '"keep": "no"')], "has keep 'no', expected true or false"),
         (lambda lines: [lines[0].replace('"id": ', '"id": 9')], "the features beside it are of 0 to"),
         (lambda lines: [lines[0].replace('"box": [', '"box": [1')], "with another box or class"),
+        (lambda lines: ['{"id": ' + "[" * 100_000], "line 1 of .* is not a region"),
+        (lambda lines: [lines[0].replace('"id": ', '"id": 1e999, "x": ')], "line 1 of .* is not a region .*infinity"),
+        (lambda lines: [lines[0].replace('"box": [', '"box": [1, ')], "line 1 of .* has a box of 5 numbers"),
         (lambda lines: [], "keeps no region"),
     ],
 )

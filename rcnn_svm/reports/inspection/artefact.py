@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rcnn_svm.artefacts.checkpoint import KIND as CHECKPOINT
 from rcnn_svm.artefacts.exported_folder import DESCRIPTION, NETWORK
+from rcnn_svm.artefacts.files import reading_unsealed
 from rcnn_svm.artefacts.header import Header, read_header
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import MANIFEST, read_plan
@@ -61,7 +62,8 @@ def inspect_artefact(path: str | os.PathLike, layer_cache: FeatureCache | None =
             path = path.parent
     if not path.is_dir():
         header = read_header(path)
-        return _KINDS.get(header.kind, _inspect_any)(header)
+        with reading_unsealed(path):
+            return _KINDS.get(header.kind, _inspect_any)(header)
     if (path / MANIFEST).is_file():
         return inspect_cache(read_plan(path), layer_cache)
     for mark, _, inspect in _FOLDERS:

@@ -16,6 +16,7 @@ from rcnn_svm.errors import InputError
 from rcnn_svm.fast_rcnn.roi_head import RoIHead
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.inspection import inspect_artefact
+from rcnn_svm.reports.inspection.result import facts_text
 from tests.toys import CLASSES
 
 KINDS = (*MODELS, "feature cache", "detections", "proposals", "training checkpoint", "fine-tuned network")
@@ -134,3 +135,8 @@ def test_a_folder_with_nothing_of_ours(tmp_path):
         inspect_artefact(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         inspect_artefact(tmp_path / "none.h5")
+
+
+def test_a_name_longer_than_a_line_leaves_room_for_what_it_names():
+    text = facts_text({"made by": "rcnn-svm", "x" * 70_000: "a fact of a few words"})
+    assert text.startswith("made by ") and text.endswith("a fact of a few words")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import h5py
+
 from rcnn_svm.detection.again import METHOD
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
@@ -56,3 +58,12 @@ def test_shards_that_are_missing(run_folder, tmp_path):
     (tmp_path / "run/cache/shard-00001.h5").unlink()
     (artefact,) = find_artefacts(tmp_path / "run")
     assert "1 of 3 shards missing" in artefact.holds
+
+
+def test_a_file_that_another_program_took_an_array_from_is_damaged(run_folder, tmp_path):
+    path = tmp_path / "found.h5"
+    shutil.copy(run_folder.by_kind["detections"], path)
+    with h5py.File(path, "r+") as handle:
+        del handle.attrs["content"], handle["image_ids"]
+    (artefact,) = find_artefacts(tmp_path)
+    assert artefact.kind == "damaged" and "found.h5 is damaged" in artefact.holds
