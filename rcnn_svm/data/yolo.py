@@ -260,9 +260,10 @@ def _keypoint_values(content: dict[str, Any], description: Path | None) -> int:
     shape = content.get("kpt_shape")
     if shape is None:
         return 0
-    numbers = [_whole(number) for number in shape] if isinstance(shape, list) and len(shape) == 2 else [None]
-    if None not in numbers:
-        return numbers[0] * numbers[1]
+    if isinstance(shape, list) and len(shape) == 2:
+        points, values = map(_whole, shape)
+        if points is not None and values is not None:
+            return points * values
     # A list may hold itself many times over, in more letters than there is memory for.
     stated = repr(shape[:60]) if isinstance(shape, str) else f"a {type(shape).__name__}"
     raise InputError(f"{description}: kpt_shape is {stated}, expected two numbers such as [17, 3]")

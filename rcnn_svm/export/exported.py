@@ -219,7 +219,8 @@ def _ranked(maps: bytes, weights: bytes, proposals: dict, threads: int) -> Calla
     """Return the proposer of an exported ranker."""
     session = onnx_session(maps, threads)
     try:
-        ranker = ProposalRanker(**read_npz(io.BytesIO(weights), RANKER))
+        arrays: dict[str, Any] = {**read_npz(io.BytesIO(weights), RANKER)}
+        ranker = ProposalRanker(**arrays)
     except TypeError as error:  # arrays of other names
         raise InputError(f"{RANKER} is of another detector ({error}); export this one again") from error
     image_maps = ImageMaps(lambda seen: run_session(session, {"images": seen}), proposals["maps"])
