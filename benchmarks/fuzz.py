@@ -90,12 +90,14 @@ def fuzz(valid: Path, cases: Sequence[Case], jobs: int = 1, seconds: float = SEC
         jobs: processes at once.
         seconds: what takes the processor longer has hung.
     """
-    left = list(reversed(cases))
+    left: dict[str, list[Case]] = {}
+    for case in reversed(cases):
+        left.setdefault(case.reader.name, []).append(case)
     scratch = tempfile.TemporaryDirectory(prefix="fuzz-")  # here, as those who are killed leave their files
     workers = [_Worker(valid, Path(scratch.name)) for _ in range(min(jobs, len(cases)))]
     try:
         for worker in workers:
-            worker.start(left.pop(), seconds)
+            worker.start(_next_case(left, workers, worker), seconds)
         while busy := [worker for worker in workers if worker.case is not None]:
             soonest = min(worker.deadline for worker in busy) - time.monotonic()
             ready = wait([worker.answers for worker in busy], max(0, soonest))
@@ -104,11 +106,25 @@ def fuzz(valid: Path, cases: Sequence[Case], jobs: int = 1, seconds: float = SEC
                     yield worker.case, worker.outcome()
                     worker.case = None
                     if left:
-                        worker.start(left.pop(), seconds)
+                        worker.start(_next_case(left, workers, worker), seconds)
     finally:
         for worker in workers:
             worker.stop()
         scratch.cleanup()
+
+
+def _next_case(left: dict[str, list[Case]], workers: list[_Worker], worker: _Worker) -> Case:
+    """Take a case from those that are left: of the worker's reader, or of one that no other works on.
+
+    So the valid file of a reader is read once, and not by all.
+    """
+    if worker.reader not in left:
+        others = {other.reader for other in workers}
+        worker.reader = next((name for name in left if name not in others), next(iter(left)))
+    case = left[worker.reader].pop()
+    if not left[worker.reader]:
+        del left[worker.reader]
+    return case
 
 
 class _Worker:
@@ -119,6 +135,7 @@ class _Worker:
         self._scratch = scratch
         self._process: Any = None
         self._tried = 0
+        self.reader = ""
         self.case: Case | None = None
         self.deadline = 0.0
         self.answers: Connection

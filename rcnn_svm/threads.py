@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-import cv2
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+
+from rcnn_svm.opencv import cv2
 
 T = TypeVar("T")
 

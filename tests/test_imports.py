@@ -22,6 +22,7 @@ ORDER = (
         "notebook",
         "progress",
         "compiled",
+        "opencv",
         "threads",
         "guarded",
         "hdf5",

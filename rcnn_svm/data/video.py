@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from rcnn_svm.artefacts.files import atomic_stream, file_digest, file_name, require_regular
 from rcnn_svm.errors import InputError
-
-# FFmpeg writes what it thinks of a damaged file past Python, and reads this when the first video is opened.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+from rcnn_svm.opencv import cv2
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 

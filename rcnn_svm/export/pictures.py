@@ -6,18 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from rcnn_svm.artefacts.files import atomic_stream, require_regular
 from rcnn_svm.detection.image_detections import ImageDetections
 from rcnn_svm.errors import InputError
+from rcnn_svm.opencv import cv2
 from rcnn_svm.reports.colours import class_colour, ink_on
 
 _JPEG = b"\xff\xd8"
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _QUALITY = 92
+_STRIP = 1 << 20  # pixels that are laid over white at once, in 16 bits
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -32,7 +33,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: the file is missing, unreadable, no regular file, no image, truncated or damaged.
+        InputError: the file is missing, unreadable, no regular file, no image, truncated, damaged, or of more than
+            some 89 million pixels.
     """
     try:
         require_regular(path)
@@ -44,8 +46,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     image = _decoded(content)
     if image is None:
         raise InputError(
-            f"{path} is not an image that OpenCV can read to its end; it is truncated, damaged or of another format, "
-            "so restore it or leave it out"
+            f"{path} is not an image that OpenCV can read to its end; it is truncated, damaged, of another format or "
+            "too large, so restore it or leave it out"
         )
     return image
 
@@ -79,9 +81,14 @@ def _is_whole_jpeg(content: bytes) -> bool:
 
 def _over_white(stored: np.ndarray) -> np.ndarray:
     """Return BGRA pixels, (H, W, 4) of 8 or 16 bits, over white: (H, W, 3) uint8 RGB."""
-    pixels = (stored >> 8 if stored.dtype == np.uint16 else stored).astype(np.uint16)
-    colour, alpha = pixels[..., 2::-1], pixels[..., 3:]
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    image = np.empty((*stored.shape[:2], 3), np.uint8)
+    rows = max(_STRIP // max(stored.shape[1], 1), 1)
+    for first in range(0, len(stored), rows):
+        strip = stored[first : first + rows]
+        pixels = (strip >> 8 if strip.dtype == np.uint16 else strip).astype(np.uint16)
+        colour, alpha = pixels[..., 2::-1], pixels[..., 3:]
+        image[first : first + rows] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return image
 
 
 def draw_detections(image: np.ndarray, found: ImageDetections, classes: Sequence[str]) -> np.ndarray:

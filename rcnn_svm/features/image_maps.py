@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rcnn_svm.data.pixels import check_image
 from rcnn_svm.errors import InputError
+from rcnn_svm.opencv import cv2
 
 LONG_SIDE = 448
 # Both sides of what the network sees are multiples of it: no stride meets a side that it does not divide.

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 
 from rcnn_svm import paper
 from rcnn_svm.boxes import clip_boxes
 from rcnn_svm.data.pixels import check_image
 from rcnn_svm.errors import InputError
+from rcnn_svm.opencv import cv2
 from rcnn_svm.parameters import plain
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from rcnn_svm.artefacts.files import make_folder, sync_folder
 from rcnn_svm.errors import InputError
+from rcnn_svm.opencv import cv2
 
 
 class AnnotatedVideo:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from rcnn_svm.opencv import cv2
 from rcnn_svm.toy_world import textures
 from rcnn_svm.toy_world.textures import Texture, colour
 

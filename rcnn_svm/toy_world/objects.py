@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from rcnn_svm.opencv import cv2
 from rcnn_svm.toy_world.textures import colour, fabric, fractal, mottled, plain, wood
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from rcnn_svm.opencv import cv2
 from rcnn_svm.toy_world import objects as toys
 from rcnn_svm.toy_world.grounds import backdrop
 from rcnn_svm.toy_world.objects import Surface, Toy

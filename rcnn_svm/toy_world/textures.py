@@ -9,8 +9,9 @@ import colorsys
 import itertools
 from collections.abc import Callable
 
-import cv2
 import numpy as np
+
+from rcnn_svm.opencv import cv2
 
 Texture = Callable[[np.random.Generator, int, int], np.ndarray]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,3 +97,20 @@ def test_a_picture_without_detections_is_the_image():
     image = smooth(30, 40, 3)
     nothing = ImageDetections(np.empty(0, np.int32), np.empty((0, 4), np.float32), np.empty(0, np.float32))
     np.testing.assert_array_equal(draw_detections(image, nothing, ["cat"]), image)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_transparent_pixels_are_laid_over_white_in_strips_as_at_once(tmp_path, kind, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (23, 11, 4), kind, endpoint=True)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    whole = read_image(tmp_path / "a.png")
+    monkeypatch.setattr("rcnn_svm.export.pictures._STRIP", 50)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), whole)
+
+
+def test_an_image_of_a_hundred_million_pixels_is_not_decoded(tmp_path):
+    """OpenCV alone decodes ten times as many. It reads its limit as it is loaded, so another process looks."""
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
+    code = "import sys; from rcnn_svm.export.pictures import read_image; read_image(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "large.png"], capture_output=True, text=True)
+    assert "large.png is not an image that OpenCV can read" in done.stderr
