@@ -9,7 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.fuzz import Case, fuzz, make_inputs_apart, outcome_table, shared_out
-from benchmarks.fuzz_readers import array_readers, data_readers, image_readers, record_readers
+from benchmarks.fuzz_readers import (
+    array_readers,
+    data_readers,
+    folder_readers,
+    image_readers,
+    record_readers,
+    video_readers,
+)
 from benchmarks.fuzz_watch import run_watched
 
 # What is not known to be whole is read by a process begun for it: no such files here.
@@ -17,7 +24,8 @@ GUARDED = ("MATLAB", "edited", "without checksum")
 
 
 def main() -> int:
-    readers = [*image_readers(), *data_readers(), *array_readers(), *record_readers()]
+    readers = [*image_readers(), *video_readers(), *data_readers(), *array_readers(), *folder_readers()]
+    readers += record_readers()
     readers = [reader for reader in readers if not any(word in reader.name for word in GUARDED)]
     counts = {reader.name: Counter() for reader in readers}
     faults = []
