@@ -23,7 +23,7 @@ demo: $(VENV)/.ready
 
 # A process a core: threads of theirs would wait for each other.
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report=
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rcnn_svm.mining.engine.history import TABLES, MiningHistory
+from rcnn_svm.mining.engine.history import TABLES, MiningHistory, class_records
 
 NUM_CLASSES, NUM_IMAGES = 5, 4
 
@@ -42,6 +42,19 @@ def test_two_classes_by_hand():
     whole.take_over([first, second])
     assert whole.table("added").tolist() == [[0, 0, 0, 3], [1, 0, 0, 5], [0, 0, 1, 2]]  # image by image
     assert whole.num_added == 3 and not len(first.table("added"))
+
+
+def test_what_is_told_of_a_class_is_that_of_its_last_training():
+    history = MiningHistory()
+    history.record("added", [(0, 0, 0, 3), (0, 0, 1, 2), (0, 0, 1, 4), (2, 0, 1, 5)])
+    # class, epoch, image, positives, negatives trained on, kept, added, iterations
+    history.record("updates", [(0, 0, 0, 7, 1, 1, 1, 9), (0, 0, 1, 8, 3, 1, 2, 10)])
+    history.record("update_loss", [(1, 2, 3, 6), (1, 1, 2, 4)])
+    history.record("update_gap", [0.5, 0.25])
+    history.record("evicted", [(1, 0, 3), (1, 1, 2)])
+    trained = {"positives": 8, "negatives": 3, "evicted": 2, "updates": 2, "loss": 4.0, "gap": 0.25}
+    never = {"positives": None, "negatives": 0, "evicted": 0, "updates": 0, "loss": None, "gap": None}
+    assert class_records(history.tables(), 3) == [trained, never, {**never, "negatives": 1}]
 
 
 @settings(max_examples=40, deadline=None)
