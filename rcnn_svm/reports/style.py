@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -47,6 +48,17 @@ def log_ticks(axis: Axis, steps: Sequence[int]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def write_figure(figure: Figure, stream: IO, **options: Any) -> None:
+    """Write a figure to a stream; `options` are those of matplotlib's `savefig`.
+
+    LaTeX, a program that a `matplotlibrc` of the working folder may ask for, sets no text of it.
+    """
+    with matplotlib.rc_context({"text.usetex": False}):
+        for text in figure.findobj(Text):
+            text.set_usetex(False)
+        figure.savefig(stream, **options)
+
+
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure, every text in a font that has its letters: as JPEG where the name ends so, else as PNG.
 
@@ -62,4 +74,4 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         font.set_file(drawn.font)
         text.set(text=drawn.shown, fontproperties=font)
     with atomic_stream(path) as stream:
-        figure.savefig(stream, format="jpg" if Path(path).suffix.lower() in (".jpg", ".jpeg") else "png", dpi=DPI)
+        write_figure(figure, stream, format="jpg" if Path(path).suffix.lower() in (".jpg", ".jpeg") else "png", dpi=DPI)

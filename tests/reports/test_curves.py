@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
+import pytest
 from PIL import Image
 
 from rcnn_svm.evaluation.voc import PrecisionRecall, VocResult
@@ -45,3 +47,13 @@ def test_a_name_with_dollars_is_no_formula(tmp_path):
     entries = (PrecisionRecall("$a_{$", 4, 0, *curve, 0.3, 0.375), PrecisionRecall("$b^^$", 0, 0, *curve, 0.0, 0.0))
     save_precision_recall(VocResult("5$ or 6$^^", 9, 0.5, 0.3, entries), tmp_path / "curves.png")
     assert (tmp_path / "curves.png").exists()
+
+
+def test_latex_is_not_run_for_names(tmp_path, monkeypatch):
+    """A `matplotlibrc` of the working folder may ask for it; where it cannot be started, matplotlib raises."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    with pytest.raises(RuntimeError, match="latex could not be found"):
+        precision_recall_figure(toy_result()).savefig(tmp_path / "careless.png")
+    save_precision_recall(toy_result(), tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").format == "PNG"

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rcnn_svm.evaluation.voc import RECALL_LEVELS, PrecisionRecall, precision_at_levels
 from rcnn_svm.reports.curves import plot_curve
-from rcnn_svm.reports.style import BLACK, BLUE, LINE_WIDTH, ORANGE, PALE_BLUE, tidy
+from rcnn_svm.reports.style import BLACK, BLUE, LINE_WIDTH, ORANGE, PALE_BLUE, tidy, write_figure
 
 # A chart is as wide as a small telephone, in inches at 72 points: it is never scaled down, and its text stays readable.
 WIDTH, HEIGHT = 4.5, 1.9
@@ -43,7 +43,7 @@ def svg(figure: Figure, title: str) -> Markup:
     """
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rcnn-svm", "font.family": "sans-serif"}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        write_figure(figure, stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.S)
     for colour, name in VARIABLES.items():
