@@ -5,7 +5,7 @@
 kill: SIGKILL at random moments, half of them just before a change of a file. signals: SIGINT, SIGTERM and SIGHUP at
 random moments. disk: a disk that is full at a random write. folder: the output can no longer be written, or it or the
 input is gone, at a random moment. two: a second process with the same command. shards: a shard of a feature cache
-deleted, cut, or with a bit flipped.
+deleted, cut, or with a bit flipped. order: whether files and folders are on disk before a name says that they are.
 
 Lost is what must not be: a command that prints a traceback, hangs, takes damaged data, calls a result complete that is
 not, or, run again when the fault is over, refuses to go on or makes other bytes than the undisturbed one. Times in what
@@ -30,7 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.faults_kinds import KINDS, Outcome, Place, stages_of
+from benchmarks.faults_kinds import KINDS, Outcome, Place, times_of
 from benchmarks.faults_process import load_libraries, mounts_of_our_own
 from benchmarks.faults_world import STAGES, Stage, make_world
 from rcnn_svm.reports.table import Table
@@ -43,6 +43,8 @@ def inject(
 ) -> Iterator[tuple[Stage, str, int, Outcome]]:
     """Inject faults and yield each with its stage, its kind, its number and what came of it.
 
+    They come in rounds, one fault of every kind in every stage, so that a part of them is spread as all are.
+
     Args:
         place: where, with its world.
         kinds: of `KINDS`.
@@ -50,11 +52,17 @@ def inject(
         times: faults of each kind in each stage.
         seed: of all that is random.
     """
+    numbers = {}
     for name in stages:
         for kind in kinds:
-            for number in range(times if name in stages_of(kind) else 0):
+            count = times_of(kind, name, times)
+            numbers[name, kind] = random.Random(f"{seed}/{name}/{kind}").sample(range(count), count)
+    for turn in range(times):
+        for (name, kind), order in numbers.items():
+            if turn < len(order):
+                number = order[turn]
                 rng = random.Random(f"{seed}/{name}/{kind}/{number}")
-                yield STAGES[name], kind, number, KINDS[kind](place, STAGES[name], number, times, rng)
+                yield STAGES[name], kind, number, KINDS[kind](place, STAGES[name], number, len(order), rng)
 
 
 def fault_table(counts: Mapping[str, Counter[str]], kinds: Sequence[str], about: Sequence[str]) -> Table:
@@ -85,32 +93,37 @@ def main() -> int:
     start = time.monotonic()
     load_libraries()
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    about = []
+    about, done = [], 0
     mounts = "disk" in kinds and mounts_of_our_own()
     if "disk" in kinds:
         how = "a small disk in memory" if mounts else "a limit of a file's size, as nothing can be mounted here"
         about.append(f"disk: {how}.")
-    with tempfile.TemporaryDirectory(prefix="faults-") as name, contextlib.suppress(KeyboardInterrupt):
-        place = Place(Path(name), mounts=mounts)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        place = Place(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))), mounts=mounts)
+        stack.callback(place.close)
         place.world.mkdir()
         place.out.mkdir()
         make_world(place.must_run, place.world)
         print(f"the world is made: {time.monotonic() - start:.0f} s", flush=True)
         for stage, kind, number, outcome in inject(place, kinds, stages, args.times, args.seed):
             found = counts[stage.name]
-            found.update({kind: outcome.injected, "injected": outcome.injected})
+            found.update({kind: int(outcome.injected), "injected": int(outcome.injected)})
             found.update(
-                {"told": outcome.told, "survived": outcome.injected and not outcome.lost, "lost": bool(outcome.lost)}
+                {
+                    "told": int(outcome.told),
+                    "survived": int(outcome.injected and not outcome.lost),
+                    "lost": int(bool(outcome.lost)),
+                }
             )
             if outcome.lost:
                 print(f"{stage.name}, {kind} {number}: LOST: {outcome.lost}", flush=True)
                 if args.keep:
                     shutil.copytree(place.out, args.keep / f"{stage.name}-{kind}-{number}", dirs_exist_ok=True)
-            if number + 1 == args.times:
-                print(f"{stage.name}, {kind}: {found[kind]} injected, {time.monotonic() - start:.0f} s", flush=True)
-        place.unmount()
+            done += 1
+            if done % 50 == 0:
+                print(f"{done} faults, {time.monotonic() - start:.0f} s", flush=True)
     print(fault_table(counts, kinds, about).text(120))
-    print(f"seed {args.seed}, {args.times} times each, {time.monotonic() - start:.0f} s")
+    print(f"seed {args.seed}, {done} faults tried, {time.monotonic() - start:.0f} s")
     return int(any(found["lost"] for found in counts.values()))
 
 

@@ -8,12 +8,12 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults_process import Command, Ended, files_up_to, obey_modes, watch_changes
-from benchmarks.faults_world import OUT, SHARD_READERS, STAGES, WORLD, Stage, content, difference
+from benchmarks.faults_process import Command, Ended, files_up_to, obey_modes, record_order, watch_changes
+from benchmarks.faults_world import OUT, SHARD_MAKERS, SHARD_READERS, WORLD, Stage, content, difference
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of so many kills, one comes to a new interpreter and the others to forked processes.
@@ -70,16 +70,26 @@ class Place:
 
     def __init__(self, root: Path, *, mounts: bool):
         self.root, self.mounts = root, mounts
-        self.world, self.out, self._log, self._before = root / WORLD, root / OUT, root / "log", root / "before"
+        self.world, self.out, self._before = root / WORLD, root / OUT, root / "before"
         self._known: dict[str, Undisturbed] = {}
+        self._begun: list[Command] = []
 
-    def begin(self, stage: Stage, prepare: Callable[[], None] | None = None, *, fresh: bool = False) -> Command:
-        """Begin a stage."""
-        return Command(stage.words, self.root, self._log, prepare, fresh=fresh)
+    def begin(
+        self,
+        words: Sequence[str],
+        prepare: Callable[[], None] | None = None,
+        *,
+        fresh: bool = False,
+        log: str = "log",
+    ) -> Command:
+        """Begin a command."""
+        self._begun = [command for command in self._begun if not command.has_ended()]
+        self._begun.append(Command(words, self.root, self.root / log, prepare, fresh=fresh))
+        return self._begun[-1]
 
     def run(self, words: tuple[str, ...], prepare: Callable[[], None] | None = None, *, fresh: bool = False) -> Ended:
         """Run a command to its end."""
-        return Command(words, self.root, self._log, prepare, fresh=fresh).wait()
+        return self.begin(words, prepare, fresh=fresh).wait()
 
     def must_run(self, *words: str) -> None:
         """Run a command that nothing disturbs.
@@ -104,6 +114,12 @@ class Place:
             _mount(self.out, _LARGE)
         if stage.before:
             shutil.copytree(self._before / stage.name, self.out, dirs_exist_ok=True)
+
+    def close(self) -> None:
+        """End what still runs."""
+        for command in self._begun:
+            command.end()
+        self.unmount()
 
     def unmount(self) -> None:
         """Remove the disk that `clear` mounted, if any."""
@@ -191,9 +207,9 @@ def kill(place: Place, stage: Stage, number: int, times: int, rng: random.Random
             if next(left, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        command = place.begin(stage, lambda: watch_changes(place.out, note))
+        command = place.begin(stage.words, lambda: watch_changes(place.out, note))
     else:
-        command = place.begin(stage, fresh=fresh)
+        command = place.begin(stage.words, fresh=fresh)
         if command.wait_for(_moment(known.fresh_seconds if fresh else known.seconds, number, times, rng)):
             command.signal(signal.SIGKILL)
     ended = command.wait()
@@ -205,7 +221,7 @@ def signals(place: Place, stage: Stage, number: int, times: int, rng: random.Ran
     known = place.undisturbed(stage, fresh=False)
     place.clear(stage)
     signum = SIGNALS[number % len(SIGNALS)]
-    command = place.begin(stage)
+    command = place.begin(stage.words)
     if command.wait_for(_moment(known.seconds, number, times, rng)):
         command.signal(signum)
     ended = command.wait()
@@ -243,12 +259,12 @@ def folder(place: Place, stage: Stage, number: int, times: int, rng: random.Rand
     what = ("read-only", "out", WORLD)[number % (3 if stage.vanishing else 2)]
     moment, gone = _moment(known.seconds, number, times, rng), place.root / "gone"
     if what == "read-only":
-        command = place.begin(stage, obey_modes)
+        command = place.begin(stage.words, obey_modes)
         injected = command.wait_for(moment)
         with _read_only(place.out) if injected else contextlib.nullcontext():
             ended = command.wait()
     else:
-        command, where = place.begin(stage), place.root / what
+        command, where = place.begin(stage.words), place.root / what
         injected = command.wait_for(moment)
         if injected:
             where.rename(gone)
@@ -282,10 +298,10 @@ def two(place: Place, stage: Stage, number: int, times: int, rng: random.Random)
     """A second process with the same command, begun at a random moment of the first."""
     known = place.undisturbed(stage, fresh=False)
     place.clear(stage)
-    commands = [place.begin(stage)]
+    commands = [place.begin(stage.words)]
     commands[0].wait_for(_moment(known.seconds, number, times, rng) if number else 0.0)
     injected = not commands[0].has_ended()
-    commands.append(Command(stage.words, place.root, place.root / "log2"))
+    commands.append(place.begin(stage.words, log="log2"))
     ended = [command.wait() for command in commands]
     lost = next((one.fault for one in ended if one.fault), "")
     codes = sorted(one.code for one in ended if one.code is not None)
@@ -297,17 +313,17 @@ def two(place: Place, stage: Stage, number: int, times: int, rng: random.Random)
 
 
 def shards(place: Place, stage: Stage, number: int, times: int, rng: random.Random) -> Outcome:
-    """A shard of the cache that a stage reads, or that `extract` has made, is gone, cut or has a bit flipped."""
+    """A shard of the cache that a stage reads, or that it has made itself, is gone, cut or has a bit flipped."""
     place.undisturbed(stage, fresh=False)
     place.clear(stage)
-    made = stage.name not in SHARD_READERS
+    made = stage.name in SHARD_MAKERS
     if made:
         place.must_run(*stage.words)
-    cache = place.out / "features" if made else place.world / SHARD_READERS[stage.name]
+    cache = place.out / SHARD_MAKERS[stage.name] if made else place.world / SHARD_READERS[stage.name]
     paths = sorted(cache.glob("shard-*.h5"))
-    path = paths[number % len(paths)]
+    path = rng.choice(paths)
     whole, times_before = path.read_bytes(), {other: other.stat().st_mtime_ns for other in paths if other != path}
-    _damage(path, number // len(paths) % 3, rng)
+    _damage(path, number % 3, rng)
     try:
         if not made:
             ended = place.run(stage.words)
@@ -345,6 +361,56 @@ def _damage(path: Path, how: int, rng: random.Random) -> None:
         path.write_bytes(data)
 
 
+def order(place: Place, stage: Stage, number: int, times: int, rng: random.Random) -> Outcome:
+    """A power cut: whatever has its name is on disk, file and folder, before the command goes on.
+
+    It is read off the order of the calls of fsync and rename, as no power is cut here.
+    """
+    place.clear(stage)
+    there = {path.stat().st_ino for path in place.out.rglob("*")}
+    log = place.root / "order"
+    log.unlink(missing_ok=True)
+    ended = place.run(stage.words, lambda: record_order(log))
+    lost = ended.fault or (f"exit code {ended.code}: {ended.last_line}" if ended.code else "")
+    made = [path for path in sorted(place.out.rglob("*")) if path.stat().st_ino not in there]
+    faults = not_on_disk(made, log.read_text().splitlines(), place.out)
+    return Outcome(lost=lost or "; ".join(dict.fromkeys(faults))[:500])
+
+
+def not_on_disk(made: Sequence[Path], order: Sequence[str], top: Path) -> list[str]:
+    """Return, in words, what a power cut may take from what has its name.
+
+    Args:
+        made: files and folders as they are afterwards, all below `top`.
+        order: lines of `record_order`.
+        top: what is not below it is not looked at.
+    """
+    synced: dict[int, list[int]] = {}
+    made_at: dict[Path, int] = {}
+    named: dict[Path, int] = {}
+    for when, line in enumerate(order):
+        what, _, which = line.partition(" ")
+        if what == "synced":
+            synced.setdefault(int(which), []).append(when)
+        else:
+            (made_at if what == "made" else named)[Path(which)] = when
+    faults: list[str] = []
+    for path in made:
+        # It, or a folder that it is in, got its name last.
+        times = {name: named[name] for name in (path, *path.parents) if name in named and top in name.parents}
+        if not times and path.is_dir() and path in made_at:
+            times[path] = made_at[path]
+        if not times:
+            faults.append(f"{path.relative_to(top)} was written under its name")
+            continue
+        name = max(times, key=times.__getitem__)
+        if path.is_file() and not any(when < times[name] for when in synced.get(path.stat().st_ino, ())):
+            faults.append(f"{path.relative_to(top)} had its name before it was on disk")
+        if not any(when > times[name] for when in synced.get(name.parent.stat().st_ino, ())):
+            faults.append(f"the name of {name.relative_to(top)} is not on disk")
+    return faults
+
+
 KINDS: dict[str, Callable[[Place, Stage, int, int, random.Random], Outcome]] = {
     "kill": kill,
     "signals": signals,
@@ -352,11 +418,14 @@ KINDS: dict[str, Callable[[Place, Stage, int, int, random.Random], Outcome]] = {
     "folder": folder,
     "two": two,
     "shards": shards,
+    "order": order,
 }
 # Whose shards are damaged: what reads a cache, and what makes one.
-SHARD_STAGES = (*SHARD_READERS, "extract")
+SHARD_STAGES = (*SHARD_READERS, *SHARD_MAKERS)
 
 
-def stages_of(kind: str) -> tuple[str, ...]:
-    """Return the names of the stages that a kind of fault comes to."""
-    return SHARD_STAGES if kind == "shards" else tuple(STAGES)
+def times_of(kind: str, stage: str, times: int) -> int:
+    """Return how often a fault of a kind comes to a stage, where others come so many times."""
+    if kind == "order":  # there is but one
+        return 1
+    return times if kind != "shards" or stage in SHARD_STAGES else 0

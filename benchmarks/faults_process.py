@@ -202,6 +202,38 @@ def watch_changes(folder: Path, note: Callable[[], None]) -> None:
     sys.addaudithook(look)
 
 
+def record_order(log: Path) -> None:
+    """Write down, a line each, what this process has put on disk and what it has given a name.
+
+    `synced INODE` is a file or a folder that fsync has put on disk, `made PATH` a new folder, `named PATH` what was
+    renamed so.
+    """
+    lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    fsync, mkdir, names = os.fsync, os.mkdir, {"replace": os.replace, "rename": os.rename}
+
+    def note(what: str, which: object) -> None:
+        os.write(lines, f"{what} {which}\n".encode())
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        note("synced", os.fstat(descriptor).st_ino)
+
+    def noted(function: Callable) -> Callable:
+        def rename(source: str | os.PathLike, target: str | os.PathLike, **more: int) -> None:
+            function(source, target, **more)
+            note("named", os.path.abspath(target))
+
+        return rename
+
+    def noted_mkdir(path: str | os.PathLike, *more: int, **options: int) -> None:
+        mkdir(path, *more, **options)
+        note("made", os.path.abspath(path))
+
+    os.fsync, os.mkdir = noted_fsync, noted_mkdir
+    for name, function in names.items():
+        setattr(os, name, noted(function))
+
+
 def files_up_to(size: int) -> None:
     """Have the system refuse this process files of more bytes, as a full disk does."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -132,6 +132,8 @@ SHARD_READERS = {
     "compare-mining": "trainval",
     "test": "test",
 }
+# What makes one: a command, and the folder of the cache.
+SHARD_MAKERS = {"extract": "features", "import": "imported"}
 
 
 def make_world(run: Callable[..., None], world: Path) -> None:
