@@ -55,7 +55,7 @@ def test_a_detector_without_a_record_says_so(tmp_path):
     assert mining_table(path) == "2 classes: class0, class1 (without a record of the training)"
     with pytest.raises(InputError, match="no record of its training"):
         with_hardest(inspect_artefact(path), path, "class0", 3)
-    with pytest.raises(InputError, match="class 'cat' is not in .*; it has class0, class1"):
+    with pytest.raises(InputError, match=r"class 'cat' is not in .*; it has class0, class1"):
         with_hardest(inspect_artefact(path), path, "cat", 3)
 
 
