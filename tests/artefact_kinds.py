@@ -18,6 +18,7 @@ from rcnn_svm.finetune.record import RECORD, WEIGHTS, FineTuningRecord
 from rcnn_svm.mining.hard_negatives import HardNegativeMiner
 from rcnn_svm.proposals.ranker import OUTPUTS, ProposalRanker
 from rcnn_svm.proposals.store import ProposalSet
+from rcnn_svm.reports.table import EVALUATION, SCHEMA
 from tests.toys import CLASSES, stored, telling
 
 SETTINGS = {
@@ -141,6 +142,7 @@ def write_results(path: Path, map_voc07: float = 0.5) -> None:
     """Write the results of an evaluation, as far as others read them."""
     classes = [{"class": name, "objects": 10, "ap_voc07": map_voc07, "ap_area": 0.4} for name in CLASSES]
     figures = {"map_voc07": map_voc07, "map_area": 0.4, "iou": 0.5, "nms": 0.3}
-    content = {"image_set": "toy", "images": 10, **figures, "classes": classes, "made_from": {"detections": {}}}
+    what = {"kind": EVALUATION, "schema": SCHEMA, "image_set": "toy", "images": 10}
+    content = {**what, **figures, "classes": classes, "made_from": {"detections": {}}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rcnn_svm.artefacts.files import reading, require_regular
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.errors import InputError
 
 KIND = "exported detector"
@@ -40,10 +41,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         described = json.loads(path.read_text(encoding="utf-8"))
         if described["kind"] != KIND:
             raise InputError(f"{path} describes {str(described['kind'])[:60]!r}, expected {KIND!r}; correct the path")
-        if described["schema"] != SCHEMA:
-            raise InputError(
-                f"{path} has schema {described['schema']}, this version of rcnn-svm reads {SCHEMA}; export it again"
-            )
+        check_json_schema(path, described, KIND, SCHEMA, "export it again")
     return described
 
 

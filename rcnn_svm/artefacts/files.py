@@ -26,6 +26,7 @@ import numpy as np
 
 from rcnn_svm import __version__
 from rcnn_svm.artefacts.processes import is_running, processes
+from rcnn_svm.artefacts.schema import check_schema
 from rcnn_svm.errors import InputError
 
 if TYPE_CHECKING:
@@ -506,12 +507,17 @@ def open_h5(path: str | os.PathLike, kind: str, schema: int, *, checksum: bool =
         InputError: the file is missing, truncated, damaged, not HDF5, of another kind or of another schema.
     """
     with open_h5_of(path, [kind], checksum=checksum) as handle:
-        version = int(handle.attrs.get("schema", -1))
-        if version != schema:
-            raise InputError(
-                f"{path} has {kind} schema {version}, this version of rcnn-svm reads {schema}; make it again"
-            )
+        found = int(handle.attrs.get("schema", -1))
+        check_schema(path, kind, found, schema, made_by=_writer(handle) if found > schema else None)
         yield handle
+
+
+def _writer(handle: h5py.File) -> str | None:
+    """Return the version of rcnn-svm that wrote an artefact, or None where it does not say."""
+    try:
+        return str(json.loads(handle.attrs["provenance"])["rcnn_svm"])
+    except READ_ERRORS:
+        return None
 
 
 @contextlib.contextmanager

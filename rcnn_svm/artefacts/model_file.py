@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
+from rcnn_svm.artefacts.schema import check_schema
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
 from rcnn_svm.words import counted, names_in_words
@@ -166,8 +167,9 @@ class Model:
         """Return the model that is a part of another."""
         kind, schema = group.attrs["kind"], int(group.attrs["schema"])
         part = model_class(kind) if kind in MODELS and cls.PARTS.get(name) == kind else None
-        if part is None or schema != part.SCHEMA:
+        if part is None:
             raise InputError(f"its part {plain(name)} is a {plain(kind)} of schema {schema}, which is not known")
+        check_schema(f"its part {plain(name)}", part.KIND, schema, part.SCHEMA)
         return part._read(group)
 
     @classmethod

@@ -15,6 +15,7 @@ import numpy as np
 from rcnn_svm.artefacts.claims import WHOLE
 from rcnn_svm.artefacts.files import READ_ERRORS, fingerprint, provenance, sync_folder, write_text
 from rcnn_svm.artefacts.identity import REMEDY, UPDATE, check_same, say_again
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.cache.checks import check_layout, check_regions
 from rcnn_svm.cache.regions import RegionSet
 from rcnn_svm.cache.shards import MixedCacheError, Shard, ShardArrays, read_shard, write_shard
@@ -283,9 +284,7 @@ def read_plan(folder: str | Path) -> CachePlan:
         raise InputError(f"{folder} is not a feature cache: it has no {MANIFEST}; run the extract stage first")
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        schema = content["schema"]
-        if schema != SCHEMA:
-            raise InputError(f"{manifest} has schema {schema}, this version of rcnn-svm reads {SCHEMA}")
+        check_json_schema(manifest, {"schema": content["schema"], **content}, "feature cache", SCHEMA)
         plan = CachePlan(
             folder=folder,
             name=content["name"],

@@ -112,17 +112,16 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: nothing can be mined with what is given; or, when all is done, some files could not be read.
     """
-    import json
     import shutil
 
     from rcnn_svm.artefacts.claims import claimed
-    from rcnn_svm.artefacts.files import check_writable, file_digest, fingerprint, provenance, write_text
+    from rcnn_svm.artefacts.files import check_writable, file_digest, fingerprint, write_text
     from rcnn_svm.artefacts.identity import already_done, say_written
     from rcnn_svm.data.image_folder import images_at
     from rcnn_svm.data.video import VIDEO_SUFFIXES
     from rcnn_svm.detection.detect import ImageDetector
     from rcnn_svm.detection.detector import Detector
-    from rcnn_svm.mining.mined_regions import MANIFEST, RECORD, read_record, write_regions
+    from rcnn_svm.mining.mined_regions import MANIFEST, RECORD, read_record, write_record, write_regions
     from rcnn_svm.mining.unlabelled import Guards
     from rcnn_svm.proposals.methods import make_proposer
 
@@ -161,7 +160,7 @@ def run(args: argparse.Namespace) -> None:
         lines = write_regions(args.out, parts, detector.classes, detector.feature_settings, detector.dim)
         sheets = _draw(args.out, lines)
         write_text(manifest, "".join(f"{line.line()}\n" for line in lines))
-        write_text(record, json.dumps({"identity": identity, "model": str(args.model), "provenance": provenance()}))
+        write_record(args.out, identity, str(args.model))
         shutil.rmtree(args.out / "parts", ignore_errors=True)
     _report(lines, detector)
     if lines:

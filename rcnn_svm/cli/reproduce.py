@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rcnn_svm.experiments.reproduce.rows import Row
 
 # There is no --overwrite: a table half made with other settings would be no table.
+KIND, SCHEMA = "reproduced figures", 1
 REMEDY = "give another --out"
 
 
@@ -131,7 +132,7 @@ def _make(pipeline: Any, row: Row, path: Path, weights: str, failed: dict[str, d
         failed[row.id] = {"row": row.id, "title": row.title, "error": str(error)}
         print(f"{row.id}: not run: {error}", flush=True)
     else:
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps({"kind": KIND, "schema": SCHEMA, **result}, indent=1) + "\n")
 
 
 def _setup(args: argparse.Namespace, weights: dict[str, str]) -> Setup:
@@ -219,7 +220,7 @@ def _write_tables(setup: Setup, known: list[Row], failed: dict[str, dict[str, An
     write_text(setup.out / "table.md", table_markdown(results, published, about))
     write_text(setup.out / "table.csv", table_csv(results, published))
     write_text(setup.out / "times.csv", times_csv(results))
-    content = {"about": about, "rows": results, "provenance": provenance()}
+    content = {"kind": KIND, "schema": SCHEMA, "about": about, "rows": results, "provenance": provenance()}
     write_text(setup.out / "results.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     print(f"\n{summary_text(results, published)}", flush=True)
 
@@ -230,9 +231,11 @@ def _result_path(out: Path, row: Row) -> Path:
 
 def _read_result(path: Path) -> dict[str, Any]:
     from rcnn_svm.artefacts.files import reading
+    from rcnn_svm.artefacts.schema import check_json_schema
 
     with reading(path):
         result = json.loads(path.read_text(encoding="utf-8"))
+        check_json_schema(path, result, KIND, SCHEMA, "delete it to make the row again")
         figures = [result["map_voc07"], result["map_area"], *result["classes"].values(), *result["seconds"].values()]
         texts = [result["row"], result["title"], result["weights"], *result["deviations"], result["note"]]
         if not all(isinstance(figure, Real | None) for figure in figures) or not all(

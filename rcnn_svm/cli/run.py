@@ -189,7 +189,14 @@ def _look_at_labels(out: Path, sides: Mapping[str, ImageDatabase]) -> None:
 
     found = label_findings(sides)
     picture, record = out / "labels.jpg", out / "labels.json"
-    text = json_text({"labels": fingerprint(list(map(labels_digest, sides.values()))), **found.record()})
+    text = json_text(
+        {
+            "kind": "label findings",
+            "schema": 1,
+            "labels": fingerprint(list(map(labels_digest, sides.values()))),
+            **found.record(),
+        }
+    )
     if not picture.exists() or not record.exists() or record.read_text(encoding="utf-8") != text:
         save_picture(labels_sheet(list(sides.values())), picture)
         write_text(record, text)

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.files import file_digest, fingerprint, reading, write_text
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import plain
 
 KIND = "fine-tuned network"
 SCHEMA = 1
@@ -84,8 +86,9 @@ def load_record(weights: str | os.PathLike) -> FineTuningRecord:
 def _read_record(path: Path) -> FineTuningRecord:
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["kind"], content["schema"]) != (KIND, SCHEMA):
-            raise InputError(f"{path} holds {content['kind']} of schema {content['schema']}, expected {KIND} {SCHEMA}")
+        if content["kind"] != KIND:
+            raise InputError(f"{path} holds {plain(content['kind'])}, expected {KIND}; correct the path")
+        check_json_schema(path, content, KIND, SCHEMA, "fine-tune again")
         record = FineTuningRecord(
             content["identity"], content["log"], content["weights_sha256"], dict(content["provenance"])
         )

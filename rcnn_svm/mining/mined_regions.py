@@ -27,10 +27,13 @@ from rcnn_svm.artefacts.files import (
     file_name,
     fingerprint,
     open_h5,
+    provenance,
     read_settings,
     reading,
     require_regular,
+    write_text,
 )
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.cache.plan import plan_cache
 from rcnn_svm.cache.regions import RegionSet
@@ -270,7 +273,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     with reading(folder / RECORD):
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        check_json_schema(folder / RECORD, content, KIND, SCHEMA, "mine again")
         return {name: content[name] for name in ("identity", "model", "provenance")}
+
+
+def write_record(folder: Path, identity: dict[str, Any], model: str) -> None:
+    """Write what made the regions of a folder."""
+    content = {"kind": KIND, "schema": SCHEMA, "identity": identity, "model": model, "provenance": provenance()}
+    write_text(folder / RECORD, json.dumps(content))
 
 
 def read_manifest(path: Path) -> list[MinedRegion]:

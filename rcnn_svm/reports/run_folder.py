@@ -12,11 +12,13 @@ from typing import Any
 
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.artefacts.header import Header, read_header
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.cache.plan import MANIFEST, read_plan
 from rcnn_svm.detection.again import METHOD as FROM_DETECTIONS
 from rcnn_svm.errors import InputError
 from rcnn_svm.finetune.record import KIND as FINETUNED
 from rcnn_svm.finetune.record import RECORD, WEIGHTS, load_record
+from rcnn_svm.reports.table import EVALUATION, SCHEMA
 from rcnn_svm.words import counted
 
 CACHE, REPORT, DAMAGED = "feature cache", "report", "damaged"
@@ -179,6 +181,8 @@ def read_results(path: Path) -> dict[str, Any] | None:
     """
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and content.get("kind") == EVALUATION:
+        check_json_schema(path, content, EVALUATION, SCHEMA, "evaluate again")
     wanted = {"image_set", "images", "classes", "made_from", *FIGURES}
     return content if isinstance(content, dict) and wanted <= content.keys() else None
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 WIDTH = 80  # columns of a terminal
+EVALUATION, SCHEMA = "evaluation", 1  # what the JSON of an evaluation calls itself, and the version of its layout
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,15 @@ def evaluation_json(
         records: one per class.
         made_from: what was evaluated, JSON-able.
     """
-    content = {"image_set": image_set, "images": num_images, **figures, "classes": records, "made_from": made_from}
+    content = {
+        "kind": EVALUATION,
+        "schema": SCHEMA,
+        "image_set": image_set,
+        "images": num_images,
+        **figures,
+        "classes": records,
+        "made_from": made_from,
+    }
     return json_text(content)
 
 

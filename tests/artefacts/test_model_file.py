@@ -226,7 +226,7 @@ def with_a_later_recipe(handle):
     ("damage", "message"),
     [
         (of_another_kind, "its part bbox_regressor is a detector of schema 1, which is not known"),
-        (of_a_later_schema, "its part bbox_regressor is a box regressor of schema 7, which is not known"),
+        (of_a_later_schema, "its part bbox_regressor has box regressor schema 7, .* install that version"),
         (not_finite, "its mu are not finite numbers"),
         (with_a_later_recipe, "recipe has 'twice', which this version of rcnn-svm does not know"),
     ],

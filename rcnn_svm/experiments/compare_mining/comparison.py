@@ -14,6 +14,7 @@ import numpy as np
 
 from rcnn_svm.artefacts.files import fingerprint, provenance, reading, write_text
 from rcnn_svm.artefacts.identity import already_done
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.data.database import ImageDatabase
 from rcnn_svm.detection.bbox_correction import correct_detections
@@ -175,4 +176,5 @@ def _read(path: Path) -> dict[str, Any]:
     """Return what a result file holds; InputError if it is damaged."""
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
+        check_json_schema(path, content, KIND, SCHEMA, "delete it to train again")
         return {key: content[key] for key in ("identity", "result")}

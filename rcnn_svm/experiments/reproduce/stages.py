@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rcnn_svm.artefacts.files import fingerprint, provenance, reading, write_text
+from rcnn_svm.artefacts.schema import check_json_schema
 from rcnn_svm.errors import InputError
+
+KIND, SCHEMA = "time of a stage", 1
 
 
 def recorded_stage(stage: str) -> str:
@@ -68,6 +71,8 @@ class StageRunner:
             print(f"{stage}: {now:.1f} s", flush=True)
             if not before["done"]:
                 content = {
+                    "kind": KIND,
+                    "schema": SCHEMA,
                     "stage": recorded_stage(stage),
                     "arguments": argv,
                     "seconds": before["seconds"] + now,
@@ -82,4 +87,5 @@ def _read(path: Path) -> dict:
         return {"seconds": 0.0, "done": False}
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
+        check_json_schema(path, content, KIND, SCHEMA, "delete it to run the stage again")
         return {"seconds": float(content["seconds"]), "done": bool(content["done"])}
