@@ -44,6 +44,22 @@ def test_two_classes_by_hand():
     assert whole.num_added == 3 and not len(first.table("added"))
 
 
+def test_what_came_after_the_last_pass_of_a_class_is_forgotten():
+    history = MiningHistory()
+    history.record("added", [(0, 0, 0, 1), (1, 0, 0, 2), (0, 1, 0, 3), (1, 1, 0, 4)])
+    history.record("updates", [(c, epoch, 0, 1, 1, 1, 1, 9) for epoch in (0, 1) for c in (0, 1)])
+    history.record("update_loss", [(number, 0, 0, number) for number in range(4)])
+    history.record("update_gap", [0.0, 0.1, 0.2, 0.3])
+    history.record("evicted", [(0, 5, 1), (2, 6, 2), (3, 7, 3)])
+    history.record("validation", [(0, 0, 0.5), (1, 0, 0.5), (0, 1, 0.4), (1, 1, 0.6)])
+    history.keep_until(np.array([0, 1]))  # class 0 was best after the first pass, class 1 after the second
+    assert history.table("added").tolist() == [[0, 0, 0, 1], [1, 0, 0, 2], [1, 1, 0, 4]]
+    assert history.table("updates")[:, :2].tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert history.table("update_loss")[:, 0].tolist() == [0, 1, 3]
+    assert history.table("evicted").tolist() == [[0, 5, 1], [2, 7, 3]], "the fourth training is the third now"
+    assert len(history.table("validation")) == 4
+
+
 def test_what_is_told_of_a_class_is_that_of_its_last_training():
     history = MiningHistory()
     history.record("added", [(0, 0, 0, 3), (0, 0, 1, 2), (0, 0, 1, 4), (2, 0, 1, 5)])
