@@ -197,7 +197,7 @@ def _moment(seconds: float, number: int, times: int, rng: random.Random) -> floa
 def kill(place: Place, stage: Stage, number: int, times: int, rng: random.Random) -> Outcome:
     """SIGKILL at a random moment; and just before a random change of a file, where processes lose most."""
     fresh = number % FRESH_EVERY == FRESH_EVERY - 1
-    known = place.undisturbed(stage, fresh=times >= FRESH_EVERY)
+    known = place.undisturbed(stage, fresh=fresh)
     place.clear(stage)
     if number % 2 and not fresh:
         last = int(_moment(known.changes, number, times, rng))

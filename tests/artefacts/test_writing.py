@@ -12,10 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rcnn_svm.artefacts.files import atomic_path, atomic_stream, write_text
+from rcnn_svm.artefacts.files import atomic_folder, atomic_path, atomic_stream, write_text
 from rcnn_svm.errors import InputError
+from rcnn_svm.reports.annotated_video import AnnotatedVideo
 
 # Each writes more than a tenth of a megabyte to `path`.
 WRITERS = {
@@ -129,7 +131,13 @@ def test_an_error_handled_before_is_not_the_reason(tmp_path):
             print(1 / 0)
 
 
-def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
+def _film(path: Path) -> None:
+    with AnnotatedVideo(path, 5.0) as video:
+        video.add(np.zeros((32, 48, 3), np.uint8))
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "new"), _film], ids=["text", "video"])
+def test_the_folder_is_synced_after_the_rename(write, tmp_path, monkeypatch):
     """After a power cut there is the new file under its name, not the old one."""
     synced = []
 
@@ -140,8 +148,39 @@ def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
         assert (tmp_path / "x").exists() == is_folder
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_text(tmp_path / "x", "new")
+    write(tmp_path / "x")
     assert synced == ["file", "folder"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the names of open files")
+def test_a_folder_is_on_disk_with_all_that_is_in_it_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+
+    def fsync(descriptor):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.rpartition(".")[2])
+        assert (tmp_path / "a/x").exists() == (len(synced) == 6)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_folder(tmp_path / "a" / "x") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text("new")
+        (folder / "other").write_text("new")
+    # The new name in tmp_path; then what is in the folder, and the folder; then its name.
+    assert synced == [tmp_path.name, "file", "deep", "other", "tmp", "a"]
+
+
+def test_a_folder_that_is_not_finished_leaves_the_one_before(tmp_path):
+    with atomic_folder(tmp_path / "x") as folder:
+        (folder / "old").touch()
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "x", overwrite=True) as folder:
+        (folder / "new").touch()
+        raise ZeroDivisionError
+    with pytest.raises(OSError), atomic_folder(tmp_path / "x") as folder:
+        (folder / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["x", "x/old"]
+    with atomic_folder(tmp_path / "x", overwrite=True) as folder:
+        (folder / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["x", "x/new"]
 
 
 def test_two_writers_of_one_name_have_two_temporary_files(tmp_path):
@@ -156,8 +195,9 @@ def test_two_writers_of_one_name_have_two_temporary_files(tmp_path):
 
 HALF = """
 import os, sys
-from rcnn_svm.artefacts.files import atomic_path
-with atomic_path(sys.argv[1]) as temporary:
+from rcnn_svm.artefacts.files import atomic_folder, atomic_path
+with atomic_folder(sys.argv[1]) as folder, atomic_path(sys.argv[1]) as temporary:
+    (folder / "file").write_text("half")
     temporary.write_text("half")
     os.kill(os.getpid(), 9)
 """
@@ -167,7 +207,7 @@ with atomic_path(sys.argv[1]) as temporary:
 def test_only_what_a_killed_process_of_ours_left_is_removed(tmp_path):
     """Another container's process may have the number of one that is dead here."""
     subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "x")])
-    (ours,) = tmp_path.iterdir()
+    ours, _ = tmp_path.iterdir()
     processes = ours.name.split(".")[2]
     theirs = ours.with_name(ours.name.replace(processes, f"{int(processes, 16) ^ 1:08x}"))
     theirs.write_text("half")
