@@ -42,6 +42,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         if described["kind"] != KIND:
             raise InputError(f"{path} describes {str(described['kind'])[:60]!r}, expected {KIND!r}; correct the path")
         check_json_schema(path, described, KIND, SCHEMA, "export it again")
+        if not isinstance(described["files"], dict):
+            raise ValueError("its files have no digests")
     return described
 
 

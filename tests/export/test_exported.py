@@ -270,6 +270,7 @@ CROPS = {"geometry": {"crop_size": 32, "padding": 2}, "mean": [0, 0, 0], "std": 
         ),
         ({"classes": None}, r"detector.json is damaged"),
         ({"crop": {}}, r"detector.json is damaged"),
+        ({"files": None}, r"detector.json is damaged"),
         ({"thresholds": [0.5]}, r"detector.json is damaged"),
         ({"calibration": [[1.0, 0.0]]}, r"detector.json is damaged"),
         ({"crop": {**CROPS, "geometry": {"crop_size": 32, "padding": 2, "zoom": 1}}}, r"detector.json is damaged"),
