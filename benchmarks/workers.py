@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How much faster are two Dask workers than one? Each stage that is shared out, by one worker and by two.
 
-  python -m benchmarks.workers --voc VOCdevkit --images 120
+  python -m benchmarks.workers --voc VOCdevkit --images 80
 
 Workers are processes of one thread on this machine. A stage is timed from the command to its result, joining included;
 a turn before those that count lets the workers load their libraries. One and two workers take turns.
@@ -20,10 +20,10 @@ from pathlib import Path
 from distributed import LocalCluster
 
 from rcnn_svm.cli.main import run_arguments
+from rcnn_svm.data import load_voc
 from rcnn_svm.reports.table import Table
 
-SUBSET = Path(__file__).parent / "voc2007_subset"
-ROUNDS = 3
+ROUNDS = 2
 
 
 def stages(voc: Path, ids: Path, made: Path) -> dict[str, list[str]]:
@@ -31,8 +31,8 @@ def stages(voc: Path, ids: Path, made: Path) -> dict[str, list[str]]:
     data = ["--voc", str(voc), "--ids", str(ids)]
     proposals, features = str(made / "propose"), str(made / "extract")
     return {
-        "propose": [*data, "--jobs", "1"],
-        "extract": [*data, "--proposals", proposals, "--max-boxes", "200", "--threads", "1"],
+        "propose": [*data, "--method", "fast", "--jobs", "1"],
+        "extract": [*data, "--proposals", proposals, "--max-boxes", "100", "--threads", "1"],
         "train": ["--features", features, "--jobs", "1"],
         "test": ["--features", features, "--model", str(made / "train")],
     }
@@ -42,9 +42,9 @@ def main() -> int:
     """Run every stage by one and by two workers, in turns, and print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voc", metavar="ROOT", type=Path, required=True, help="VOCdevkit folder")
-    parser.add_argument("--images", metavar="N", type=int, default=120, help="images (default: %(default)s)")
+    parser.add_argument("--images", metavar="N", type=int, default=80, help="images (default: %(default)s)")
     args = parser.parse_args()
-    listed = (SUBSET / "trainval.txt").read_text(encoding="utf-8").split()
+    listed = load_voc(args.voc).image_ids
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
