@@ -342,7 +342,10 @@ def _listed_images(path: Path, root: Path) -> Iterator[Path]:
         parts = _parts_to_search(name)
         # Relative to the list, to the data set, or a path of the machine that labelled.
         places = [path.parent / name, root / name, *(root.joinpath(*parts[start:]) for start in range(1, len(parts)))]
-        yield Path(os.path.normpath(next((place for place in places if os.path.isfile(place)), places[0])))
+        image = Path(os.path.normpath(next((place for place in places if os.path.isfile(place)), places[0])))
+        if image.is_dir():
+            raise InputError(f"{path} lists {name}, which is a folder; expected the path of an image a line")
+        yield image
 
 
 def _label_of(image: Path, root: Path, images: Path | None) -> Path:

@@ -337,3 +337,12 @@ def test_a_list_that_holds_itself_many_times_is_said_in_a_short_sentence(tmp_pat
 def test_a_number_of_classes_of_five_thousand_digits_is_none(tmp_path):
     write(tmp_path, {**labelled(f"0 {MIDDLE}"), "data.yaml": f"names: [cat]\nnc: {'1' * 5_000}"})
     assert boxes_of(load_yolo(tmp_path)) == {"a": [("cat", *MIDDLE_BOX)]}
+
+
+@pytest.mark.parametrize("line", [".", "images/..", "images"])
+def test_a_list_that_names_a_folder_is_refused(tmp_path, line):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: train.txt\n")
+    (tmp_path / "train.txt").write_text(f"{line}\n")
+    with pytest.raises(InputError, match="which is a folder; expected the path of an image a line"):
+        load_yolo(tmp_path)
