@@ -98,6 +98,13 @@ def file_name(name: str) -> str:
     return written
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove the parts of a result that is complete, and the folder around them unless it holds those of others."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
 def array_digest(*arrays: np.ndarray) -> str:
     """Return 16 hex digits that change with any value of the arrays."""
     digest = hashlib.sha256()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from pathlib import Path
 from typing import Any
 
-from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.artefacts.files import fingerprint, remove_parts
 from rcnn_svm.artefacts.identity import check_still_there
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
@@ -62,9 +60,7 @@ class TestParts:
 
     def remove(self) -> None:
         """Remove the parts, whose whole is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it stays while it holds parts of other tests
-            self.folder.parent.rmdir()
+        remove_parts(self.folder)
 
     def _is_complete(self, path: Path) -> bool:
         try:

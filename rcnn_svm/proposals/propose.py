@@ -6,7 +6,6 @@ import contextlib
 import functools
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.claims import WHOLE, claimed, share_of
-from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.artefacts.files import fingerprint, remove_parts
 from rcnn_svm.artefacts.identity import already_done, check_still_there
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -96,9 +95,7 @@ def propose_database(
                 path.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     path.parent.rmdir()
-        shutil.rmtree(part_folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it stays while it holds parts of a run with other settings
-            folder.rmdir()
+        remove_parts(part_folder)
     return proposals
 
 

@@ -6,8 +6,6 @@ parts is the checkpoint of a whole training at its end.
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.checkpoint import Checkpoint
-from rcnn_svm.artefacts.files import fingerprint
+from rcnn_svm.artefacts.files import fingerprint, remove_parts
 from rcnn_svm.artefacts.header import read_header
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.history import TABLES, MiningHistory
@@ -65,9 +63,7 @@ class TrainingParts:
 
     def remove(self) -> None:
         """Remove the parts, whose whole is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it stays while it holds parts of other trainings
-            self.folder.parent.rmdir()
+        remove_parts(self.folder)
 
     def _complete(self) -> dict[int, dict[str, np.ndarray]]:
         """Return the arrays of a complete part for the number of every class that one has."""
