@@ -27,6 +27,8 @@ from rcnn_svm.errors import InputError
 # another machine or container and cannot be looked for.
 SIGN_OF_LIFE = 10.0
 SILENCE = 120.0
+# How long the words of a claim are waited for that has none: they follow at once, unless its process was killed before.
+WORDLESS = 10.0
 
 
 class ClaimedError(InputError):
@@ -93,7 +95,7 @@ def _take(path: Path, claim: Path, mine: dict[str, Any]) -> None:
     with writing(path):
         make_folder(claim.parent)
         while not _create(claim, mine):
-            other = _read(claim)
+            other = _words(claim)
             if other is not None and _is_at_work(claim, other):
                 raise ClaimedError(
                     f"{_by(other, path)}{_duration(other)}; wait for it to end and run the same command again, or, if "
@@ -129,6 +131,14 @@ def _read(claim: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
+def _words(claim: Path) -> dict[str, Any] | None:
+    """Return what a claim says, as `_read`; one that was just made is given time to say it."""
+    late = time.monotonic() + WORDLESS
+    while not (found := _read(claim)) and found is not None and time.monotonic() < late:
+        time.sleep(0.02)
+    return found
+
+
 def _is_at_work(claim: Path, other: dict[str, Any]) -> bool:
     """Return whether the process of a claim is at work, as far as one can see from here."""
     process = other.get("process")
@@ -140,7 +150,7 @@ def _is_at_work(claim: Path, other: dict[str, Any]) -> bool:
             silence = os.fstat(now.fileno()).st_mtime - claim.stat().st_mtime
     except FileNotFoundError:
         return False
-    return abs(silence) < SILENCE
+    return abs(silence) < (SILENCE if other else WORDLESS / 2)
 
 
 def _remove(claim: Path, other: dict[str, Any]) -> None:

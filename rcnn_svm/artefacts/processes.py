@@ -25,14 +25,17 @@ def processes() -> str:
 
 
 def is_running(process: int) -> bool:
-    """Return whether there is a process of this number among `processes`."""
+    """Return whether there is a process of this number among `processes`, and not only what is left of one.
+
+    One that has ended keeps its number until its parent asks how, and the first process of some containers never does.
+    """
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True
-    return True
+        pass
+    return _status(process)[:1] not in (["Z"], ["X"])
 
 
 def begin_of(process: int) -> str:
@@ -40,8 +43,13 @@ def begin_of(process: int) -> str:
 
     A number is given again to another process, which began at another time.
     """
+    return "".join(_status(process)[19:20])
+
+
+def _status(process: int) -> list[str]:
+    """Return what Linux tells of a process, from its state on; nothing where there is none, or elsewhere."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-        return status.rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    except OSError:
+        return []
+    return status.rpartition(")")[2].split()

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import importlib
 import os
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable
@@ -560,8 +561,10 @@ def _what_it_is(path: Path, error: Exception) -> str:
 def _check_stored(path: Path) -> None:
     """Check that a file of PyTorch's format since 1.6, a ZIP archive, is uncompressed, as PyTorch writes it, and whole.
 
-    Its checksums are not checked by PyTorch.
+    PyTorch does not check its checksums, and makes a folder for what may be a tar archive before it refuses that.
     """
+    if tarfile.is_tarfile(path):
+        raise ValueError("a tar archive")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             large = sum(entry.file_size for entry in archive.infolist())

@@ -3,6 +3,7 @@
 import io
 import sys
 import tarfile
+import tempfile
 import warnings
 import zipfile
 from contextlib import nullcontext
@@ -306,6 +307,16 @@ def test_other_files_of_weights_are_named_with_how_to_save_a_state_dict(tmp_path
     with pytest.raises(InputError, match=said) as refused:
         read_state_dict(tmp_path / "a.pth")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("save", [of_tar, lambda path: path.write_bytes(bytes(10_240))])
+def test_nothing_is_written_for_a_file_that_may_be_a_tar_archive(tmp_path, monkeypatch, save):
+    made, mkdtemp = [], tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *args: made.append(args) or mkdtemp(*args))
+    save(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="not a PyTorch state dict"):
+        read_state_dict(tmp_path / "a.pth")
+    assert not made
 
 
 def test_a_flipped_bit_of_a_weight_is_noticed(small_weights):
