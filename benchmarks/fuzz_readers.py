@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.fuzz_mutations import EDITS, edit_exported, edit_hdf5, mutate_bytes, mutate_text
+from benchmarks.fuzz_watch import ROOT
 from rcnn_svm.artefacts.checkpoint import Checkpoint
 from rcnn_svm.cache import FeatureCache, RegionSet, import_girshick_cache
 from rcnn_svm.cli.arguments import read_ids
@@ -224,6 +225,7 @@ def make_inputs(folder: Path) -> None:
     )
     _write_records(folder)
     command("export", model, "--out", folder / "exported")
+    shutil.copytree(ROOT / "tests" / "kept" / "0.1.0" / "exported", folder / "ranked")  # small, and with a ranker
     windows = ["--method", "sliding", "--max-boxes", 20]
     command("mine", "--model", model, folder / "photos", *windows, "--thresh", -2, "--out", folder / "mined")
     small = ["--preset", "paper", *windows, "--crop-size", CROP, "--pictures", 0, "--backbone", "alexnet", "--jobs", 1]
@@ -588,6 +590,12 @@ def _inspect_folder(folder: Path) -> None:
     command("inspect", folder / "run", "--settings")
 
 
+def _mine(folder: Path) -> list[Any]:
+    windows = ["--method", "sliding", "--max-boxes", 5, "--thresh", -2]
+    command("mine", folder / "photos", "--model", folder / "file.h5", *windows, "--out", folder / "mined")
+    return [read_manifest(folder / "mined" / "manifest.jsonl")]
+
+
 def _diff(folder: Path) -> None:
     command("diff", folder / "run", folder / "other")
 
@@ -757,6 +765,9 @@ def folder_readers() -> Iterator[Reader]:
     yield Reader("exported, detector.json", exported, "exported/detector.json", _read_exported, mutate_text, share=2)
     yield Reader("exported, network.onnx", exported, "exported/network.onnx", _read_exported, sealed=True)
     yield Reader("exported, edited", exported, "exported/network.onnx", _read_exported, edit_exported, share=2)
+    ranked = (("ranked", "exported"), ("images/a.jpg", "image.jpg"))
+    yield Reader("exported with a ranker", ranked, "exported/[mr]*", _read_exported, sealed=True)
+    yield Reader("exported with a ranker, edited", ranked, "exported/[mr]*", _read_exported, edit_exported)
     mined = (("mined", "mined"),)
     yield Reader("mined, manifest", mined, "mined/manifest.jsonl", _read_mined, mutate_text, share=2)
     yield Reader("mined, record", mined, "mined/mined.json", _read_mined, mutate_text)
@@ -812,6 +823,9 @@ def _commands() -> Iterator[Reader]:
     yield Reader("inspect run", run, "run/**/*.*", _inspect_folder, mutate_text)
     yield Reader("diff run", (*run, ("run", "other")), "run/**/*.*", _diff, share=0.5)
     yield Reader("diff run, edited", (*run, ("run", "other")), "run/**/*.h5", _diff, edit_hdf5, share=0.5)
+    fired = (("photos", "photos"), ("model.h5", "file.h5"))
+    yield Reader("mine, photos", fired, "photos/*", _mine, share=0.3, outputs=("mined",))
+    yield Reader("mine, edited model", fired, "file.h5", _mine, edit_hdf5, share=0.3, outputs=("mined",))
     learnt = (("trainval", "cache"), ("mined", "mined"))
     yield Reader("train --mined", learnt, "mined/manifest.jsonl", _train_mined, mutate_text, share=0.4)
     points = (("model.h5", "file.h5"), ("report", "report"))
