@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +194,7 @@ def sequence_step(name: str, a: Sequence[str], b: Sequence[str], *, noun: str, p
 
     Args:
         name: name of the step.
-        a, b: the names, none twice.
+        a, b: the names; what a person edits may have some twice.
         noun, plural: what a name is of.
     """
     if list(a) == list(b):
@@ -202,6 +203,12 @@ def sequence_step(name: str, a: Sequence[str], b: Sequence[str], *, noun: str, p
     only_a, only_b = [x for x in a if x not in in_b], [x for x in b if x not in in_a]
     figures = {"common": len(in_a & in_b), "only_a": only_a, "only_b": only_b}
     if not (only_a or only_b):
+        again = (Counter(a) - Counter(b)) + (Counter(b) - Counter(a))
+        if again:
+            both = counted(len(in_a), noun, plural)
+            first = next(iter(again))
+            says = f"the same {both}, but some several times: {len(a):,} names in A, {len(b):,} in B (the first is {first})"
+            return differs(name, says, **figures)
         place = next(number for number, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
         return differs(
             name,

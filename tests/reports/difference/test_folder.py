@@ -53,6 +53,15 @@ def test_another_list_of_images_comes_before_all(run_folder, other):
     assert missing.says.startswith("only in A: proposal ranker") and found.steps[1] is missing
 
 
+@pytest.mark.parametrize(("more", "names"), [("1\n", "2 names in A, 3 in B"), ("2\n2\n", "2 names in A, 4 in B")])
+def test_a_list_that_names_an_image_twice(run_folder, other, more, names):
+    path = other / "train_ids.txt"
+    path.write_text(path.read_text() + more)
+    found = compare_artefacts(run_folder.path, other)
+    assert "the same 2 images, but some several times" in found.first.says
+    assert f"{names} (the first is {more[0]})" in found.first.says
+
+
 def test_proposals_of_another_method_belong_together(run_folder, other):
     proposals = ProposalSet.load(other / "proposals/toy.sliding.h5")
     (other / "proposals/toy.sliding.h5").unlink()
