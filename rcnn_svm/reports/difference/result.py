@@ -205,9 +205,8 @@ def sequence_step(name: str, a: Sequence[str], b: Sequence[str], *, noun: str, p
     if not (only_a or only_b):
         again = (Counter(a) - Counter(b)) + (Counter(b) - Counter(a))
         if again:
-            both = counted(len(in_a), noun, plural)
-            first = next(iter(again))
-            says = f"the same {both}, but some several times: {len(a):,} names in A, {len(b):,} in B (the first is {first})"
+            both, lists = counted(len(in_a), noun, plural), f"{len(a):,} names in A, {len(b):,} in B"
+            says = f"the same {both}, but some several times: {lists} (the first is {next(iter(again))})"
             return differs(name, says, **figures)
         place = next(number for number, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
         return differs(
