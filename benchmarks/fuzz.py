@@ -144,7 +144,8 @@ class _Worker:
         if self._process is None or self._tried >= CASES_A_PROCESS:
             self.stop()
             self.answers, theirs = FORK.Pipe()
-            self._process = FORK.Process(target=_work, args=(self._valid, self._scratch, theirs), daemon=False)
+            self._root = Path(tempfile.mkdtemp(dir=self._scratch))
+            self._process = FORK.Process(target=_work, args=(self._valid, self._root, theirs), daemon=False)
             self._process.start()
             theirs.close()
             self._tried = 0
@@ -171,8 +172,10 @@ class _Worker:
 
     def outcome(self) -> Outcome:
         if not self.answers.poll():
+            os.kill(self._process.pid, signal.SIGABRT)  # faulthandler prints where all threads are
+            self._process.join(5)
             self.stop()
-            return Outcome("HUNG")
+            return Outcome("HUNG", (self._root / "printed").read_text("utf-8", "replace"))
         try:
             return self.answers.recv()
         except EOFError:
@@ -190,11 +193,10 @@ class _Worker:
             self._process = None
 
 
-def _work(valid: Path, scratch: Path, answers: Connection) -> None:
-    """Answer cases with their outcomes until killed."""
+def _work(valid: Path, root: Path, answers: Connection) -> None:
+    """Answer cases with their outcomes until killed; `root` is for its files."""
     os.setpgid(0, 0)
     readers = {reader.name: reader for reader in all_readers()}
-    root = Path(tempfile.mkdtemp(dir=scratch))
     printed = os.open(root / "printed", os.O_RDWR | os.O_CREAT)
     os.dup2(printed, 1)
     os.dup2(printed, 2)

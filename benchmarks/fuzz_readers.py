@@ -766,6 +766,8 @@ def folder_readers() -> Iterator[Reader]:
     yield Reader("exported, network.onnx", exported, "exported/network.onnx", _read_exported, sealed=True)
     yield Reader("exported, edited", exported, "exported/network.onnx", _read_exported, edit_exported, share=2)
     ranked = (("ranked", "exported"), ("images/a.jpg", "image.jpg"))
+    described = "exported with a ranker, detector.json"
+    yield Reader(described, ranked, "exported/detector.json", _read_exported, mutate_text)
     yield Reader("exported with a ranker", ranked, "exported/[mr]*", _read_exported, sealed=True)
     yield Reader("exported with a ranker, edited", ranked, "exported/[mr]*", _read_exported, edit_exported)
     mined = (("mined", "mined"),)

@@ -17,7 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -626,6 +626,15 @@ def reading_unsealed(path: str | os.PathLike) -> Iterator[None]:
             f"{path} was changed by another program ({type(error).__name__} in what is made of it); restore it, or run "
             "the stage that writes it again"
         ) from error
+
+
+def members(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a group of HDF5 holds by name.
+
+    Going through `group.items()` itself holds the lock of h5py, and goes on doing so if an error ends the loop, for as
+    long as anybody keeps that: no other thread could use HDF5.
+    """
+    return {name: group[name] for name in list(group)}
 
 
 def read_settings(handle: h5py.File) -> dict[str, Any]:

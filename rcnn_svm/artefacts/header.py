@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rcnn_svm.artefacts.files import open_h5_of, read_settings
+from rcnn_svm.artefacts.files import members, open_h5_of, read_settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_header(path: str | os.PathLike) -> Header:
             fingerprint=str(handle.attrs["fingerprint"]),
             provenance=made,
             arrays=arrays,
-            parts={name: str(part.attrs["kind"]) for name, part in handle.get("parts", {}).items()},
+            parts={name: str(part.attrs["kind"]) for name, part in members(handle.get("parts", {})).items()},
             num_bytes=path.stat().st_size,
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from rcnn_svm.artefacts.files import create_h5, open_h5, open_h5_of, read_settings
+from rcnn_svm.artefacts.files import create_h5, members, open_h5, open_h5_of, read_settings
 from rcnn_svm.artefacts.schema import check_schema
 from rcnn_svm.errors import InputError
 from rcnn_svm.parameters import plain
@@ -155,7 +155,7 @@ class Model:
         settings = read_settings(group)
         for name in settings.get("classes", ()):
             name.encode()  # damaged text decodes to what cannot be written again
-        parts = {name: cls._read_part(name, inner) for name, inner in group.get("parts", {}).items()}
+        parts = {name: cls._read_part(name, inner) for name, inner in members(group.get("parts", {})).items()}
         model = cls._restored(settings, group, **parts)
         problem = _nonsense(model)
         if problem:
@@ -197,7 +197,7 @@ class Model:
         with open_h5(path, cls.KIND, cls.SCHEMA) as handle:
             return {
                 name: data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
-                for name, data in handle.get("history", {}).items()
+                for name, data in members(handle.get("history", {})).items()
             }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -64,7 +65,7 @@ def require_usable(
     for database in databases:
         of_annotations = _wrong_annotations(database)
         of_images = wrong_images(database, notes, decode=read == "pixels") if read != "annotations" else {}
-        if of_images and not any(database.image_path(index).exists() for index in range(len(database))):
+        if of_images and not any(os.path.exists(database.image_path(index)) for index in range(len(database))):
             first = database.image_path(0)
             one = f"none of the {len(database)} images of {database.name} is there; the first is looked for at {first}"
             raise InputError(f"{one}, so give the folder of the images, which is --images for all but devkits")
@@ -154,7 +155,7 @@ def wrong_images(database: ImageDatabase, notes: Notes, *, decode: bool) -> dict
 
 def _look(path: Path, decode: bool) -> ImageHeader | InputError:
     try:
-        status = path.stat() if path.exists() else None
+        status = path.stat() if os.path.exists(path) else None
         return _header(path, status and (status.st_mtime_ns, status.st_size), decode)
     except InputError as error:
         return error

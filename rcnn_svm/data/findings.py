@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def _identical(sides: Mapping[str, ImageDatabase], *, across: bool) -> Iterator[
     for name, database in sides.items():
         for index in range(len(database)):
             path = database.image_path(index)
-            by_length.setdefault(path.stat().st_size if path.exists() else -1, []).append((name, index))
+            by_length.setdefault(path.stat().st_size if os.path.exists(path) else -1, []).append((name, index))
     for places in by_length.values():
         # Only files of one length can be the same; the bytes of all others are not read.
         groups: dict[str, list[tuple[str, int]]] = {}

@@ -325,7 +325,7 @@ def _exists(path: Path) -> bool:
 def _image_files(places: Iterable[Path], root: Path) -> Iterator[Path]:
     """Yield the image files of folders, and those that lists name, whether these are there or not."""
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):
             yield from _listed_images(place, root)
         else:
             for image_id, files in named_files(place, IMAGE_SUFFIXES, below=True).items():
@@ -343,7 +343,7 @@ def _listed_images(path: Path, root: Path) -> Iterator[Path]:
         # Relative to the list, to the data set, or a path of the machine that labelled.
         places = [path.parent / name, root / name, *(root.joinpath(*parts[start:]) for start in range(1, len(parts)))]
         image = Path(os.path.normpath(next((place for place in places if os.path.isfile(place)), places[0])))
-        if image.is_dir():
+        if os.path.isdir(image):
             raise InputError(f"{path} lists {name}, which is a folder; expected the path of an image a line")
         yield image
 

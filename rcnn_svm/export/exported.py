@@ -41,6 +41,7 @@ from rcnn_svm.features.ranked_proposer import RankedProposer
 from rcnn_svm.features.warp import plan_regions, sample_crops
 from rcnn_svm.proposals.methods import RANKED, make_proposer
 from rcnn_svm.proposals.ranker import ProposalRanker
+from rcnn_svm.proposals.ranking import check_limits
 
 # Pixels of a crop's side, and crops of a batch, at most: more is damage, and would fill the memory.
 _MOST = 4096
@@ -88,7 +89,10 @@ class ExportedDetector(Calibrated):
             self._geometry, self._colours, self._batch_size = _checked_crop(**described["crop"])
             _check_classes(self.classes, self.thresholds, self.calibration)
             proposals = described["proposals"]
-            parts = [NETWORK, *([MAPS, RANKER] if proposals["method"] == RANKED else [])]
+            ranks = proposals["method"] == RANKED
+            if ranks:
+                _check_ranked(**proposals)
+            parts = [NETWORK, *([MAPS, RANKER] if ranks else [])]
         content = {name: read_part(folder, name, described) for name in parts}
         # Threads that share a batch wait for each other at every layer: each has batches of its own.
         count = threads or _cores()
@@ -97,7 +101,7 @@ class ExportedDetector(Calibrated):
         self._network = self._threads.submit(onnx_session, content[NETWORK])
         if proposer is not None:
             self._proposer = self._threads.submit(lambda: proposer)
-        elif proposals["method"] == RANKED:
+        elif ranks:
             self._proposer = self._threads.submit(_ranked, content[MAPS], content[RANKER], proposals, count)
         else:
             self._proposer = self._threads.submit(make_proposer, proposals)
@@ -169,14 +173,33 @@ def _checked_crop(
     Raises:
         ValueError, TypeError: no crops can be made so.
     """
-    for what, number in (("crop_size", geometry["crop_size"]), ("batch_size", batch_size)):
+    _check_input(mean, std, crop_size=geometry["crop_size"], batch_size=batch_size)
+    plan_regions(np.array([[0, 0, 1, 1]]), (2, 2), **geometry)
+    return geometry, (mean, std), batch_size
+
+
+def _check_ranked(*, maps: dict[str, Any], max_boxes: int | None, merge_iou: float | None, **_: Any) -> None:
+    """Check how the maps of an image are made, and which boxes are kept.
+
+    Raises:
+        ValueError, TypeError, KeyError, InputError: it cannot be done so.
+    """
+    _check_input(maps["mean"], maps["std"], long_side=maps["long_side"])
+    check_limits(max_boxes, merge_iou)
+
+
+def _check_input(mean: Sequence[float], std: Sequence[float], **sizes: int) -> None:
+    """Check what is done to the colours that a network sees, and how much it sees.
+
+    Raises:
+        ValueError, TypeError: it makes no sense.
+    """
+    for what, number in sizes.items():
         if not isinstance(number, int) or not 0 < number <= _MOST:
             raise ValueError(f"{what} is {number}")
     colours = np.array([mean, std], np.float64)
     if colours.shape != (2, 3) or not np.isfinite(colours).all() or not (colours[1] > 0).all():
         raise ValueError("mean and std are not three numbers each")
-    plan_regions(np.array([[0, 0, 1, 1]]), (2, 2), **geometry)
-    return geometry, (mean, std), batch_size
 
 
 def _check_classes(classes: tuple[str, ...], thresholds: np.ndarray | None, calibration: np.ndarray | None) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.data.pixels import check_image
-from rcnn_svm.errors import InputError
+from rcnn_svm.parameters import check_values, checks, list_of, real
 from rcnn_svm.proposals.ranking import check_limits, limit_boxes, limit_settings, rank_boxes
 
 # In images more elongated than 20 to 1, which would have windows by the 100,000, they are as far apart as at 20 to 1.
 _ELONGATED = 20
+_NUMBERS = list_of(real(above=0), "a list of numbers above 0")
+_GRID = checks(scales=_NUMBERS, aspect_ratios=_NUMBERS, stride=real(above=0))
 
 
 class SlidingWindow:
@@ -37,17 +39,12 @@ class SlidingWindow:
         max_boxes: int | None = None,
         merge_iou: float | None = None,
     ):
+        check_values({"scales": scales, "aspect_ratios": aspect_ratios, "stride": stride}, _GRID)
         self.scales = tuple(map(float, scales))
         self.aspect_ratios = tuple(map(float, aspect_ratios))
         self.stride = float(stride)
         self.max_boxes = max_boxes
         self.merge_iou = merge_iou
-        numbers = (*self.scales, *self.aspect_ratios, self.stride)
-        if not self.scales or not self.aspect_ratios or not all(0 < number < np.inf for number in numbers):
-            raise InputError(
-                f"sliding window got scales {self.scales}, aspect ratios {self.aspect_ratios} and stride "
-                f"{self.stride}; expected at least one of each, all above 0"
-            )
         check_limits(max_boxes, merge_iou)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import h5py
 import numpy as np
 import pytest
@@ -66,3 +68,14 @@ def test_a_file_without_what_made_it_is_damaged(path):
         handle.attrs["provenance"] = '{"time": "2026"}'
     with pytest.raises(InputError, match=r"x\.h5 is damaged"):
         read_header(path)
+
+
+def test_an_error_in_a_part_leaves_hdf5_to_other_threads(path):
+    with h5py.File(path, "r+") as handle:
+        del handle.attrs["content"], handle["parts/inner"].attrs["kind"]
+    with pytest.raises(InputError, match=r"x\.h5 is damaged") as refused:
+        read_header(path)
+    opened = threading.Event()
+    thread = threading.Thread(target=lambda: (h5py.File(path).close(), opened.set()), daemon=True)
+    thread.start()
+    assert opened.wait(20) and refused.value.__cause__ is not None

@@ -339,6 +339,13 @@ def test_a_number_of_classes_of_five_thousand_digits_is_none(tmp_path):
     assert boxes_of(load_yolo(tmp_path)) == {"a": [("cat", *MIDDLE_BOX)]}
 
 
+@pytest.mark.parametrize("line", ["x" * 300, "a/" * 3000])
+def test_a_list_that_names_what_no_file_can_be_called_names_a_missing_image(tmp_path, line):
+    write(tmp_path, {**labelled(f"0 {MIDDLE}"), "data.yaml": "names: [cat]\ntrain: train.txt\n"})
+    (tmp_path / "train.txt").write_text(f"a.jpg\n{line}\n")
+    assert boxes_of(load_yolo(tmp_path)) == {"a": [("cat", *MIDDLE_BOX)]}
+
+
 @pytest.mark.parametrize("line", [".", "images/..", "images"])
 def test_a_list_that_names_a_folder_is_refused(tmp_path, line):
     (tmp_path / "images").mkdir()

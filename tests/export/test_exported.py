@@ -258,6 +258,12 @@ def test_a_damaged_or_missing_part_is_refused_before_it_is_read(name, exported, 
 
 # How the crops of an exported detector may be described.
 CROPS = {"geometry": {"crop_size": 32, "padding": 2}, "mean": [0, 0, 0], "std": [1, 1, 1], "batch_size": 8}
+RANKED_BY = {
+    "method": "ranked",
+    "max_boxes": 9,
+    "merge_iou": None,
+    "maps": {"mean": [0, 0, 0], "std": [1, 1, 1], "long_side": 64},
+}
 
 
 @pytest.mark.parametrize(
@@ -278,6 +284,9 @@ CROPS = {"geometry": {"crop_size": 32, "padding": 2}, "mean": [0, 0, 0], "std": 
         ({"crop": {**CROPS, "mean": [0, 0], "std": [1, 1]}}, r"detector.json is damaged"),
         ({"crop": {**CROPS, "batch_size": "8"}}, r"detector.json is damaged"),
         ({"recipe": {"dream": True}}, r"recipe has 'dream'"),
+        ({"proposals": {"method": "ranked"}}, r"detector.json is damaged"),
+        ({"proposals": {**RANKED_BY, "max_boxes": 0}}, r"max_boxes is 0"),
+        ({"proposals": {**RANKED_BY, "maps": {**RANKED_BY["maps"], "long_side": 10**9}}}, r"detector.json is damaged"),
     ],
 )
 def test_another_description_is_refused(change, sentence, exported, tmp_path):
@@ -286,6 +295,17 @@ def test_another_description_is_refused(change, sentence, exported, tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputError, match=sentence):
         ExportedDetector(copy)
+
+
+def test_what_is_missing_of_a_description_is_told_by_inspect_too(exported, tmp_path):
+    copy = copy_of(exported, tmp_path)
+    path = copy / "detector.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "schema"}))  # as of 0.1.0
+    assert inspect_artefact(copy).record["schema"] == 1
+    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "crop"}))
+    with pytest.raises(InputError, match=r"detector.json is damaged"):
+        inspect_artefact(copy)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -43,7 +43,11 @@ def test_same_windows_for_every_image_and_a_limit_keeps_the_first():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scales": []}, {"scales": [0]}, {"aspect_ratios": [-1]}, {"stride": 0}, {"stride": np.nan}]
+    "wrong",
+    [
+        *({"scales": []}, {"scales": [0]}, {"scales": None}, {"scales": ["cone"]}, {"aspect_ratios": [-1]}),
+        *({"stride": 0}, {"stride": np.nan}, {"stride": [0.5]}),
+    ],
 )
 def test_numbers_that_make_no_window_are_refused(wrong):
     with pytest.raises(InputError, match="above 0"):

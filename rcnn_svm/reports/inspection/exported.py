@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rcnn_svm.artefacts.exported_folder import DESCRIPTION, KIND, NETWORK, read_description, read_part
+from rcnn_svm.artefacts.exported_folder import DESCRIPTION, KIND, NETWORK, SCHEMA, read_description, read_part
 from rcnn_svm.artefacts.files import reading
 from rcnn_svm.detection.recipe import Recipe
 from rcnn_svm.reports.inspection.result import Inspection, made_by
@@ -42,11 +42,12 @@ def inspect_exported(folder: Path) -> Inspection:
             "thresholds": thresholds,
             "classes": f"{len(classes)}: {names_in_words(classes)}",
         }
-    names = ("schema", "classes", "recipe", "thresholds", "calibration", "crop", "proposals", "files")
-    record = {
-        "bytes": sizes,
-        "made_by": described["provenance"],
-        "settings": source,
-        **{name: described[name] for name in names},
-    }
+        names = ("classes", "recipe", "thresholds", "calibration", "crop", "proposals", "files")
+        record = {
+            "bytes": sizes,
+            "made_by": described["provenance"],
+            "settings": source,
+            "schema": SCHEMA,
+            **{name: described[name] for name in names},
+        }
     return Inspection(KIND, folder, facts, record)
