@@ -40,10 +40,17 @@ def _press_again(unraisable) -> None:
         sys.__unraisablehook__(unraisable)
         return
     import _thread
+    import signal
     import threading
 
+    def press() -> None:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # it ends waiting, too
+        else:
+            _thread.interrupt_main()
+
     # Later, for here it would be dropped again.
-    threading.Timer(0.02, _thread.interrupt_main).start()
+    threading.Timer(0.02, press).start()
 
 
 def _end_at_once() -> None:

@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
     from rcnn_svm.artefacts.identity import check_still_there
     from rcnn_svm.data.checks import count_classes, require_ground_truth, require_two_images
     from rcnn_svm.features.backbones import load_backbone
+    from rcnn_svm.features.loaded_once import loaded_once
     from rcnn_svm.reports.run_folder import read_results
 
     if args.preset is None:
@@ -158,8 +159,9 @@ def run(args: argparse.Namespace) -> int:
     require_ground_truth(train.database)
     if args.calibrate:
         require_two_images(train.database)
-    load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
-    with claimed(args.out / "train_ids.txt"):
+    # The boxes of test images that are scored again need the network once more.
+    with loaded_once() if args.again else contextlib.nullcontext(), claimed(args.out / "train_ids.txt"):
+        load_backbone(args.backbone, args.layer, args.weights, crop_size=args.crop_size)
         if not args.overwrite:
             _check_images(args, (train, test))
         record_sides(train, test, args.out, overwrite=args.overwrite)

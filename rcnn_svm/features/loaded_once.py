@@ -18,8 +18,8 @@ _KEPT: ContextVar[dict[Hashable, tuple[Any, Any]] | None] = ContextVar("kept", d
 
 @contextmanager
 def loaded_once() -> Iterator[None]:
-    """Let functions marked `shared` return what they returned before for the same arguments, in the block."""
-    token = _KEPT.set({})
+    """Let functions marked `shared` return what they returned before for the same arguments, in the outermost block."""
+    token = _KEPT.set({} if (kept := _KEPT.get()) is None else kept)
     try:
         yield
     finally:

@@ -15,15 +15,16 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.features.backbones import SOURCES, Source, load_backbone
 from rcnn_svm.proposals.sliding_window import SlidingWindow
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES, write_synthetic_voc
+from tests.converted_once import converted_once
 from tests.small_networks import one_thread
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Let the networks of commands run in one thread."""
-    with one_thread():
+def _quick_networks() -> Iterator[None]:
+    """Let the networks of commands run in one thread, and be converted once."""
+    with one_thread(), converted_once():
         yield
 
 

@@ -129,7 +129,7 @@ def test_ctrl_c_that_python_drops_is_pressed_again():
     code = (
         "import signal, sys, time\nfrom rcnn_svm.__main__ import main\nfrom rcnn_svm.cli import main as commands\n"
         "class Left:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
-        "def run(command):\n    Left()\n    time.sleep(10)\n    return 0\n"
+        "def run(command):\n    Left()\n    time.sleep(60)\n    return 0\n"
         "commands.main = lambda: run('x')\nsys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -21,6 +21,7 @@ import pytest
 from rcnn_svm.cli.main import command_parser, main
 from rcnn_svm.proposals import ranker_training
 from rcnn_svm.toy_world.voc_folder import SYNTHETIC_CLASSES
+from tests.converted_once import converted_once
 from tests.small_networks import one_thread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,7 +167,7 @@ def folder(own_data, tmp_path_factory) -> Iterator[Path]:
     (root / "benchmarks/voc2007_subset").mkdir(parents=True)
     for split, ids in own_data.splits.items():
         (root / f"benchmarks/voc2007_subset/{split}.txt").write_text("\n".join(ids))
-    with contextlib.chdir(root), one_thread():
+    with contextlib.chdir(root), one_thread(), converted_once():
         yield root
 
 

@@ -26,7 +26,7 @@ def run(*words: object) -> subprocess.CompletedProcess:
 
 def test_nothing_is_lost_whatever_happens_to_a_stage():
     """Killed, told to stop, out of space, without its folder, in twos, with damaged shards, without power."""
-    done = run("benchmarks.faults", "--times", 3, "--stages", ",".join(STAGES))
+    done = run("benchmarks.faults", "--times", 1, "--stages", ",".join(STAGES))
     assert done.returncode == 0, done.stdout + done.stderr
     titles = next(line for line in done.stdout.splitlines() if line.startswith("stage ")).split()
     rows = {
@@ -34,8 +34,8 @@ def test_nothing_is_lost_whatever_happens_to_a_stage():
     }
     total = dict(zip(titles[1:], rows["all"], strict=True))
     assert {*rows} == {*STAGES, "all"} and total["lost"] == "-"
-    assert int(total["survived"]) == int(total["injected"]) > 40 and int(total["told"]) > 10
-    assert all(int(total[kind]) >= 4 for kind in KINDS)
+    assert int(total["survived"]) == int(total["injected"]) > 20 and int(total["told"]) > 10
+    assert all(int(total[kind]) >= 3 for kind in KINDS)
 
 
 def test_a_program_that_writes_under_final_names_is_found_out(tmp_path):

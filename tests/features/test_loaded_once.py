@@ -30,8 +30,9 @@ def test_the_same_arguments_mean_the_same_result_only_inside_a_block():
         assert weights is not first and load("a", Path("w.pt")) is weights
         assert load("a", padding=1) not in (first, weights)
         with loaded_once():
-            assert load("a") is not first
-        assert load("a") is first
+            assert load("a") is first
+            inner = load("b")
+        assert load("a") is first and load("b") is inner
         found = []
         thread = threading.Thread(target=lambda: found.append(load("a")))
         thread.start()
