@@ -143,7 +143,7 @@ def make_world(run: Callable[..., None], world: Path) -> None:
         run: runs a command, given as words.
         world: the folder, empty.
     """
-    run(*_words("synthesize --out {w}/voc --train 12 --test 3 --seed 1"))
+    run(*_words("synthesize --out {w}/voc --train 24 --test 4 --seed 1"))
     for split in ("trainval", "test"):
         words = f"{{data}} --split {split}"
         run(*_words(f"propose {words} --method sliding --max-boxes 40 --jobs 1 --out {{w}}/{split}.h5"))

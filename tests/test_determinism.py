@@ -14,29 +14,31 @@ from tests.artefact_kinds import content_of
 
 NAMES = ",".join(SYNTHETIC_CLASSES)
 
-# All stages in one process, as it costs a second to start one. Arguments: devkit, folder of results, workers, crops of
-# a batch.
+# All stages in one process and with one network, as it costs seconds to start one and to convert the other. Arguments:
+# devkit, folder of results, workers, crops of a batch.
 STAGES = f"""
 import sys
 from rcnn_svm.cli.main import main
+from rcnn_svm.features.loaded_once import loaded_once
 
 voc, out, jobs, batch = sys.argv[1:]
 data = ["--voc", voc, "--classes", {NAMES!r}]
 crops = ["--crop-size", "48", "--batch-size", batch, "--threads", jobs]
-for split in ("trainval", "test"):
-    of_split = [*data, "--split", split, "--jobs", jobs, "--out", f"{{out}}/{{split}}.h5", "--max-boxes", "40"]
-    assert main(["propose", *of_split]) == 0
-    words = [*data, "--split", split, "--proposals", f"{{out}}/{{split}}.h5", *crops, "--out", f"{{out}}/{{split}}"]
-    assert main(["extract", *words]) == 0
-features, more = ["--features", f"{{out}}/trainval"], ["--jobs", jobs]
-for solver in ("dcd", "liblinear"):
-    trained = ["--solver", solver, "--retrain-limit", "100", "--k-folds", "2", "--out", f"{{out}}/{{solver}}.h5"]
-    assert main(["train", *features, *more, *trained]) == 0
-assert main(["train-bbox", *features, "--out", f"{{out}}/bbox.h5"]) == 0
-tested = ["--model", f"{{out}}/dcd.h5", "--bbox", f"{{out}}/bbox.h5", "--vote", "--out", f"{{out}}/found.h5"]
-assert main(["test", "--features", f"{{out}}/test", *tested]) == 0
-mined = ["--model", f"{{out}}/dcd.h5", "--per-image", "2", "--out", f"{{out}}/mined"]
-assert main(["mine", *mined, f"{{voc}}/VOC2007/JPEGImages/000004.jpg"]) == 0
+with loaded_once():
+    for split in ("trainval", "test"):
+        of_split = [*data, "--split", split, "--jobs", jobs, "--out", f"{{out}}/{{split}}.h5", "--max-boxes", "40"]
+        assert main(["propose", *of_split]) == 0
+        words = [*data, "--split", split, "--proposals", f"{{out}}/{{split}}.h5", *crops, "--out", f"{{out}}/{{split}}"]
+        assert main(["extract", *words]) == 0
+    features, more = ["--features", f"{{out}}/trainval"], ["--jobs", jobs]
+    for solver in ("dcd", "liblinear"):
+        trained = ["--solver", solver, "--retrain-limit", "100", "--k-folds", "2", "--out", f"{{out}}/{{solver}}.h5"]
+        assert main(["train", *features, *more, *trained]) == 0
+    assert main(["train-bbox", *features, "--out", f"{{out}}/bbox.h5"]) == 0
+    tested = ["--model", f"{{out}}/dcd.h5", "--bbox", f"{{out}}/bbox.h5", "--vote", "--out", f"{{out}}/found.h5"]
+    assert main(["test", "--features", f"{{out}}/test", *tested]) == 0
+    mined = ["--model", f"{{out}}/dcd.h5", "--method", "sliding", "--per-image", "2", "--out", f"{{out}}/mined"]
+    assert main(["mine", *mined, f"{{voc}}/VOC2007/JPEGImages/000004.jpg"]) == 0
 """
 
 

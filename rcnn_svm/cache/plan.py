@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,16 +256,37 @@ class CachePlan:
         if moved.folder != self.folder:
             (moved.folder / MANIFEST).unlink(missing_ok=True)
             sync_folder(moved.folder)
-            for shard in range(self.num_shards):
-                os.replace(self.shard_path(shard), moved.shard_path(shard))
-            wanted = {moved.shard_path(shard) for shard in range(self.num_shards)}
-            for path in {*moved.folder.glob(SHARDS)} - wanted:
-                path.unlink()
-            sync_folder(moved.folder)
-            os.replace(self.folder / MANIFEST, moved.folder / MANIFEST)
-            self.folder.rmdir()
-            sync_folder(moved.folder)
+            self._move_shards(moved, range(self.num_shards))
         return moved
+
+    def _move_shards(self, moved: CachePlan, shards: Iterable[int]) -> None:
+        """Move what `move_to` moves after the manifest is gone; `shards` are those that are still here."""
+        for shard in shards:
+            os.replace(self.shard_path(shard), moved.shard_path(shard))
+        wanted = {moved.shard_path(shard) for shard in range(self.num_shards)}
+        for path in {*moved.folder.glob(SHARDS)} - wanted:
+            path.unlink()
+        sync_folder(moved.folder)
+        os.replace(self.folder / MANIFEST, moved.folder / MANIFEST)
+        self.folder.rmdir()
+        sync_folder(moved.folder)
+
+    def end_move(self, moved: CachePlan) -> None:
+        """End a `move_to` of this cache that was stopped, if one was: all its shards are here or there already."""
+        if (moved.folder / MANIFEST).exists():
+            with contextlib.suppress(OSError):  # it is not there, or holds something
+                self.folder.rmdir()
+        elif (self.folder / MANIFEST).exists() and not self.holds_another():
+            here = [shard for shard in range(self.num_shards) if self.shard_path(shard).exists()]
+            if all(moved._holds(shard) for shard in {*range(self.num_shards)}.difference(here)):
+                self._move_shards(moved, here)
+
+    def _holds(self, shard: int) -> bool:
+        """Return whether a shard of this plan is in its place."""
+        with contextlib.suppress(InputError):
+            self.read_shard(shard)
+            return True
+        return False
 
 
 def _without_data(identity: dict[str, Any]) -> dict[str, Any]:
@@ -359,6 +381,8 @@ def plan_cache(
         image_digests=tuple(image_digests),
     )
     aside = replace(plan, folder=plan.folder.with_name(f"{plan.folder.name}.new"))
+    if update or overwrite:
+        aside.end_move(plan)
     if (update and plan.updates(aside)) or (overwrite and plan.holds_another()):
         plan = aside
         if plan.holds_another():  # begun with yet other settings

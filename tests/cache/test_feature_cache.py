@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -425,3 +426,66 @@ def test_a_subset_of_images_that_do_not_exist(tmp_path, images, told):
     write_all(tmp_path / "cache")
     with pytest.raises(InputError, match=f"a subset of toy names {told}; it must name different ones of 0 to 4"):
         FeatureCache.open(tmp_path / "cache").subset(images)
+
+
+class Stopped(BaseException):
+    """What a test stops a process with, in the place of SIGKILL."""
+
+
+@pytest.mark.parametrize("change", [{"settings": {"crop_size": 9}}, {"classes": ("a", "b", "d")}])
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_replacement_that_is_stopped_at_any_change_goes_on(tmp_path, monkeypatch, change, more):
+    """Also where the cache that is replaced had more shards."""
+
+    def old():
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        write_all(tmp_path / "cache", **change, shard_images=1 if more else 2)
+
+    left = sys.maxsize
+
+    def replaced(changes):
+        """Replace the cache, or stop after so many changes of the replacement itself."""
+        nonlocal left
+        plan = make_plan(tmp_path / "cache", overwrite=True, update="classes" in change)
+        for shard in plan.pending():
+            plan.write_shard(shard, [REGIONS[i] for i in plan.images_of(shard)])
+        left = changes
+        try:
+            plan.move_to(tmp_path / "cache")
+        finally:
+            left = sys.maxsize
+
+    def stopping(function):
+        def change(*args, **options):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Stopped
+            return function(*args, **options)
+
+        return change
+
+    for name in ("replace", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, stopping(getattr(os, name)))
+    ended = False
+    for step in range(20):
+        old()
+        try:
+            replaced(step)
+            ended = True
+        except Stopped:
+            pass
+        replaced(sys.maxsize)
+        assert [path.name for path in tmp_path.iterdir()] == ["cache"], step
+        assert [path.name for path in sorted((tmp_path / "cache").iterdir())] == [
+            "cache.json",
+            *(f"shard-{number:05}.h5" for number in range(3)),
+        ], step
+        cache = FeatureCache.open(tmp_path / "cache")
+        assert cache.settings == make_plan(tmp_path / "other").settings and cache.classes == ("a", "b", "c")
+        for index in range(5):
+            assert_same(cache.regions(index), REGIONS[index])
+        shutil.rmtree(tmp_path / "other")
+        if ended:
+            break
+    assert ended and step > 5
