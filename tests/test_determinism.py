@@ -70,6 +70,7 @@ def manifest(folder: Path, devkit: Path, voc: str) -> bytes:
     return (folder / "manifest.jsonl").read_bytes().replace(voc.encode(), str(devkit).encode())
 
 
+@pytest.mark.slow
 def test_stages_make_the_same_bytes_whatever_is_around_them(devkit, tmp_path):
     one = made(devkit, tmp_path / "one", 1, 3, PYTHONHASHSEED="1", LC_ALL="C", TZ="UTC", OMP_NUM_THREADS="1")
     more = {"PYTHONHASHSEED": "77", "LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "2"}

@@ -29,6 +29,7 @@ def test_the_same_seed_makes_the_same_file(mutate):
     assert len(set(made)) > 10
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_as_they_were():
     """No traceback, crash or endless loop, no result but the right one where a checksum can know it."""
     root = Path(__file__).resolve().parents[1]

@@ -190,12 +190,16 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of OUT, or check that they are these."""
     from rcnn_svm.artefacts.files import reading, write_text
     from rcnn_svm.artefacts.identity import check_same
+    from rcnn_svm.artefacts.schema import check_json_schema
 
+    says = {"kind": "settings of reproduced figures", "schema": 1}
     if not path.exists():
-        write_text(path, json.dumps(settings, indent=1) + "\n")
+        write_text(path, json.dumps({**says, **settings}, indent=1) + "\n")
         return
     with reading(path):
         found = json.loads(path.read_text(encoding="utf-8"))
+        check_json_schema(path, found, says["kind"], says["schema"], REMEDY)
+        found = {name: value for name, value in found.items() if name not in says}
     check_same(path.parent, found, settings, REMEDY)
 
 

@@ -22,6 +22,7 @@ SYNTHETIC_CLASSES = tuple(CLASSES)
 
 _GENERATOR_VERSION = 1  # to be raised whenever the same seed gives other pictures
 _SETTINGS_FILE = "synthetic.json"
+_SAYS = {"kind": "synthetic images", "schema": 1}  # the settings themselves have the version of the generator
 _EMPTY_SHARE = 0.08
 
 
@@ -77,7 +78,8 @@ def write_synthetic_voc(
 def _read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings of a database that was written here; InputError if `folder` holds anything else."""
     try:
-        return json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        found = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        return {name: value for name, value in found.items() if name not in _SAYS}
     except READ_ERRORS as error:
         raise InputError(
             f"{folder} exists and was not written by the synthetic generator; choose another folder"
@@ -103,7 +105,7 @@ def _write_folder(folder: Path, settings: dict[str, Any]) -> None:
             _write_annotation(folder / "Annotations" / f"{image_id}.xml", image, scenes[image_id])
         first += count
         _write_lists(folder / "ImageSets" / "Main", split, scenes)
-    (folder / _SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    (folder / _SETTINGS_FILE).write_text(json.dumps({**_SAYS, **settings}) + "\n", encoding="utf-8")
 
 
 def _write_lists(folder: Path, split: str, scenes: dict[str, list[SceneObject]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import h5py
@@ -16,8 +17,11 @@ from rcnn_svm.artefacts.model_file import MODELS, load_model
 from rcnn_svm.artefacts.schema import check_schema
 from rcnn_svm.cache import FeatureCache
 from rcnn_svm.cli.main import main
+from rcnn_svm.cli.reproduce import _read_result as read_row
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.errors import InputError
+from rcnn_svm.experiments.compare_mining.comparison import _read as read_comparison
+from rcnn_svm.experiments.reproduce.stages import _read as read_stage
 from rcnn_svm.export import ExportedDetector
 from rcnn_svm.finetune.record import load_record
 from rcnn_svm.mining.mined_regions import read_record
@@ -58,6 +62,9 @@ def test_todays_kinds_are_all_kept():
     assert read_results(folder / "report/results.json")["map_voc07"] == 0.5
     assert read_record(folder / "mined")["identity"]["thresh"] == -1
     assert read_description(folder / "exported")["schema"] == 1
+    assert read_row(folder / "records/row.json")["row"] == "lite0-penultimate"
+    assert read_stage(folder / "records/stage.json")["done"]
+    assert read_comparison(folder / "records/comparison.json")["identity"]["method"] == "svm-hard"
     assert len(ExportedDetector(folder / "exported").detect(random_image(), thresh=-5)) > 0
 
 
@@ -76,25 +83,37 @@ def test_an_earlier_model_scores_as_todays():
     np.testing.assert_array_equal(detectors[0].scores(features), detectors[1].scores(features))
 
 
-@pytest.mark.parametrize("name", ["model.h5", "detections.h5", "proposals/toy.sliding.h5", "features/toy/cache.json"])
-def test_a_file_of_a_later_version_says_what_to_install(tmp_path, name, capsys):
+# All but shards, whose last bytes are a checksum of the rest; their cache.json says the version first.
+LATER = {
+    **{str(path.relative_to(KEPT / "0.1.0")): READERS[kind] for path, kind in files("0.1.0").items()},
+    "network.h5": lambda path: load_model(path, MODELS),
+    "features/toy/cache.json": lambda path: FeatureCache.open(path.parent),
+    "finetuned/finetune.json": lambda path: load_record(path.with_name("weights.pt")),
+    "mined/mined.json": lambda path: read_record(path.parent),
+    "report/results.json": read_results,
+    "exported/detector.json": lambda path: read_description(path.parent),
+    "records/row.json": read_row,
+    "records/stage.json": read_stage,
+    "records/comparison.json": read_comparison,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in LATER if "shard-" not in name])
+def test_a_file_of_a_later_version_says_what_to_install(tmp_path, name):
     shutil.copytree(KEPT / "0.1.0", tmp_path / "all")
     path = tmp_path / "all" / name
     if path.suffix == ".json":
         content = json.loads(path.read_text())
-        content |= {"schema": 2, "provenance": {**content["provenance"], "rcnn_svm": "7.1.0"}}
+        content |= {"schema": 2, "provenance": {**content.get("provenance", {}), "rcnn_svm": "7.1.0"}}
         path.write_text(json.dumps(content))
-        path = path.parent
     else:
         with h5py.File(path, "a") as handle:
             handle.attrs["schema"] = 2
             handle.attrs["provenance"] = json.dumps({**json.loads(handle.attrs["provenance"]), "rcnn_svm": "7.1.0"})
             del handle.attrs["content"]
-    kind = READERS.get("feature shard" if path.is_dir() else read_header(path).kind)
-    with pytest.raises(
-        InputError, match=r"schema 2, this version of rcnn-svm reads 1; rcnn-svm 7\.1\.0 wrote it"
-    ) as told:
-        kind(path / "any") if path.is_dir() else kind(path)
+    sentence = r"schema 2, this version of rcnn-svm reads 1; rcnn-svm 7\.1\.0 wrote it"
+    with pytest.raises(InputError, match=sentence) as told:
+        LATER[name](path)
     assert "pip install --upgrade rcnn-svm" in str(told.value)
 
 
@@ -108,3 +127,14 @@ def test_the_sentences():
     ):
         with pytest.raises(InputError, match=sentence):
             check_schema("f", "toy", found, 3)
+
+
+def test_every_kind_of_file_is_described():
+    """Whatever a module names KIND, or writes as the `kind` of a JSON file, is in docs/formats.md."""
+    root = KEPT.parents[1]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((root / "rcnn_svm").rglob("*.py")))
+    kinds = re.findall(r'^ *(?:KIND|EVALUATION)(?:, SCHEMA)?(?:: [^=]+)? = "([^"]+)"', text, re.M)
+    kinds += re.findall(r'"kind": "([^"]+)"', text)
+    described = (root / "docs/formats.md").read_text(encoding="utf-8")
+    assert len(kinds) > 12
+    assert [kind for kind in kinds if f"`{kind}`" not in described and f"## {kind}\n" not in described] == []

@@ -70,6 +70,7 @@ def few_will_do(monkeypatch):
     monkeypatch.setattr(ranker_training, "MIN_OBJECTS", 5)
 
 
+@pytest.mark.slow
 def test_own_images_become_one_detector_that_finds_as_the_stages_did(own_data, few_will_do, tmp_path, capsys):
     argv = ["run", "--csv", own_data.csv, "--images", own_data.images, "--out", tmp_path / "o", "--pictures", "0"]
     argv += ["--crop-size", "32", "--max-boxes", "30", "--again", "9", "--scene"]

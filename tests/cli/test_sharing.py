@@ -122,6 +122,7 @@ def cluster():
         yield made
 
 
+@pytest.mark.slow
 def test_workers_make_what_one_process_makes(cluster, pipeline, tmp_path, capsys):
     for stage, (words, expected) in stages(pipeline).items():
         out = tmp_path / stage / expected.name
@@ -134,6 +135,7 @@ def test_workers_make_what_one_process_makes(cluster, pipeline, tmp_path, capsys
     assert "--svm-C auto looks at all of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_midway_changes_nothing(cluster, pipeline, tmp_path):
     words, expected = stages(pipeline)["extract"]
     out, killed = tmp_path / expected.name, []

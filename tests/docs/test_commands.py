@@ -221,6 +221,7 @@ RUN_HERE = [[command for command in block if not why_not_run(command)] for block
 RECORDED = [command for block in RUN_HERE for command in block if " golden/" in command]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in RUN_HERE if block and not set(block) & set(RECORDED)])
 def test_a_block_of_commands(block, stages):
     assert [command for command in block if run(command) != 0] == []

@@ -24,6 +24,7 @@ def run(*words: object) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_whatever_happens_to_a_stage():
     """Killed, told to stop, out of space, without its folder, in twos, with damaged shards, without power."""
     done = run("benchmarks.faults", "--times", 1, "--stages", ",".join(STAGES))
@@ -38,6 +39,7 @@ def test_nothing_is_lost_whatever_happens_to_a_stage():
     assert all(int(total[kind]) >= 3 for kind in KINDS)
 
 
+@pytest.mark.slow
 def test_a_program_that_writes_under_final_names_is_found_out(tmp_path):
     found = {}
     for how in ("careful", "careless"):
