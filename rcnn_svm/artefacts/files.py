@@ -98,6 +98,11 @@ def file_name(name: str) -> str:
     return written
 
 
+def parts_folder(path: Path, settings: Any) -> Path:
+    """Return the folder for parts of a file, beside it: those of other JSON-able settings are in another."""
+    return path.with_name(f"{path.name}.parts") / fingerprint(settings)
+
+
 def remove_parts(folder: Path) -> None:
     """Remove the parts of a result that is complete, and the folder around them unless it holds those of others."""
     shutil.rmtree(folder, ignore_errors=True)

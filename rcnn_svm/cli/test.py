@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
         earlier = Detections.load(args.also)
         name = f"the detections of {args.also}"
         settings["also"] = merging_settings(settings, cache.image_ids, detector.classes, earlier, name)
-    parts = TestParts(out.with_name(f"{out.name}.parts"), cache, detector, settings_of_scores)
+    parts = TestParts(out, cache, detector, settings_of_scores)
     settings |= _last_steps_settings(args)
     with claimed(share_of(out, args.part)):
         if not already_done(

@@ -253,7 +253,7 @@ def run(args: argparse.Namespace) -> None:
     identity = trainer.identity(cache, **given)
     derived = [name for name in ("classes", "k_folds") if getattr(args, name) is None]
     names = [cache.classes[column] for column in class_columns(cache, shared["classes"])]
-    parts = TrainingParts(out.with_name(f"{out.name}.parts"), identity, len(names), args.epochs * cache.num_images)
+    parts = TrainingParts(out, identity, len(names), args.epochs * cache.num_images)
     with claimed(share_of(out, args.part)):
         checkpoint = checkpoint_beside(out, identity, overwrite=args.overwrite, update=args.update, derived=derived)
         if not already_done(
@@ -303,7 +303,7 @@ def _check_shareable(args: argparse.Namespace) -> None:
     ):
         if getattr(args, option) is not None:
             raise InputError(f"--part shares out classes, and --{option.replace('_', '-')} is {why}; leave one out")
-    if args.svm_C == "auto":
+    if args.svm_C == AUTO:
         raise InputError("--part shares out classes, and --svm-C auto looks at all of them; give a number")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rcnn_svm.artefacts.files import fingerprint, remove_parts
+from rcnn_svm.artefacts.files import parts_folder, remove_parts
 from rcnn_svm.artefacts.identity import check_still_there
 from rcnn_svm.cache.feature_cache import FeatureCache
 from rcnn_svm.detection.detections import Detections
@@ -20,7 +20,7 @@ class TestParts:
     """The parts of a test, files in a folder.
 
     Args:
-        folder: where the parts of tests are, each test in a folder of its own.
+        path: the file of all detections, which the folder of parts is beside.
         cache: regions and features of the image set.
         detector: scores the proposals.
         settings: as `run_settings` returns them.
@@ -28,8 +28,8 @@ class TestParts:
 
     __test__ = False  # of pytest
 
-    def __init__(self, folder: Path, cache: FeatureCache, detector: RegionScorer, settings: dict[str, Any]):
-        self.folder = folder / fingerprint(settings)
+    def __init__(self, path: Path, cache: FeatureCache, detector: RegionScorer, settings: dict[str, Any]):
+        self.folder = parts_folder(path, settings)
         self._cache, self._detector, self._settings = cache, detector, settings
         starts = range(0, cache.num_images, IMAGES)
         self._parts = {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.claims import WHOLE, claimed, share_of
-from rcnn_svm.artefacts.files import fingerprint, remove_parts
+from rcnn_svm.artefacts.files import fingerprint, parts_folder, remove_parts
 from rcnn_svm.artefacts.identity import already_done, check_still_there
 from rcnn_svm.data import ImageDatabase
 from rcnn_svm.errors import InputError
@@ -63,8 +63,7 @@ def propose_database(
     """
     out_path = Path(out_path)
     settings = {**proposer.settings, "database": database.name}
-    folder = out_path.with_name(f"{out_path.name}.parts")
-    part_folder = folder / fingerprint([settings, database.image_ids, part_images])
+    part_folder = parts_folder(out_path, [settings, database.image_ids, part_images])
     parts = {
         part_folder / f"{start:07d}.h5": range(start, min(start + part_images, len(database)))
         for start in range(0, len(database), part_images)
@@ -76,7 +75,7 @@ def propose_database(
             whole = {**settings, "images": fingerprint(digests)}
             proposals = existing_proposals(out_path, database, whole, overwrite=overwrite, update=update)
         if proposals is None:
-            earlier = _of_settings([out_path, *folder.glob("*/*.h5")], settings)
+            earlier = _of_settings([out_path, *part_folder.parent.glob("*/*.h5")], settings)
             others = _of_settings(map(Path, reuse), settings, whatever=("images", "database"))
             known = {
                 digest: boxes

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rcnn_svm.artefacts.checkpoint import Checkpoint
-from rcnn_svm.artefacts.files import fingerprint, remove_parts
+from rcnn_svm.artefacts.files import fingerprint, parts_folder, remove_parts
 from rcnn_svm.artefacts.header import read_header
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining.engine.history import TABLES, MiningHistory
@@ -23,14 +23,14 @@ class TrainingParts:
     """The parts of a training, files in a folder.
 
     Args:
-        folder: where the parts of trainings are, each training in a folder of its own.
+        path: the file of the whole model, which the folder of parts is beside.
         identity: settings and data of the whole training, JSON-able.
         num_classes: K.
         num_done: images that a part counts when it is complete, of all passes.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], num_classes: int, num_done: int):
-        self.folder = folder / fingerprint(identity)
+    def __init__(self, path: Path, identity: dict[str, Any], num_classes: int, num_done: int):
+        self.folder = parts_folder(path, identity)
         self._identity, self._num_classes, self._num_done = identity, num_classes, num_done
 
     def checkpoint(self, classes: Sequence[int]) -> Checkpoint:
