@@ -296,6 +296,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_shareable(args: argparse.Namespace) -> None:
     """Check that classes can be mined apart: none of the options looks at all of them."""
+    from rcnn_svm.svm.class_weights import AUTO
+
     for option, why in (
         ("random_negatives", "a training of seconds"),
         ("stop_ratio", "a test of all classes together"),
