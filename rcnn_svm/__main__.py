@@ -43,9 +43,11 @@ def _press_again(unraisable) -> None:
     import signal
     import threading
 
+    main_thread = threading.main_thread().ident
+
     def press() -> None:
-        if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # it ends waiting, too
+        if main_thread is not None and hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main_thread, signal.SIGINT)  # it ends waiting, too
         else:
             _thread.interrupt_main()
 

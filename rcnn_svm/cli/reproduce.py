@@ -192,7 +192,7 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     from rcnn_svm.artefacts.identity import check_same
     from rcnn_svm.artefacts.schema import check_json_schema
 
-    says = {"kind": "settings of reproduced figures", "schema": 1}
+    says: dict[str, Any] = {"kind": f"settings of {KIND}", "schema": SCHEMA}
     if not path.exists():
         write_text(path, json.dumps({**says, **settings}, indent=1) + "\n")
         return
