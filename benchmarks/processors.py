@@ -29,7 +29,7 @@ from rcnn_svm.detection.detector import Detector
 from rcnn_svm.proposals.store import ProposalSet
 from rcnn_svm.reports.table import Table
 
-CLASSES = "person,car,chair,dog,cat,horse"
+CLASSES = "person,car,chair"
 SPLITS = ("trainval", "test")
 _AVX512 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 # What every kind tells the libraries, by variables of the environment.
