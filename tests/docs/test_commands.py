@@ -136,7 +136,8 @@ def check(command: str) -> None:
         path = ROOT / f"{words[1].replace('.', '/')}.py"
         assert {word for word in words if word.startswith("--")} <= options_of_benchmark(path)
     else:
-        assert program == "source" or (words[:2] == ["-m", "pytest"] and (ROOT / words[2]).exists())
+        assert program == "source" or words[:2] == ["-m", "pytest"]
+        assert program == "source" or words[2].startswith("-") or (ROOT / words[2]).exists()
 
 
 def run(command: str) -> int:
