@@ -81,7 +81,8 @@ class Baseline:
     def __init__(self, tree: Path, tests: Sequence[str]):
         data = tree / ".coverage"
         command = [sys.executable, "-m", "pytest", *_OPTIONS, "--durations=0", "--durations-min=0", "-vv"]
-        command += [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report=", *tests]
+        # No least coverage: these are not all tests.
+        command += [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report=", "--cov-fail-under=0", *tests]
         run = subprocess.run(command, cwd=tree, env=_environment(tree), capture_output=True, text=True)
         if run.returncode:
             raise SystemExit(f"the tests do not pass without a mutant:\n{run.stdout[-3000:]}{run.stderr[-3000:]}")
