@@ -21,14 +21,15 @@ from distributed import LocalCluster
 
 from rcnn_svm.cli.main import run_arguments
 from rcnn_svm.data import load_voc
+from rcnn_svm.data.checks import count_classes
 from rcnn_svm.reports.table import Table
 
 ROUNDS = 2
 
 
-def stages(voc: Path, ids: Path, made: Path) -> dict[str, list[str]]:
+def stages(voc: Path, ids: Path, classes: str, made: Path) -> dict[str, list[str]]:
     """Return the arguments of every stage but --out; `made` has what the stages before it made."""
-    data = ["--voc", str(voc), "--ids", str(ids)]
+    data = ["--voc", str(voc), "--ids", str(ids), "--classes", classes]
     proposals, features = str(made / "propose"), str(made / "extract")
     return {
         "propose": [*data, "--method", "fast", "--jobs", "1"],
@@ -44,24 +45,27 @@ def main() -> int:
     parser.add_argument("--voc", metavar="ROOT", type=Path, required=True, help="VOCdevkit folder")
     parser.add_argument("--images", metavar="N", type=int, default=80, help="images (default: %(default)s)")
     args = parser.parse_args()
-    listed = load_voc(args.voc).image_ids
+    database = load_voc(args.voc)
+    chosen = database.subset(database.image_ids[: args.images])
+    objects = count_classes(chosen)[0]
+    classes = ",".join(name for name, count in zip(chosen.classes, objects, strict=True) if count)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ids = folder / "ids.txt"
-        ids.write_text("\n".join(listed[: args.images]), encoding="utf-8")
+        ids.write_text("\n".join(chosen.image_ids), encoding="utf-8")
         clusters = {
             number: LocalCluster(n_workers=number, threads_per_worker=1, processes=True, dashboard_address=None)
             for number in (1, 2)
         }
         try:
-            for stage in stages(args.voc, ids, folder / "made"):
+            for stage in stages(args.voc, ids, classes, folder / "made"):
                 seconds: dict[int, list[float]] = {1: [], 2: []}
                 for turn in range(ROUNDS + 1):
                     for number, cluster in clusters.items():
                         out = folder / "out"
                         words = [
-                            *stages(args.voc, ids, folder / "made")[stage],
+                            *stages(args.voc, ids, classes, folder / "made")[stage],
                             "--out",
                             str(out),
                             "--scheduler",
