@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from rcnn_svm.errors import InputError
 from rcnn_svm.mining import bootstrap
-from rcnn_svm.mining.bootstrap import BootstrapClassifier, example_losses, margins, predictions
+from rcnn_svm.mining.bootstrap import BootstrapClassifier, Scan, example_losses, margins, predictions
 
 
 def test_margins_losses_and_predictions_by_hand():
@@ -415,6 +415,29 @@ def test_bad_data_are_told():
     for call, told in calls:
         with pytest.raises(InputError, match=told):
             call()
+
+
+def test_data_that_scikit_learn_refuses_are_refused_in_its_words():
+    """Before anything is trained, as that may take long."""
+
+    class Untrained(GaussianNB):
+        def fit(self, X, y):
+            raise AssertionError("it is trained")
+
+    X, y = few_faces(count=200)
+    classifier = BootstrapClassifier(Untrained(), random_state=0)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        classifier.fit_batches(in_batches(X, np.linspace(0, 1, len(X))))
+    with pytest.raises(ValueError, match="BootstrapClassifier is expecting"):
+        classifier.fit(X, y, X_val=X[:, :2], y_val=y)
+
+
+@pytest.mark.parametrize("best", [0, 1, 5])
+def test_rounds_without_a_better_score_are_counted_from_the_best(best):
+    classifier = BootstrapClassifier(svm(), n_rounds_no_change=3, max_rounds=100)
+    scan = Scan([], 1, np.zeros(2), 1.0, 1.0, np.zeros((2, 2), int))
+    ends = [classifier._stopped_by(scan, number, best) for number in range(best, best + 4)]
+    assert ends == [None, None, None, "validation"]
 
 
 @pytest.mark.parametrize("mined", ["negatives", "all"])
