@@ -38,6 +38,8 @@ def test_any_sharing_makes_the_model_of_one_training(tmp_path, options, shares):
     assert parts.missing() == []
     whole = tmp_path / "whole.checkpoint"
     parts.join(Checkpoint(whole, trainer.identity(cache)))
+    done, arrays = Checkpoint(whole, trainer.identity(cache)).load()
+    assert done == trainer.max_epochs * cache.num_images and len(arrays["added"]) > 0
     assert saved(miner(**options).fit(cache, checkpoint=whole), tmp_path / "joined.h5") == expected
     parts.remove()
     assert not parts.folder.parent.exists()
