@@ -597,6 +597,7 @@ def test_weights_of_examples_reach_the_estimator_and_the_losses():
     for wrong, said in (
         (weight[1:], r"shape \(399,\), expected \(400,\)"),
         (-weight, "expected 0 or more"),
+        (np.where(np.arange(400) == 7, -2, weight), "holds -2.0, expected 0 or more"),
         ("heavy", "a number for each"),
     ):
         with pytest.raises(InputError, match=said):

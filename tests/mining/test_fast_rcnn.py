@@ -140,3 +140,11 @@ def test_lengths_must_fit():
 def test_bad_settings(options):
     with pytest.raises(InputError, match=next(iter(options))):
         RoISampler(**options)
+
+
+def test_thresholds_out_of_order_are_refused_where_labels_are_assigned_too():
+    overlaps, classes = torch.tensor([0.2, 1.0]), torch.tensor([0, 1])
+    for wrong in ({"fg_thresh": 0.4}, {"bg_thresh_lo": 0.6}, {"fg_thresh": 1.1}, {"bg_thresh_lo": -0.1}):
+        with pytest.raises(InputError, match="in rising order"):
+            assign_labels(overlaps, classes, **wrong)
+    assert assign_labels(overlaps, classes, fg_thresh=1.0).tolist() == [0, 1]

@@ -507,3 +507,9 @@ def test_features_that_are_not_finite_are_refused_by_image_and_row(value, image,
     cache = toy_cache([40] * 9, features=features)
     with pytest.raises(InputError, match=f"row {row} of image {image} of toy has features that are not finite"):
         HardNegativeMiner(feat_norm_mean=2.0, n_jobs=n_jobs, block_bytes=2000).fit(cache)
+
+
+@pytest.mark.parametrize(("n_jobs", "threads"), [(1, 1), (3, 3), (-1, 8), (-2, 7), (-8, 1), (-20, 1)])
+def test_numbers_of_threads_below_0_are_counted_from_all_cores(monkeypatch, n_jobs, threads):
+    monkeypatch.setattr("rcnn_svm.mining.hard_negatives.cpu_count", lambda: 8)
+    assert HardNegativeMiner(n_jobs=n_jobs)._num_threads == threads
