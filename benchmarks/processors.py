@@ -27,6 +27,7 @@ from rcnn_svm.data import load_voc
 from rcnn_svm.detection.detections import Detections
 from rcnn_svm.detection.detector import Detector
 from rcnn_svm.proposals.store import ProposalSet
+from rcnn_svm.reports.difference.arrays import how_far
 from rcnn_svm.reports.table import Table
 
 CLASSES = "person,car,chair"
@@ -61,21 +62,22 @@ KINDS: dict[str, dict[str, str]] = {
 
 def stages(voc: Path, folder: Path, inputs: Path) -> list[list[str]]:
     """Return the commands of every stage: what each reads is in `inputs`, what it makes goes to `folder`."""
+    data = {
+        split: ["--voc", voc, "--split", split, "--ids", inputs.parent / f"{split}.txt", "--classes", CLASSES]
+        for split in SPLITS
+    }
     commands = []
     for split in SPLITS:
-        data = ["--voc", voc, "--split", split, "--ids", inputs.parent / f"{split}.txt", "--classes", CLASSES]
-        commands.append(["propose", *data, "--jobs", 1, "--max-boxes", 400, "--out", folder / f"{split}.h5"])
+        commands.append(["propose", *data[split], "--jobs", 1, "--max-boxes", 400, "--out", folder / f"{split}.h5"])
         crops = ["--proposals", inputs / f"{split}.h5", "--max-boxes", 100, "--runtime", "torch", "--dtype", "float32"]
-        commands.append(["extract", *data, *crops, "--out", folder / split])
+        commands.append(["extract", *data[split], *crops, "--out", folder / split])
     features = ["--features", inputs / "trainval"]
     commands.append(["train", *features, "--jobs", 1, "--out", folder / "model.h5"])
     commands.append(["train-bbox", *features, "--out", folder / "bbox.h5"])
     found = ["--model", inputs / "model.h5", "--bbox", inputs / "bbox.h5", "--vote", "--out", folder / "found.h5"]
     commands.append(["test", "--features", inputs / "test", *found])
-    data = ["--voc", voc, "--split", "test", "--ids", inputs.parent / "test.txt", "--classes", CLASSES]
-    commands.append(
-        ["evaluate", "--detections", folder / "found.h5", *data, "--pictures", 0, "--out", folder / "report"]
-    )
+    report = ["--pictures", 0, "--out", folder / "report"]
+    commands.append(["evaluate", "--detections", folder / "found.h5", *data["test"], *report])
     return [[str(word) for word in words] for words in commands]
 
 
@@ -98,9 +100,7 @@ def run(kind: str, voc: Path, folder: Path, inputs: Path) -> None:
 
 def farthest(a: np.ndarray, b: np.ndarray) -> float:
     """Return the largest difference of two arrays, by the largest number of the first; infinity for other shapes."""
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(a.astype(float) - b).max() / np.abs(a).max()) if a.size else 0.0
+    return how_far(a, b).get("relative", 0.0) if a.shape == b.shape else float("inf")
 
 
 def compare(a: Path, b: Path) -> list[str]:
